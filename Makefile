@@ -1,0 +1,45 @@
+# The venv that is active, else .venv, which `make install` makes.
+ifdef VIRTUAL_ENV
+VENV := $(VIRTUAL_ENV)
+else
+VENV := .venv
+endif
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.equal-hf-installed
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint format types clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make .venv (unless a venv is active) and install the tested set of packages
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer, or name one: make install PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: equal-hf needs Python 3.11 or newer; name one: make install PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: install the venv module (Debian: apt-get install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,wandb,trackio,test,dev]'
+	@touch $@
+
+quickstart: install ## The whole loop on the docstrings of the installed packages; no token, endpoint, GPU or download
+	$(BIN)/python recipes/quickstart_assets.py --output_dir runs/quickstart_assets
+	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml recipes/mistral_math.py --config recipes/quickstart.yaml
+
+test: install ## The test suite, offline
+	HF_HUB_DISABLE_TELEMETRY=1 $(BIN)/python -m pytest
+
+lint: install ## Check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove runs and caches, not the environment
+	rm -rf runs .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,64 @@
+"""EQUAL for Hugging Face: turn a document corpus into instruction-tuning data, spending calls on documents worth one.
+
+Names are imported when they are first used, so that `import equal_hf` is quick and loads no framework.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+try:
+    __version__ = version("equal-hf")
+except PackageNotFoundError:  # run from a source tree that was not installed
+    __version__ = "0.0.0"
+
+_HOMES = {
+    "ClusteredCorpus": "equal_hf.corpus.store",
+    "CollectorConfig": "equal_hf.config",
+    "Document": "equal_hf.types",
+    "EndpointExtractor": "equal_hf.extraction.endpoint",
+    "EqualConfig": "equal_hf.training_config",
+    "EqualDataCollector": "equal_hf.collector",
+    "EqualError": "equal_hf.errors",
+    "EqualTrainer": "equal_hf.trainer",
+    "ExplicitExtractor": "equal_hf.extraction.explicit",
+    "Extraction": "equal_hf.types",
+    "QAPair": "equal_hf.types",
+    "Round": "equal_hf.types",
+    "Target": "equal_hf.target",
+    "TargetItem": "equal_hf.target",
+    "UCB": "equal_hf.selection.bandit",
+    "Uniform": "equal_hf.selection.bandit",
+    "known_at": "equal_hf.selection.rewards",
+    "load_target": "equal_hf.target",
+    "loss_drop_reward": "equal_hf.selection.rewards",
+    "transport_reward": "equal_hf.selection.rewards",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+if TYPE_CHECKING:
+    from equal_hf.collector import EqualDataCollector
+    from equal_hf.config import CollectorConfig
+    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.errors import EqualError
+    from equal_hf.extraction.endpoint import EndpointExtractor
+    from equal_hf.extraction.explicit import ExplicitExtractor
+    from equal_hf.selection.bandit import UCB, Uniform
+    from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward
+    from equal_hf.target import Target, TargetItem, load_target
+    from equal_hf.trainer import EqualTrainer
+    from equal_hf.training_config import EqualConfig
+    from equal_hf.types import Document, Extraction, QAPair, Round
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'equal_hf' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,163 @@
+"""What a recipe's YAML says besides the trainer's settings and the model's: corpus, target, extractor, policy.
+
+Every key is also a flag of the same name (`--extractor_url http://…`), which wins over the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from equal_hf.errors import ConfigError
+
+EXTRACTORS = ("endpoint", "explicit")
+BANDITS = ("ucb", "uniform")
+REWARDS = ("transport", "loss_drop")
+
+
+@dataclass
+class RunArguments:
+    """Arguments of a recipe.
+
+    Args:
+        corpus (`str`): Documents: a Hub dataset id, a local file or folder, or a `ClusteredCorpus` in either place.
+        corpus_config, corpus_split, corpus_revision (`str`, *optional*): Which part of the Hub dataset.
+        text_column (`str`, *optional*, defaults to `"text"`): Column that holds the text.
+        id_column (`str`, *optional*): Column that names documents; a hash of the text where left out.
+        min_characters (`int`, *optional*, defaults to `50`): Shorter documents are dropped.
+        embedder (`str`, *optional*, defaults to `"BAAI/bge-base-en-v1.5"`): Any sentence-transformers model.
+        n_clusters (`int`, *optional*, defaults to `1000`): Clusters, the arms of the bandit.
+        corpus_dir (`str`, *optional*): Where the clustered corpus is kept; `<output_dir>/corpus` where left out.
+        target (`str`): Questions and answers of the target task: Hub id, file or folder.
+        target_config, target_revision (`str`, *optional*): Which part of it.
+        target_reference_split, target_validation_split, target_test_split (`str`, *optional*): Its three parts.
+        target_split_column (`str`, *optional*): Column that names each row's part, for a target that is one table.
+        target_question_column, target_answer_column (`str`, *optional*): Its columns.
+        n_reference, n_validation, n_test (`int`, *optional*): Sizes of seeded samples of the parts.
+        extractor (`str`, *optional*, defaults to `"endpoint"`): `"endpoint"`, or `"explicit"` for pairs that documents
+            state themselves.
+        extractor_url (`str`, *optional*): The endpoint, such as `http://localhost:8080`.
+        extractor_model (`str`, *optional*): Model to ask for, where the endpoint serves several.
+        extractor_model_revision (`str`, *optional*): Its revision, where the endpoint does not tell.
+        extractor_api_key (`str`, *optional*): Key of the endpoint; better given as `EQUAL_API_KEY` in the environment.
+        extractor_prompt (`str`, *optional*): Jinja file that replaces the extraction prompt.
+        extractor_flavour (`str`, *optional*, defaults to `"auto"`): What serves: `"tgi"`, `"llama.cpp"`, `"vllm"`,
+            `"openai"`.
+        extractor_max_new_tokens (`int`, *optional*, defaults to `1024`): Longest reply.
+        extractor_temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
+        extractor_concurrency (`int`, *optional*, defaults to `32`): Requests in flight.
+        extractor_timeout_s (`float`, *optional*, defaults to `300.0`): Seconds a request may take.
+        bandit (`str`, *optional*, defaults to `"ucb"`): `"ucb"` or `"uniform"`.
+        alpha, prior_weight, neighbour_radius (`float`, *optional*): Settings of [`UCB`].
+        reward_funcs (`list[str]`, *optional*): Rewards that pay arms: `transport`, `loss_drop`.
+        control (`str`, *optional*): `"uniform"` repeats the run with uniform selection, at equal documents and steps.
+        hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
+    """
+
+    corpus: str = field(default="", metadata={"help": "Documents: Hub id, file, folder, or a clustered corpus."})
+    corpus_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub dataset."})
+    corpus_split: str = field(default="train", metadata={"help": "Split of the Hub dataset."})
+    corpus_revision: str | None = field(default=None, metadata={"help": "Revision of the Hub dataset."})
+    text_column: str = field(default="text", metadata={"help": "Column that holds the text."})
+    id_column: str | None = field(default=None, metadata={"help": "Column that names documents."})
+    min_characters: int = field(default=50, metadata={"help": "Shorter documents are dropped."})
+    embedder: str = field(default="BAAI/bge-base-en-v1.5", metadata={"help": "A sentence-transformers model."})
+    n_clusters: int = field(default=1000, metadata={"help": "Clusters, the arms of the bandit."})
+    corpus_dir: str | None = field(default=None, metadata={"help": "Where the clustered corpus is kept."})
+    target: str = field(default="", metadata={"help": "Questions and answers of the target task."})
+    target_config: str | None = field(default=None, metadata={"help": "Configuration of the target dataset."})
+    target_revision: str | None = field(default=None, metadata={"help": "Revision of the target dataset."})
+    target_reference_split: str = field(default="reference", metadata={"help": "Part that pays transport."})
+    target_validation_split: str | None = field(default="validation", metadata={"help": "Part that pays loss drop."})
+    target_test_split: str | None = field(default="test", metadata={"help": "Part that measures, and nothing else."})
+    target_split_column: str | None = field(default=None, metadata={"help": "Column naming each row's part."})
+    target_question_column: str = field(default="question", metadata={"help": "Column of questions."})
+    target_answer_column: str = field(default="answer", metadata={"help": "Column of answers."})
+    n_reference: int | None = field(default=100, metadata={"help": "Reference items used."})
+    n_validation: int | None = field(default=None, metadata={"help": "Validation items used."})
+    n_test: int | None = field(default=None, metadata={"help": "Test items used."})
+    extractor: str = field(default="endpoint", metadata={"help": "endpoint or explicit.", "choices": [*EXTRACTORS]})
+    extractor_url: str | None = field(default=None, metadata={"help": "The endpoint's URL."})
+    extractor_model: str | None = field(default=None, metadata={"help": "Model to ask the endpoint for."})
+    extractor_model_revision: str | None = field(default=None, metadata={"help": "Its revision, if not told."})
+    extractor_api_key: str | None = field(default=None, metadata={"help": "Prefer EQUAL_API_KEY in the environment."})
+    extractor_prompt: str | None = field(default=None, metadata={"help": "Jinja file replacing the prompt."})
+    extractor_flavour: str = field(default="auto", metadata={"help": "auto, tgi, llama.cpp, vllm or openai."})
+    extractor_max_new_tokens: int = field(default=1024, metadata={"help": "Longest reply, in tokens."})
+    extractor_temperature: float = field(default=0.0, metadata={"help": "Sampling temperature."})
+    extractor_concurrency: int = field(default=32, metadata={"help": "Requests in flight."})
+    extractor_timeout_s: float = field(default=300.0, metadata={"help": "Seconds a request may take."})
+    bandit: str = field(default="ucb", metadata={"help": "Selection policy.", "choices": [*BANDITS]})
+    alpha: float = field(default=0.1, metadata={"help": "Exploration weight of UCB."})
+    prior_weight: float = field(default=2.0, metadata={"help": "Rewards the document prior counts for; 0: none."})
+    neighbour_radius: float = field(default=0.0, metadata={"help": "Distance under which clusters share rewards."})
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["transport", "loss_drop"], metadata={"help": "Rewards that pay arms."}
+    )
+    control: str | None = field(default=None, metadata={"help": "uniform: repeat the run with uniform selection."})
+    hub_dataset_id: str | None = field(default=None, metadata={"help": "Hub dataset to publish pairs to."})
+
+    def __post_init__(self) -> None:
+        for name in ("corpus", "target"):
+            if not getattr(self, name):
+                raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
+        if self.control not in (None, "uniform"):
+            raise ConfigError(f"`control` is {self.control!r}: set it to 'uniform', or leave it out")
+        if unknown := [name for name in self.reward_funcs if name not in REWARDS]:
+            raise ConfigError(f"`reward_funcs` names {', '.join(unknown)}: choose from {', '.join(REWARDS)}")
+
+
+def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str | Path) -> tuple[Any, ...]:
+    """Read a YAML and the flags that override it into dataclasses, with TRL's parser.
+
+    Args:
+        dataclass_types (`tuple[type, ...]`): The dataclasses.
+        argv (`list[str]`): Command-line arguments, without the program.
+        default (`str` or `Path`): The YAML that is read where `--config` names none.
+
+    Raises:
+        [`ConfigError`]: If the file is missing or no YAML mapping, or a key or flag is unknown or has a wrong value.
+    """
+    from dataclasses import fields
+
+    import yaml
+    from trl import TrlParser
+
+    argv = list(argv)
+    if "--config" not in argv:
+        argv += ["--config", str(default)]
+    place = argv.index("--config") + 1
+    path = Path(argv[place]) if place < len(argv) else Path()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path} ({error}): name a YAML file with --config") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no settings: write one `key: value` a line")
+    known = {field.name for kind in dataclass_types for field in fields(kind) if field.init} | {"env"}
+    given = {key: f"key {key!r} in {path}" for key in content}
+    given |= {
+        flag[2:].split("=")[0]: f"flag {flag!r}" for flag in argv if flag.startswith("--") and flag != "--config"
+    }
+    for name, where in given.items():
+        if str(name).replace("-", "_").removeprefix("no_") not in known and name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            raise ConfigError(f"unknown {where}" + (f": did you mean `{close[0]}`?" if close else ": remove it"))
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return TrlParser(list(dataclass_types)).parse_args_and_config(argv, fail_with_unknown_args=True)
+    except ConfigError:
+        raise
+    except SystemExit as stop:  # argparse prints all of its usage, then the one line that matters
+        if not stop.code:
+            raise
+        raise ConfigError(f"{path} or a flag: {complaint.getvalue().strip().rpartition('error: ')[2]}") from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path} or a flag has a value that does not fit: {error}") from error

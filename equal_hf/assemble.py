@@ -1,0 +1,161 @@
+"""From a recipe's arguments to the objects it runs on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.arguments import RunArguments
+from equal_hf.errors import ConfigError
+from equal_hf.selection.bandit import UCB, Bandit, Uniform
+from equal_hf.selection.rewards import loss_drop_reward, transport_reward
+from equal_hf.target import Target, load_target
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.extraction import Extractor
+
+REWARD_FUNCTIONS: dict[str, Callable[..., list[float | None]]] = {
+    "transport": transport_reward,
+    "loss_drop": loss_drop_reward,
+}
+
+
+def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = True) -> ClusteredCorpus:
+    """The clustered corpus of a run: taken as it is where `corpus` names one, else built once and kept.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        output_dir (`str`): Run folder; the corpus is kept in `corpus/` below it where `corpus_dir` does not say.
+        seed (`int`): Seeds clustering and order.
+        build (`bool`, *optional*, defaults to `True`): Build it where it is not there; `False` for processes that come
+            after the one that did.
+
+    Raises:
+        [`CorpusError`]: If it cannot be read or built.
+        [`ConfigError`]: If the kept corpus was built from other settings.
+    """
+    from equal_hf.corpus.read import open_dataset
+    from equal_hf.corpus.store import ClusteredCorpus
+
+    if (Path(run.corpus) / "corpus.json").is_file():
+        return ClusteredCorpus.load(run.corpus)
+    if not Path(run.corpus).exists() and _is_clustered(run.corpus, run.corpus_revision):
+        return ClusteredCorpus.from_hub(run.corpus, revision=run.corpus_revision)
+    kept = Path(run.corpus_dir) if run.corpus_dir else Path(output_dir) / "corpus"
+    if not (kept / "corpus.json").is_file():
+        if not build:
+            raise ConfigError(f"no corpus in {kept}: every process must see the same `corpus_dir`")
+        dataset = open_dataset(
+            run.corpus, name=run.corpus_config, split=run.corpus_split, revision=run.corpus_revision
+        )
+        ClusteredCorpus.build(
+            dataset,
+            kept,
+            embedder=run.embedder,
+            n_clusters=run.n_clusters,
+            text_column=run.text_column,
+            id_column=run.id_column,
+            min_characters=run.min_characters,
+            seed=seed,
+        )
+    return ClusteredCorpus.load(kept)
+
+
+def _is_clustered(repo_id: str, revision: str | None) -> bool:
+    from huggingface_hub import HfApi
+
+    from equal_hf.corpus.hub import hub_errors
+    from equal_hf.corpus.manifest import MANIFEST_FILE
+
+    try:
+        return HfApi().file_exists(repo_id, MANIFEST_FILE, repo_type="dataset", revision=revision)
+    except hub_errors():  # what is wrong is told by whatever opens it as a plain dataset next
+        return False
+
+
+def open_target(run: RunArguments, seed: int) -> Target:
+    """The target task of a run.
+
+    Raises:
+        [`TargetError`]: If a split or column is missing.
+    """
+    return load_target(
+        run.target,
+        name=run.target_config,
+        revision=run.target_revision,
+        reference_split=run.target_reference_split,
+        validation_split=run.target_validation_split,
+        test_split=run.target_test_split,
+        split_column=run.target_split_column,
+        question_column=run.target_question_column,
+        answer_column=run.target_answer_column,
+        n_reference=run.n_reference,
+        n_validation=run.n_validation,
+        n_test=run.n_test,
+        seed=seed,
+    )
+
+
+def make_extractor(run: RunArguments, output_dir: str) -> Extractor:
+    """The extractor of a run; an endpoint's replies are kept in `responses.sqlite` in the run folder.
+
+    Raises:
+        [`ConfigError`]: If `extractor` is unknown or an endpoint has no URL.
+    """
+    if run.extractor == "explicit":
+        from equal_hf.extraction.explicit import ExplicitExtractor
+
+        return ExplicitExtractor()
+    if run.extractor != "endpoint":
+        raise ConfigError(f"`extractor` is {run.extractor!r}: set it to 'endpoint' or 'explicit'")
+    if not run.extractor_url:
+        raise ConfigError("`extractor_url` is not set: name the endpoint, such as http://localhost:8080")
+    from equal_hf.extraction.endpoint import EndpointExtractor
+    from equal_hf.extraction.prompts import PromptTemplate
+
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    return EndpointExtractor(
+        run.extractor_url,
+        model=run.extractor_model,
+        model_revision=run.extractor_model_revision,
+        api_key=run.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
+        flavour=run.extractor_flavour,
+        prompt=PromptTemplate.from_file(run.extractor_prompt) if run.extractor_prompt else None,
+        max_new_tokens=run.extractor_max_new_tokens,
+        temperature=run.extractor_temperature,
+        concurrency=run.extractor_concurrency,
+        timeout_s=run.extractor_timeout_s,
+        store=Path(output_dir) / "responses.sqlite",
+    )
+
+
+def make_bandit(run: RunArguments, name: str | None = None) -> Bandit:
+    """The policy of a run, or the one of that name.
+
+    Raises:
+        [`ConfigError`]: If the name is unknown.
+    """
+    name = name or run.bandit
+    if name == "uniform":
+        return Uniform()
+    if name == "ucb":
+        return UCB(run.alpha, run.prior_weight, run.neighbour_radius)
+    raise ConfigError(f"`bandit` is {name!r}: set it to 'ucb' or 'uniform'")
+
+
+def make_rewards(run: RunArguments) -> list[Callable[..., list[float | None]]]:
+    """The reward functions of a run."""
+    return [REWARD_FUNCTIONS[name] for name in run.reward_funcs]
+
+
+def conversational(items: Any) -> Any:
+    """Target items as a conversational prompt-completion dataset, or `None` where there are none."""
+    from datasets import Dataset
+
+    from equal_hf.types import QAPair
+
+    rows = [QAPair(item.question, item.answer, document_id="").messages() for item in items]
+    return Dataset.from_list(rows) if rows else None

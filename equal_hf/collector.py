@@ -1,0 +1,387 @@
+"""`EqualDataCollector`: spends calls on the clusters worth one, and yields rounds of question-answer pairs.
+
+It *collects* data, as a reinforcement-learning data collector does; collating batches stays TRL's job. Alone it needs
+neither GPU nor trainer:
+
+```python
+corpus = ClusteredCorpus.load("corpus")
+extractor = EndpointExtractor("http://localhost:8080")
+collector = EqualDataCollector(corpus, extractor, reference=items, args=CollectorConfig(max_documents=500))
+for round in collector.rounds():
+    print(round.index, len(round.pairs))
+```
+
+Inside [`EqualTrainer`] a round is opened before its epoch and credited after its evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equal_hf.config import CollectorConfig
+from equal_hf.errors import ConfigError, ResumeError
+from equal_hf.extraction.quality import Decontaminator, Deduplicator, filter_pairs
+from equal_hf.history import History
+from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.sanitise import sanitise
+from equal_hf.selection.bandit import UCB, Bandit, Pull
+from equal_hf.selection.mixing import RewardMixer
+from equal_hf.selection.neighbours import find_neighbours
+from equal_hf.selection.rewards import document_prior, reward_name, stage_of, transport_reward
+from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.embed import Embedder
+    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.extraction import Extractor
+    from equal_hf.target import TargetItem
+
+logger = logging.getLogger(__name__)
+
+
+class EqualDataCollector:
+    """Selects clusters, draws documents, extracts pairs and keeps the books.
+
+    Args:
+        corpus ([`ClusteredCorpus`]): Where documents come from; its clusters are the bandit's arms.
+        extractor ([`Extractor`]): Turns documents into pairs.
+        bandit ([`Bandit`], *optional*): The policy; [`UCB`] with its defaults where it is left out.
+        reward_funcs (`list[Callable]`, *optional*): Reward functions; `[transport_reward]` where it is left out.
+        args ([`CollectorConfig`], *optional*): Settings; an `EqualConfig` is one.
+        reference (`Sequence[TargetItem]`): Items of the target task that pay the transport reward.
+        protected (`Sequence[TargetItem]`, *optional*): Items no pair may repeat, such as validation and test; the
+            reference always counts among them.
+        embedder ([`Embedder`], *optional*): Embeds pairs and reference; the one the corpus was embedded with where it
+            is left out.
+
+    Raises:
+        [`ConfigError`]: If weights do not fit the reward functions, or the reference is empty.
+    """
+
+    def __init__(
+        self,
+        corpus: ClusteredCorpus,
+        extractor: Extractor,
+        bandit: Bandit | None = None,
+        reward_funcs: Sequence[Callable[..., list[float | None]]] | None = None,
+        args: CollectorConfig | None = None,
+        *,
+        reference: Sequence[TargetItem],
+        protected: Sequence[TargetItem] = (),
+        embedder: Embedder | None = None,
+    ) -> None:
+        self.corpus, self.extractor = corpus, extractor
+        self.bandit: Bandit = bandit if bandit is not None else UCB()
+        self.args = args if args is not None else CollectorConfig(num_rounds=10)
+        self.reward_funcs = list(reward_funcs) if reward_funcs is not None else [transport_reward]
+        self.reference, self.protected = list(reference), [*reference, *protected]
+        self._embedder = embedder
+        if not self.reference:
+            raise ConfigError("the reference is empty: pass items of the target task as `reference`")
+        weights = self.args.reward_weights or [1.0] * len(self.reward_funcs)
+        if len(weights) != len(self.reward_funcs):
+            raise ConfigError(
+                f"`reward_weights` has {len(weights)} values for {len(self.reward_funcs)} reward functions: "
+                "give one each"
+            )
+        self.stages = {reward_name(function): stage_of(function) for function in self.reward_funcs}
+        if len(self.stages) != len(self.reward_funcs):
+            raise ConfigError("two reward functions have the same name: rename one, records are kept by name")
+        self.reward_weights = dict(zip(self.stages, weights, strict=True))
+        self.records = RoundRecords(self.args.output_dir)
+        self.extra_fingerprint: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
+        self._history: History | None = None
+        self._updated = 0  # rounds the bandit was updated with
+
+    # -- what rounds are decided by --------------------------------------------------------------------------------
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Embeds pairs and reference; loaded when first used, so that idle ranks never load it."""
+        from equal_hf.corpus.embed import Embedder
+
+        return self._embedder if self._embedder is not None else Embedder(self.corpus.embedder_name)
+
+    @cached_property
+    def reference_embeddings(self) -> np.ndarray:
+        """Embeddings of the reference items, shape `(m, d)`."""
+        return self.embedder.encode([item.text() for item in self.reference])
+
+    @cached_property
+    def prior(self) -> np.ndarray | None:
+        """Transport reward of every cluster's own documents, shape `(k,)`; `None` without a transport reward."""
+        if "transport" not in self.reward_weights:
+            return None
+        return document_prior(self.corpus.profiles.samples, self.reference_embeddings)
+
+    @cached_property
+    def _mixer(self) -> RewardMixer:
+        return RewardMixer(self.reward_weights, {} if self.prior is None else {"transport": self.prior})
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides what the records hold; a run is resumed under the same one only."""
+        args = self.args
+        names = (
+            "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens "
+            "feedback_lag document_order decontamination_ngram"
+        )
+        return {
+            **{name: getattr(args, name) for name in names.split()},
+            "reward_weights": self.reward_weights,
+            "bandit": self.bandit.identity(),
+            "corpus": self.corpus.fingerprint,
+            "embedder": self.embedder.fingerprint(),
+            "extractor": self.extractor.identity(),
+            "reference": _digest(self.reference),
+            "protected": _digest(self.protected),
+            **self.extra_fingerprint,
+        }
+
+    # -- opening and resuming --------------------------------------------------------------------------------------
+
+    def open(self) -> History:
+        """Start the run in its folder, or take up what is recorded there. Done once; called by whatever needs it.
+
+        Raises:
+            [`ResumeError`]: If the folder holds another run.
+        """
+        if self._history is not None:
+            return self._history
+        resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
+        neighbours = None
+        if self.bandit.neighbour_radius > 0:
+            profiles = self.corpus.profiles
+            neighbours = find_neighbours(profiles.mean, profiles.covariance, self.bandit.neighbour_radius)
+        self.bandit.start(self.corpus.n_clusters, self._mixer.prior(), neighbours)
+        self._deduplicator = Deduplicator()
+        self._decontaminator = Decontaminator(
+            [item.question for item in self.protected],
+            [item.answer for item in self.protected],
+            n=self.args.decontamination_ngram,
+        )
+        history = History(np.zeros(self.corpus.n_clusters, dtype=np.int64))
+        for index in self.records.indices():
+            round = self.records.load(index)
+            history.extracted(round)
+            for pair in round.pairs:
+                self._deduplicator.add(pair)
+            if (credited := self.records.credited(index)) is not None:
+                history.credited(round, self._mixer.mix(credited["rewards"]))
+        if resumed and history.rounds:
+            logger.info("Resuming %s after %d recorded rounds", self.args.output_dir, history.rounds)
+        self._history = history
+        return history
+
+    @property
+    def history(self) -> History:
+        """What the run has done so far."""
+        return self.open()
+
+    def close(self) -> None:
+        """Let other processes open the run folder."""
+        self.records.close()
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Publish the rounds recorded so far as a dataset; safe to call again when there are more.
+
+        Args:
+            repo_id (`str`): `name` or `namespace/name`; created where there is none.
+            private (`bool`, *optional*): Visibility of a repository that is created.
+            token (`str`, *optional*): Hub token; the stored one where it is left out.
+
+        Returns:
+            `str`: The dataset's address.
+        """
+        from equal_hf.publishing.hub import publish_dataset
+
+        return publish_dataset(self.records.run_dir, repo_id, private=private, token=token)
+
+    # -- a round ---------------------------------------------------------------------------------------------------
+
+    def rounds(self) -> Iterator[Round]:
+        """Collect without a trainer: extract a round, credit it by what extraction tells, yield it.
+
+        Recorded rounds come first, from their records, so that a run that was stopped goes on where it was.
+
+        Raises:
+            [`ConfigError`]: If no reward can be known without a trainer.
+        """
+        if "extracted" not in self.stages.values():
+            raise ConfigError(
+                "every reward function waits for an evaluation, which only a trainer makes: "
+                "add `transport_reward`, or pass the collector to EqualTrainer"
+            )
+        index = 0
+        while (round := self.collect(index)) is not None:
+            self.credit(round)
+            yield round
+            index += 1
+
+    def collect(self, index: int) -> Round | None:
+        """Round `index`: from its record where there is one, else selected, drawn, extracted and recorded.
+
+        Returns:
+            [`Round`] or `None`: `None` where the run ended before it.
+
+        Raises:
+            [`ResumeError`]: If a round that the selection must know the rewards of was not credited.
+        """
+        history = self.open()
+        if index < history.rounds:
+            return self.records.load(index)
+        if history.finished or index >= self.args.planned_rounds:
+            return None
+        self._update_bandit(through=index - 1 - self.args.feedback_lag)
+        drawn, capped = self._draw(index)
+        if not drawn:
+            history.finished = True
+            return None
+        documents = [document for _, _, batch in drawn for document in batch]
+        extractions = self.extractor.extract(documents, self._allowance())
+        round, usage_by_arm = self._assemble(index, drawn, extractions, capped)
+        if not round.decisions:
+            logger.warning(
+                "Nothing drawn for round %d fits what is left of the token budget: the run ends here", index
+            )
+            history.finished = True
+            return None
+        embeddings = self.embedder.encode([pair.text() for pair in round.pairs])
+        round = replace(round, rewards=self._rewards("extracted", round, pair_embeddings=embeddings))
+        priors = [None if self.prior is None else float(self.prior[decision.arm]) for decision in round.decisions]
+        by_id = {document.id: document for document in documents}
+        self.records.write_extracted(round, embeddings, by_id, usage_by_arm, priors)
+        history.extracted(round)
+        return round
+
+    def credit(self, round: Round, **context: Any) -> dict[str, Any]:
+        """Record what a round was worth, and return that record.
+
+        A round that was credited before keeps its record, whatever `context` says now.
+
+        Args:
+            round ([`Round`]): The round.
+            **context: What evaluated reward functions need (`eval_loss`, `previous_eval_loss`, `trained_rows`,
+                `model`). Without it, rewards that wait for an evaluation credit nobody.
+        """
+        history = self.open()
+        if (record := self.records.credited(round.index)) is not None:
+            return record
+        rewards = dict(round.rewards)
+        if context:
+            embeddings = self.records.embeddings(round.index)
+            rewards |= self._rewards("evaluated", round, pair_embeddings=embeddings, **context)
+        mixed = self._mixer.mix(rewards)
+        numbers = {name: value for name, value in context.items() if isinstance(value, int | float | list | None)}
+        record = {"index": round.index, "rewards": rewards, "mixed": mixed, "metrics": numbers}
+        self.records.write_credited(round.index, record)
+        history.credited(round, mixed)
+        return record
+
+    # -- parts of a round ------------------------------------------------------------------------------------------
+
+    def _update_bandit(self, through: int) -> None:
+        history = self.open()
+        if through >= len(history.credits):
+            raise ResumeError(
+                f"round {len(history.credits)} was not credited, and round {through + 1 + self.args.feedback_lag} is "
+                "selected from its rewards: credit rounds in order, or raise `feedback_lag`"
+            )
+        while self._updated <= through:
+            self.bandit.update(*history.credits[self._updated])
+            self._updated += 1
+
+    def _draw(self, index: int) -> tuple[list[tuple[Pull, int, list[Document]]], bool]:
+        """The round's pulls, where each starts in its cluster, and its documents; and whether the cap cut it short."""
+        history, args = self.open(), self.args
+        remaining = self.corpus.sizes - history.cursors
+        # Each round has a generator of its own, so that there is no generator state to save or to lose.
+        rng = np.random.default_rng([args.seed, index])
+        pulls = self.bandit.select(args.arms_per_round, args.documents_per_arm, remaining, rng)
+        budget = None if args.max_documents is None else args.max_documents - history.documents
+        drawn = []
+        for pull in pulls:
+            count = pull.documents if budget is None else min(pull.documents, budget)
+            if count:
+                start = int(history.cursors[pull.arm])
+                drawn.append((pull, start, self.corpus.draw(pull.arm, count, start, self._order(pull.arm))))
+                budget = None if budget is None else budget - count
+        left = int(remaining.sum()) - sum(len(batch) for _, _, batch in drawn)
+        return drawn, budget == 0 or left == 0
+
+    def _order(self, cluster: int) -> np.ndarray | None:
+        if self.args.document_order == "random" or self.bandit.identity()["policy"] == "uniform":
+            return None  # the stored order is a seeded shuffle
+        similarity = self.corpus.embeddings(cluster) @ self.reference_embeddings.mean(axis=0)
+        return np.argsort(-similarity, kind="stable")
+
+    def _allowance(self) -> Allowance | None:
+        args, used = self.args, self.open().usage
+        if args.max_prompt_tokens is None and args.max_completion_tokens is None:
+            return None
+        return Allowance(
+            None if args.max_prompt_tokens is None else args.max_prompt_tokens - used.prompt_tokens,
+            None if args.max_completion_tokens is None else args.max_completion_tokens - used.completion_tokens,
+        )
+
+    def _assemble(
+        self, index: int, drawn: list[tuple[Pull, int, list[Document]]], extractions: list[Extraction], capped: bool
+    ) -> tuple[Round, list[Usage]]:
+        """Filter what was extracted and put the round together; also what each arm's documents used."""
+        decisions: list[Decision] = []
+        usage_by_arm: list[Usage] = []
+        pairs: list[QAPair] = []
+        rejected = []
+        results = iter(extractions)
+        for pull, start, batch in drawn:
+            done = [(document, result) for document, result in zip(batch, results, strict=False)]
+            paid = [(document, result) for document, result in done if result.finish_reason != "budget"]
+            capped = capped or len(paid) < len(batch)
+            if not paid:
+                continue
+            decisions.append(Decision(pull.arm, pull.score, tuple(document.id for document, _ in paid), start))
+            usage_by_arm.append(sum((result.usage for _, result in paid), Usage()))
+            for _, result in paid:
+                kept, dropped = filter_pairs(
+                    result.pairs, deduplicator=self._deduplicator, decontaminator=self._decontaminator
+                )
+                pairs += kept
+                rejected += [*result.rejected, *dropped]
+        round = Round(
+            index=index,
+            decisions=tuple(decisions),
+            pairs=tuple(pairs),
+            usage=sum(usage_by_arm, Usage()),
+            rejected=tuple(rejected),
+            credited_through=self._updated - 1,
+            last=capped or index + 1 >= self.args.planned_rounds,
+        )
+        return round, usage_by_arm
+
+    def _rewards(self, stage: str, round: Round, **context: Any) -> dict[str, list[float | None]]:
+        rewards = {}
+        for function in self.reward_funcs:
+            name = reward_name(function)
+            if self.stages[name] != stage:
+                continue
+            values = function(round, reference_embeddings=self.reference_embeddings, **context)
+            if len(values) != len(round.decisions):
+                raise ConfigError(
+                    f"reward function {name!r} gave {len(values)} values for {len(round.decisions)} arms: "
+                    "return one value per decision of the round, None where it has nothing to say"
+                )
+            rewards[name] = [None if value is None or not np.isfinite(value) else float(value) for value in values]
+        return rewards
+
+
+def _digest(items: Sequence[TargetItem]) -> str:
+    text = json.dumps([[item.question, item.answer] for item in items], ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,195 @@
+"""Embeddings of documents and pairs: a thin adapter around the user's own `SentenceTransformer`.
+
+A text longer than the model's window is not cut off: it is split into windows of equal length and stands for the mean
+of their embeddings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equal_hf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class Embedder:
+    """Turns texts into unit vectors.
+
+    Args:
+        model (`str` or `SentenceTransformer`): A Hub id, a local folder, or a model already loaded. It must be a text
+            model: one that also takes images would open a document that looks like a path or an address of one.
+        device (`str`, *optional*): Where a model named by `str` is loaded; chosen by sentence-transformers by default.
+        batch_size (`int`, *optional*, defaults to `64`): Texts (or windows) a forward pass.
+        revision (`str`, *optional*): Branch, tag or commit of a Hub model.
+        max_windows (`int`, *optional*, defaults to `8`): Windows embedded of one text. A text with more is represented
+            by `max_windows` of them, spread evenly from its beginning to its end.
+
+    Attributes:
+        name (`str`): The model as it was named; for a loaded model what its card calls it, else an empty string.
+        dimension (`int`): Length of an embedding.
+        max_windows (`int`): As above.
+        sampled_texts (`int`): Texts so far that were longer than `max_windows` windows.
+
+    Raises:
+        ConfigError: The model cannot be loaded, or takes more than text.
+    """
+
+    def __init__(
+        self,
+        model: str | SentenceTransformer,
+        *,
+        device: str | None = None,
+        batch_size: int = 64,
+        revision: str | None = None,
+        max_windows: int = 8,
+    ):
+        if batch_size < 1 or max_windows < 1:
+            raise ConfigError(
+                f"`batch_size` ({batch_size}) and `max_windows` ({max_windows}) of the embedder must be 1 or more."
+            )
+        if isinstance(model, str):
+            self.name = model
+            model = _load(model, device, revision)
+        else:
+            self.name = model.model_card_data.model_id or model.model_card_data.base_model or ""
+        if media := {"image", "audio", "video"} & set(model.modalities):
+            raise ConfigError(
+                f"`embedder`: {self.name or 'the model'} also takes {' and '.join(sorted(media))}, so a document "
+                "could make it open a file or an address. Choose a model that takes text alone."
+            )
+        self._model = model
+        self._batch_size = batch_size
+        self._fingerprint: str | None = None
+        self.max_windows = max_windows
+        self.sampled_texts = 0
+        self.dimension = int(self._encode(["any text"], False).shape[1])
+
+    def encode(self, texts: Sequence[str], *, show_progress: bool = False) -> np.ndarray:
+        """Embed texts.
+
+        Args:
+            texts (`Sequence[str]`): Any number of texts of any length.
+            show_progress (`bool`, *optional*, defaults to `False`): Show a progress bar.
+
+        Returns:
+            `np.ndarray` of shape `(len(texts), dimension)`, float32: one unit vector a text; all zeros where the model
+            knows no token of the text.
+        """
+        if not len(texts):
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        windows, owners = self._windows(texts)
+        vectors = _normalise(self._encode(windows, show_progress))
+        if len(windows) == len(texts):
+            return vectors
+        # Windows are in text order and every text has one at least, so each text is one run of rows.
+        starts = np.searchsorted(owners, np.arange(len(texts)))
+        return _normalise(np.add.reduceat(vectors, starts, axis=0))
+
+    def fingerprint(self) -> str:
+        """Identity of what the model computes: a hash of its weights, configuration, tokenizer and window rule."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            for key, tensor in sorted(self._model.state_dict().items()):
+                digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(_raw_bytes(tensor))
+            configs: list[Any] = [
+                [type(module).__name__, getattr(module, "get_config_dict", dict)()]
+                for module in self._model.children()
+            ]
+            settings = [configs, self._prompt(), str(self._model.max_seq_length), self.max_windows]
+            digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+            tokenizer = getattr(self._model.tokenizer, "backend_tokenizer", self._model.tokenizer)
+            if hasattr(tokenizer, "to_str"):
+                # Truncation and padding are left on the tokenizer by whatever was encoded last.
+                serialised = json.loads(tokenizer.to_str()) | {"truncation": None, "padding": None}
+                digest.update(json.dumps(serialised, sort_keys=True).encode())
+            self._fingerprint = digest.hexdigest()[:32]
+        return self._fingerprint
+
+    def _encode(self, texts: list[str], show_progress: bool) -> np.ndarray:
+        vectors = self._model.encode(
+            texts, batch_size=self._batch_size, show_progress_bar=show_progress, convert_to_numpy=True
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def _prompt(self) -> str:
+        return self._model.prompts.get(self._model.default_prompt_name or "") or ""
+
+    def _windows(self, texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Split the texts to the model's window: the windows, and the text that each belongs to."""
+        limit = self._model.max_seq_length
+        if limit is None or limit > 1_000_000:  # what a tokenizer without a limit reports is infinite or some 1e30
+            return list(texts), np.arange(len(texts))
+        tokenizer = self._model.tokenizer
+        if not getattr(tokenizer, "is_fast", False):
+            raise ConfigError(
+                f"`embedder`: {self.name or 'the model'} reads {limit} tokens at a time and its tokenizer is not a "
+                "fast one, so longer texts cannot be split to it. Choose a model with a fast tokenizer."
+            )
+        room = limit - len(tokenizer(self._prompt(), verbose=False)["input_ids"])
+        if room < 1:
+            raise ConfigError(f"`embedder`: its prompt fills the whole window of {limit} tokens. Shorten the prompt.")
+        encoded = tokenizer(
+            list(texts), add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+        )
+        windows: list[str] = []
+        owners: list[int] = []
+        for owner, (text, offsets) in enumerate(zip(texts, encoded["offset_mapping"], strict=True)):
+            spans = _spans(offsets, room)
+            if len(spans) > self.max_windows:
+                self.sampled_texts += 1
+                picks = np.linspace(0, len(spans) - 1, self.max_windows).round().astype(int)
+                spans = [spans[pick] for pick in picks]
+            for start, end in spans:
+                windows.append(text[start:end])
+                owners.append(owner)
+        return windows, np.asarray(owners)
+
+
+def _spans(offsets: Sequence[tuple[int, int]], room: int) -> list[tuple[int, int]]:
+    """Character ranges of the fewest runs of tokens that fit `room` and are equally long, give or take one token.
+
+    >>> _spans([(0, 2), (3, 5), (6, 8)], 2)
+    [(0, 5), (6, 8)]
+    >>> _spans([], 2)
+    [(0, 0)]
+    """
+    if not offsets:
+        return [(0, 0)]
+    edges = np.linspace(0, len(offsets), math.ceil(len(offsets) / room) + 1).round().astype(int).tolist()
+    return [(offsets[a][0], offsets[b - 1][1]) for a, b in itertools.pairwise(edges)]
+
+
+def _normalise(vectors: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return np.where(norms > 0, vectors / np.where(norms > 0, norms, 1), 0).astype(np.float32)
+
+
+def _raw_bytes(tensor: Any) -> bytes:
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _load(model: str, device: str | None, revision: str | None) -> SentenceTransformer:
+    from huggingface_hub.errors import HFValidationError
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(model, device=device, revision=revision)
+    except (OSError, ValueError, HFValidationError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"`embedder`: no sentence-transformers model can be loaded from {model!r}: {reason.rstrip('.')}. Name a "
+            "local folder or a Hub model that exists and that you may read."
+        ) from error

@@ -1,0 +1,116 @@
+"""The manifest `corpus.json`: written last, it proves that a corpus folder is complete and says how it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from equal_hf.errors import CorpusError
+
+MANIFEST_FILE = "corpus.json"
+CARD_FILE = "README.md"
+FORMAT = "equal-hf-clustered-corpus"
+FORMAT_VERSION = 1
+_REQUIRED = {
+    "fingerprint": str,
+    "documents": int,
+    "n_clusters": int,
+    "dimension": int,
+    "embedder": dict,
+    "files": dict,
+}
+
+
+def describe(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Hash the files of a folder, flush them to disk and make its manifest.
+
+    The fingerprint is a hash over the names and contents of all files but `README.md`, which a Hub page may change.
+
+    Args:
+        folder (`Path`): Holds the files of a corpus and nothing else.
+        facts (`dict[str, Any]`): What else the manifest is to say; JSON-able.
+
+    Returns:
+        `dict[str, Any]`: The manifest.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != CARD_FILE:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+    fingerprint = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:32]
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "fingerprint": fingerprint, **facts, "files": files}
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest into the folder it describes, whole or not at all."""
+    temporary = folder / f"{MANIFEST_FILE}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(manifest, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / MANIFEST_FILE)
+
+
+def read_manifest(path: Path, source: str) -> dict[str, Any]:
+    """Read and check a manifest.
+
+    Args:
+        path (`Path`): The manifest file.
+        source (`str`): The folder or repository it belongs to, for messages.
+
+    Raises:
+        CorpusError: It is no manifest of a clustered corpus, or of a later format.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorpusError(
+            f"The manifest {MANIFEST_FILE} of {source} cannot be read: {error}. Build or download the corpus again."
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CorpusError(
+            f"{source} holds a {MANIFEST_FILE} that was not written by `ClusteredCorpus.build`. Name one that was."
+        )
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise CorpusError(
+            f"{source} has format version {manifest.get('format_version')!r}; this equal_hf reads {FORMAT_VERSION}. "
+            "Install the equal_hf that wrote it, or build the corpus again."
+        )
+    for key, kind in _REQUIRED.items():
+        if not isinstance(manifest.get(key), kind):
+            raise CorpusError(
+                f"The manifest {MANIFEST_FILE} of {source} lacks {key!r}. Build or download the corpus again."
+            )
+    sizes = [facts.get("bytes") if isinstance(facts, dict) else None for facts in manifest["files"].values()]
+    if not all(isinstance(size, int) for size in sizes):
+        raise CorpusError(
+            f"The manifest {MANIFEST_FILE} of {source} does not tell the sizes of its files. Build or download the "
+            "corpus again."
+        )
+    return manifest
+
+
+def corpus_files(manifest: dict[str, Any]) -> list[str]:
+    """Names of all files of a corpus; whatever else lies in its folder is somebody else's."""
+    return [*manifest["files"], MANIFEST_FILE, CARD_FILE]
+
+
+def check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Check that every file the manifest lists is in the folder at its full size.
+
+    Raises:
+        CorpusError: One is missing or has another size.
+    """
+    for name, facts in manifest["files"].items():
+        path = folder / name
+        found = path.stat().st_size if path.is_file() else None
+        if found != facts["bytes"]:
+            state = "is missing" if found is None else f"has {found} bytes instead of {facts['bytes']}"
+            raise CorpusError(f"The corpus {folder} is damaged: {name} {state}. Build or download it again.")

@@ -1,0 +1,122 @@
+"""What is known of each cluster from its document embeddings alone: the material of priors and neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from equal_hf.errors import CorpusError
+
+PCA_DIMENSIONS = 32
+PCA_ROWS = 65_536
+SAMPLES = 32
+SAMPLE_BYTES = 128 << 20
+PROFILES_FILE = "profiles.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterProfiles:
+    """Gaussian summary and a random sample of every cluster.
+
+    Args:
+        count (`np.ndarray` of shape `(k,)`, int64): Documents.
+        mean (`np.ndarray` of shape `(k, d)`, float32): Mean embedding.
+        covariance (`np.ndarray` of shape `(k, p, p)`, float32): Covariance (divided by `count`) in the `p` principal
+            directions of the corpus, `p` at most 32; zero for a cluster of one document.
+        components (`np.ndarray` of shape `(d, p)`, float32): Those directions: orthonormal, largest variance first.
+            `embeddings @ components` is what `covariance` describes.
+        samples (`tuple[np.ndarray, ...]`): For each cluster the embeddings of its first documents in stored order,
+            which is a random sample: shape `(m, d)`, float32, `m` at most 32.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray
+    components: np.ndarray
+    samples: tuple[np.ndarray, ...]
+
+    @classmethod
+    def compute(cls, embeddings: np.ndarray, order: np.ndarray, counts: np.ndarray) -> ClusterProfiles:
+        """Profiles of embeddings.
+
+        Args:
+            embeddings (`np.ndarray` of shape `(n, d)`, float32): In any order; may be memory-mapped.
+            order (`np.ndarray` of shape `(n,)`): Their positions in stored order, clusters contiguous.
+            counts (`np.ndarray` of shape `(k,)`): Documents of each cluster; they add up to `n`.
+
+        >>> vectors = np.eye(3, dtype=np.float32)
+        >>> profiles = ClusterProfiles.compute(vectors, np.array([2, 0, 1]), np.array([1, 2]))
+        >>> profiles.mean.tolist()
+        [[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]]
+        >>> [len(sample) for sample in profiles.samples]
+        [1, 2]
+        """
+        dimension = embeddings.shape[1]
+        components = _principal_directions(embeddings)
+        # The whole profile stays small enough to be fetched first: fewer samples where there are many clusters.
+        per_cluster = min(SAMPLES, max(1, SAMPLE_BYTES // (2 * dimension * len(counts))))
+        means, covariances, samples = [], [], []
+        start = 0
+        for count in counts.tolist():
+            rows = np.asarray(embeddings[order[start : start + count]], dtype=np.float64)
+            mean = rows.mean(axis=0)
+            projected = (rows - mean) @ components
+            means.append(mean)
+            covariances.append(projected.T @ projected / count)
+            samples.append(rows[:per_cluster].astype(np.float16).astype(np.float32))
+            start += count
+        return cls(
+            count=np.asarray(counts, dtype=np.int64),
+            mean=np.asarray(means, dtype=np.float32),
+            covariance=np.asarray(covariances, dtype=np.float32),
+            components=components.astype(np.float32),
+            samples=tuple(samples),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file; samples are stored as float16."""
+        from safetensors.numpy import save
+
+        tensors = {
+            "count": self.count,
+            "mean": self.mean,
+            "covariance": self.covariance,
+            "components": self.components,
+            "samples": np.concatenate(self.samples).astype(np.float16),
+            "sample_counts": np.asarray([len(sample) for sample in self.samples], dtype=np.int64),
+        }
+        path.write_bytes(save(tensors))  # `save_file` would make it readable by its owner alone
+
+    @classmethod
+    def load(cls, path: Path) -> ClusterProfiles:
+        """Read what `save` wrote.
+
+        Raises:
+            CorpusError: The file is damaged or holds something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            tensors = load_file(path)
+            cuts = np.cumsum(tensors.pop("sample_counts"))[:-1]
+            samples = tuple(np.split(tensors.pop("samples").astype(np.float32), cuts))
+            return cls(samples=samples, **tensors)
+        except (SafetensorError, KeyError, TypeError, OSError) as error:
+            raise CorpusError(
+                f"The cluster profiles {path} cannot be read: {error}. Build or download the corpus again."
+            ) from error
+
+
+def _principal_directions(embeddings: np.ndarray) -> np.ndarray:
+    """Directions of largest variance of a corpus, float64, of at most `PCA_ROWS` rows spread evenly over it."""
+    step = -(-len(embeddings) // PCA_ROWS)
+    rows = np.asarray(embeddings[::step], dtype=np.float64)
+    rows = rows - rows.mean(axis=0)
+    _, vectors = np.linalg.eigh(rows.T @ rows)
+    components = vectors[:, ::-1][:, : min(PCA_DIMENSIONS, rows.shape[1])]
+    # An eigenvector's sign is arbitrary: its largest entry is made positive.
+    signs = np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])
+    return components * signs

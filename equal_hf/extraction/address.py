@@ -1,0 +1,83 @@
+"""Where an endpoint is, and how to get in, with the secrets kept apart from what may be shown."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from equal_hf.errors import ConfigError
+
+_HUGGING_FACE_HOSTS = (".huggingface.co", ".endpoints.huggingface.cloud", ".hf.space")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an endpoint is and how to get in. Its text form holds no secret.
+
+    Args:
+        base (`str`): URL without credentials, without a trailing `/v1` or `/chat/completions`.
+        shown (`str`): The URL as it may stand in a message: no credentials, no query.
+        authorization (`str`, *optional*): Value of the `Authorization` header.
+        secrets (`tuple[str, ...]`): What must never be shown.
+    """
+
+    base: str
+    shown: str
+    authorization: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def parse(cls, url: str, api_key: str | None = None) -> Address:
+        """Take a URL apart.
+
+        A user and password in the URL become basic authentication. Without an `api_key` the Hugging Face token
+        (`HF_TOKEN`, or the one `hf auth login` stored) is used, but only for `https` hosts of Hugging Face: no other
+        server is shown that token.
+
+        Args:
+            url (`str`): `http` or `https`.
+            api_key (`str`, *optional*): Sent as a bearer token.
+
+        Raises:
+            `ConfigError`: If it is no URL of a server.
+
+        >>> Address.parse("http://me:secret@localhost:8080/v1/?key=k").shown
+        'http://localhost:8080'
+        """
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            shown = url.rpartition("@")[2].partition("?")[0]
+            raise ConfigError(f"{shown!r} is no URL. Set `extractor_url` to one such as http://localhost:8080.")
+        path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
+        host = parts.netloc.rpartition("@")[2]
+        password = unquote(parts.password or "")
+        secrets = [secret for secret in (api_key, password, parts.query) if secret]
+        authorization = f"Bearer {api_key}" if api_key else None
+        if not api_key and parts.username is not None:
+            pair = base64.b64encode(f"{unquote(parts.username)}:{password}".encode()).decode()
+            authorization = f"Basic {pair}"
+            secrets.append(pair)
+        elif not api_key and parts.scheme == "https" and f".{parts.hostname}".endswith(_HUGGING_FACE_HOSTS):
+            from huggingface_hub import get_token
+
+            if token := get_token():
+                authorization = f"Bearer {token}"
+                secrets.append(token)
+        base = urlunsplit((parts.scheme, host, path, parts.query, ""))
+        return cls(base, urlunsplit((parts.scheme, host, path, "", "")), authorization, tuple(secrets))
+
+    def at(self, path: str) -> str:
+        """The URL of a path of this server."""
+        parts = urlsplit(self.base)
+        return urlunsplit(parts._replace(path=parts.path + path))
+
+    def redact(self, text: str) -> str:
+        """A server's words without our secrets."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text

@@ -1,0 +1,186 @@
+"""A document as the requests to be made for it: each within the endpoint's limit, each with a bound on its tokens.
+
+Where the server counts tokens, the bound is the count of the prompt as the server will see it, chat template included.
+Where it does not, the bound is the prompt's UTF-8 bytes, since a token of a byte-level or byte-fallback tokenizer
+stands for at least one byte, plus all the tokens of a short request made at the start, which hold the chat template.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from equal_hf.errors import ConfigError, EndpointError
+from equal_hf.extraction.flavours import Server, count_prompt, count_text
+from equal_hf.extraction.prompts import PromptTemplate
+from equal_hf.extraction.retry import Refusal, TransportFault
+from equal_hf.extraction.split import Span, split_text
+from equal_hf.types import Messages
+
+if TYPE_CHECKING:
+    from equal_hf.extraction.client import ChatClient
+
+# Room for what may differ between counting a prompt and running it.
+MARGIN_TOKENS = 8
+# What a chat template may take where the server tells neither counts nor usage.
+_UNKNOWN_TEMPLATE_TOKENS = 512
+# Nothing longer is sent to be counted: servers cap a request's body (TGI at 2 MB).
+_MAX_COUNTED_CHARACTERS = 200_000
+_MIN_ROOM_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request to come.
+
+    Args:
+        span (`Span`): The characters of the document that it shows.
+        messages (`list[dict[str, str]]`): What is sent.
+        prompt_tokens (`int`): Upper bound of the prompt's tokens.
+    """
+
+    span: Span
+    messages: Messages
+    prompt_tokens: int
+
+
+class PromptBounds:
+    """Upper bounds of prompts' tokens for one server and one prompt.
+
+    Args:
+        server (`Server`): The server.
+        counts (`bool`): Whether it counts tokens.
+        drift (`int`): By how much a request that was made exceeded its count.
+        template (`int`): Tokens that the chat template adds, or more.
+    """
+
+    def __init__(self, server: Server, *, counts: bool, drift: int, template: int) -> None:
+        self.server = server
+        self.counts = counts
+        self.drift = drift
+        self.template = template
+        self.repair = 0  # tokens that asking again adds to a prompt
+        self.empty = 0  # bound of the prompt around an empty document
+
+    @classmethod
+    async def measure(
+        cls, client: ChatClient, server: Server, prompt: PromptTemplate, messages: Messages, seen: int | None
+    ) -> PromptBounds:
+        """Learn the bounds from one short request that was made.
+
+        Args:
+            client (`ChatClient`): The endpoint.
+            server (`Server`): What it is.
+            prompt (`PromptTemplate`): The prompt in use.
+            messages (`list[dict[str, str]]`): What was sent.
+            seen (`int`, *optional*): How many prompt tokens the server says that was.
+        """
+        try:
+            counted: int | None = await count_prompt(client.post, server, messages)
+        except (Refusal, EndpointError):
+            counted = None
+        except TransportFault as fault:
+            if fault.kind != "malformed":
+                raise
+            counted = None
+        bounds = cls(
+            server,
+            counts=counted is not None,
+            drift=max(0, (seen or 0) - (counted or 0)) if counted is not None else 0,
+            template=max(seen or 0, counted or 0) or _UNKNOWN_TEMPLATE_TOKENS,
+        )
+        bounds.empty = await bounds.counted(client, prompt.messages(""))
+        again = await bounds.counted(client, prompt.messages("", repair=True))
+        bounds.repair = again - bounds.empty + MARGIN_TOKENS
+        return bounds
+
+    def require_room(self, limit: int | None) -> None:
+        """Raise `ConfigError` if the prompt leaves no room for a document within a limit."""
+        if limit is not None and limit - self.empty - self.repair < _MIN_ROOM_TOKENS:
+            raise ConfigError(
+                f"The extraction prompt takes {self.empty + self.repair} tokens by itself, and of the endpoint's "
+                f"context `extractor_max_new_tokens` leaves {limit} for it and a document. Lower "
+                "`extractor_max_new_tokens`, shorten the prompt, or start the server with a larger context."
+            )
+
+    def by_bytes(self, messages: Messages) -> int:
+        """A bound that takes no request."""
+        return sum(_bytes(message["content"]) for message in messages) + self.template + MARGIN_TOKENS
+
+    async def counted(self, client: ChatClient, messages: Messages) -> int:
+        """The tightest bound there is; by bytes where the server counts no tokens."""
+        loose = self.by_bytes(messages)
+        if not self.counts or loose > 4 * _MAX_COUNTED_CHARACTERS:
+            return loose
+        return await count_prompt(client.post, self.server, messages) + self.drift + MARGIN_TOKENS
+
+
+async def plan_parts(
+    client: ChatClient, bounds: PromptBounds, prompt: PromptTemplate, text: str, limit: int | None, *, tight: bool
+) -> list[Part]:
+    """Turn a document into requests: one if it fits, else as few as split at natural boundaries.
+
+    Args:
+        client (`ChatClient`): The endpoint.
+        bounds (`PromptBounds`): How prompts are bounded.
+        prompt (`PromptTemplate`): The prompt.
+        text (`str`): The document's text.
+        limit (`int`, *optional*): Most tokens of a prompt; `None` for no limit.
+        tight (`bool`): Whether to count even what fits by its bytes, because an allowance depends on it.
+
+    Returns:
+        `list[Part]`: In document order; blank parts are left out.
+    """
+    messages = prompt.messages(text)
+    room = None if limit is None else limit - bounds.repair
+    tokens = bounds.by_bytes(messages)
+    if tight or (room is not None and tokens > room):
+        tokens = await bounds.counted(client, messages)
+    if room is None or tokens <= room:
+        return [Part(Span(0, len(text)), messages, tokens)]
+
+    size = room - bounds.empty
+    while True:
+        spans = [span for span in await _split(client, bounds, text, size) if text[slice(*span)].strip()]
+        rendered = [prompt.messages(text[slice(*span)]) for span in spans]
+        counts = [await bounds.counted(client, messages) for messages in rendered]
+        if all(count <= room for count in counts):
+            return [Part(*part) for part in zip(spans, rendered, counts, strict=True)]
+        size = int(size * 0.9)  # the tokens at the seams did not add up
+
+
+async def _split(client: ChatClient, bounds: PromptBounds, text: str, size: int) -> list[Span]:
+    """`split_text` with a server that counts: each time it lacks a count, that is fetched and it starts over."""
+    if not bounds.counts:
+        return split_text(text, size, _bytes)
+    spans = []
+    # Starting over costs the square of the number of parts, so a very long text is cut into stretches first.
+    for start, end in split_text(text, _MAX_COUNTED_CHARACTERS, len):
+        parts = await _split_stretch(client, bounds, text[start:end], size)
+        spans += [Span(start + part.start, start + part.end) for part in parts]
+    return spans
+
+
+async def _split_stretch(client: ChatClient, bounds: PromptBounds, text: str, size: int) -> list[Span]:
+    counts: dict[str, int] = {}
+
+    def count(piece: str) -> int:
+        if piece not in counts:
+            raise _UncountedError(piece)
+        return counts[piece]
+
+    while True:
+        try:
+            return split_text(text, size, count)
+        except _UncountedError as uncounted:
+            counts[uncounted.text] = await count_text(client.post, bounds.server, uncounted.text)
+
+
+class _UncountedError(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))

@@ -1,0 +1,256 @@
+"""From the records of a run to an ordinary dataset folder, in the layout it has on the Hub.
+
+```
+README.md                          the card; configurations `default`, `rejected`, `decisions`
+equal.json                         which run this is, and what of the card's metadata is ours
+data/train/round-00007.parquet     one file a round, never changed
+data/rejected/round-00007.parquet
+data/decisions/round-00007.parquet written again once the round's rewards are known
+```
+
+The same records give the same bytes; writing over an earlier export changes only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.errors import PublishError
+from equal_hf.publishing.card import dataset_card, dataset_metadata
+from equal_hf.publishing.facts import RunFacts
+from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.publishing.tables import PAIR_COLUMNS
+from equal_hf.types import Round
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CARD, MANIFEST, EMPTY = "README.md", "equal.json", "empty.parquet"
+# Columns of the corpus that the card reads.
+PUBLIC = ("license", "language", "lang")
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier export, here or on the Hub.
+
+    Args:
+        card (`str`): Its `README.md`, empty where there is none.
+        manifest (`Mapping[str, Any]`, *optional*): Its `equal.json`, `None` where there is none.
+    """
+
+    card: str = ""
+    manifest: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Earlier:
+        """The export in a folder.
+
+        Raises:
+            [`PublishError`]: If somebody damaged it.
+        """
+        card, manifest = folder / CARD, folder / MANIFEST
+        try:
+            return cls(
+                card.read_text(encoding="utf-8") if card.exists() else "",
+                dict(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.exists() else None,
+            )
+        except (ValueError, TypeError) as error:
+            raise PublishError(
+                f"{CARD} or {MANIFEST} of an earlier export, read into {folder}, is damaged ({error}): remove both"
+            ) from error
+
+    def check(self, run: str, where: str, setting: str) -> None:
+        """Refuse to write over what is not an earlier export of the same run.
+
+        Raises:
+            [`PublishError`]: If it holds another run's dataset, or a card that no run wrote.
+        """
+        if self.manifest is None and self.card:
+            raise PublishError(f"{where} holds a card that no run wrote: set `{setting}` to a new place, or remove it")
+        if self.manifest is not None and self.manifest.get("run") != run:
+            raise PublishError(
+                f"{where} holds the dataset of another run: set `{setting}` to a new place, or remove it"
+            )
+
+
+def default_folder(run_dir: str | Path) -> Path:
+    """Where a run's dataset goes when nobody says otherwise: `hub/dataset` in the run folder."""
+    return Path(run_dir) / "hub" / "dataset"
+
+
+def run_identity(run: Mapping[str, Any]) -> str:
+    """Identity of the run that a `run.json` describes: a hash of its fingerprint."""
+    text = json.dumps(run["fingerprint"], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def export_dataset(
+    run_dir: str | Path,
+    out_dir: str | Path | None = None,
+    *,
+    summary: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    earlier: Earlier | None = None,
+) -> Path:
+    """Write what a run has collected so far as a dataset that `load_dataset` opens.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder.
+        out_dir (`str` or `Path`, *optional*): Where to; `run_dir/hub/dataset` where it is left out.
+        summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card; `run_dir/summary.json`
+            where it is left out and there is one.
+        name (`str`, *optional*): What the card tells readers to load; the folder's name where it is left out.
+        earlier ([`Earlier`], *optional*): The card to keep a person's additions of; the one in `out_dir` where it is
+            left out.
+
+    Returns:
+        `Path`: The dataset folder.
+
+    Raises:
+        [`PublishError`]: If no round is recorded, or `out_dir` holds something else.
+        [`RecordError`]: If a record is damaged.
+    """
+    records = RoundRecords(run_dir)
+    indices = records.indices()
+    if not indices:
+        raise PublishError(f"{run_dir} holds no recorded round: point `run_dir` at a run folder, or collect first")
+    folder = default_folder(run_dir) if out_dir is None else Path(out_dir)
+    facts, run = RunFacts(records.run()), run_identity(records.run())
+    here = Earlier.read(folder)
+    here.check(run, str(folder), "out_dir")
+    earlier = here if earlier is None else earlier
+
+    shards = _Shards(folder / "data")
+    decisions: dict[int, tuple[pa.Table, Mapping[str, Any]]] = {}
+    for index in indices:
+        round, credited = records.load(index), records.credited(index)
+        extracted = records.folder(index) / "extracted"
+        pairs = _pair_table(_read(extracted / "pairs.parquet"), round)
+        facts.add(round, credited, {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names})
+        decisions[index] = _read(extracted / "decisions.parquet"), credited or {"rewards": round.rewards}
+        shards.add("train", index, pairs)
+        rejected = _read(extracted / "rejected.parquet")
+        shards.add("rejected", index, rejected.append_column("round", _constant(index, rejected.num_rows, "int32")))
+    names = list(dict.fromkeys(name for round in facts.rounds for name in round.rewards))
+    for index, (table, rewards) in decisions.items():
+        shards.add("decisions", index, _decision_table(table, rewards, names))
+    facts.contents = shards.finish()
+
+    if summary is None and (path := Path(run_dir) / "summary.json").exists():
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    old = earlier.manifest or {}
+    card = dataset_card(
+        facts, name=name or folder.name, summary=summary, previous=earlier.card, written=old.get("metadata")
+    )
+    manifest = {"run": run, "rounds": len(indices), "metadata": dataset_metadata(facts)}
+    _write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    _write(folder / CARD, card.encode("utf-8", "replace"))
+    return folder
+
+
+def reward_column(name: str) -> str:
+    """The column of one reward function.
+
+    >>> reward_column("transport")
+    'reward_transport'
+    """
+    return f"reward_{name}"
+
+
+def _pair_table(pairs: pa.Table, round: Round) -> pa.Table:
+    """Pairs as they are published: TRL's two columns, then the pair, its provenance, and the corpus's own columns."""
+    import pyarrow as pa
+
+    def messages(role: str, column: str) -> pa.Array:
+        rows = [[{"role": role, "content": text}] for text in pairs[column].to_pylist()]
+        return pa.array(rows, pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])))
+
+    arms = [decision.arm for decision in round.decisions]
+    columns = {"prompt": messages("user", "question"), "completion": messages("assistant", "answer")}
+    columns |= {name: pairs[name] for name in PAIR_COLUMNS}
+    for name, values in round.rewards.items():
+        by_arm = dict(zip(arms, values, strict=True))
+        columns[reward_column(name)] = pa.array([by_arm[arm] for arm in pairs["cluster"].to_pylist()], pa.float64())
+    for name in pairs.column_names:
+        if name not in PAIR_COLUMNS:
+            columns[f"document_{name}" if name in columns else name] = pairs[name]
+    return pa.table(columns)
+
+
+def _decision_table(decisions: pa.Table, credited: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
+    """Decisions with every reward of the run, so that all rounds have the same columns."""
+    import pyarrow as pa
+
+    nothing = [None] * decisions.num_rows
+    for name in names:
+        values = pa.array(credited["rewards"].get(name, nothing), pa.float64())
+        decisions = decisions.append_column(reward_column(name), values)
+    decisions = decisions.append_column("reward", pa.array(credited.get("mixed", nothing), pa.float64()))
+    loss = credited.get("metrics", {}).get("eval_loss")
+    return decisions.append_column("eval_loss", _constant(loss, decisions.num_rows, "float64"))
+
+
+def _constant(value: Any, rows: int, kind: str) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([value] * rows, getattr(pa, kind)())
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path).replace_schema_metadata(None)
+
+
+class _Shards:
+    """Writes one file a round that has rows; where none has, an empty one that shows the columns."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.empty: dict[str, pa.Table] = {}
+
+    def add(self, kind: str, index: int, table: pa.Table) -> None:
+        if table.num_rows:
+            self._put(kind, f"round-{index:05d}.parquet", table)
+        else:
+            self.empty[kind] = table
+
+    def finish(self) -> dict[str, str]:
+        """Remove what earlier exports left and this one did not write; a hash of the content, by kind."""
+        for kind, table in self.empty.items():
+            if kind not in self.files:
+                self._put(kind, EMPTY, table)
+        for kind, files in self.files.items():
+            for path in (self.folder / kind).glob("*.parquet"):
+                if path.name not in files:
+                    path.unlink()
+        return {kind: hashlib.sha256(b"".join(files.values())).hexdigest()[:16] for kind, files in self.files.items()}
+
+    def _put(self, kind: str, name: str, table: pa.Table) -> None:
+        import pyarrow.parquet as pq
+
+        buffer = io.BytesIO()
+        with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
+            if table.num_rows:  # `datasets` cannot read a row group without rows
+                writer.write_table(table)
+        _write(self.folder / kind / name, buffer.getvalue())
+        self.files.setdefault(kind, {})[name] = hashlib.sha256(name.encode() + buffer.getvalue()).digest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; leave it alone if it holds that already."""
+    if path.exists() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

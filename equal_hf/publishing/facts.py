@@ -1,0 +1,123 @@
+"""What a card says about a run, added up round by round, so that memory is bounded by one round."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from equal_hf.types import Round, Usage
+
+SAMPLE_CHARACTERS = 600
+
+Rewards = Mapping[str, Sequence[float | None]]
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are there.
+
+    >>> mean([1.0, None, 2.0]), mean([None])
+    (1.5, None)
+    """
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """One line of the table of rounds; `rewards` are means over the arms that were credited."""
+
+    index: int
+    documents: int
+    pairs: int
+    usage: Usage
+    rewards: dict[str, float | None]
+    eval_loss: float | None
+
+
+@dataclass(slots=True)
+class ArmFacts:
+    """What one cluster was pulled for, and what came of it."""
+
+    arm: int
+    pulls: int = 0
+    documents: int = 0
+    pairs: int = 0
+    rewards: list[float | None] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """The run so far.
+
+    Args:
+        run (`Mapping[str, Any]`): What `run.json` says: `fingerprint` and sanitised `config`.
+
+    `samples` holds the first pair of every round, `contents` a hash of the published files by kind.
+    """
+
+    run: Mapping[str, Any]
+    rounds: list[RoundFacts] = field(default_factory=list)
+    arms: dict[int, ArmFacts] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    methods: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[str | None] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    contents: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def documents(self) -> int:
+        """Documents extracted."""
+        return sum(round.documents for round in self.rounds)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs kept."""
+        return sum(round.pairs for round in self.rounds)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and requests of all rounds."""
+        return sum((round.usage for round in self.rounds), Usage())
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The run's configuration."""
+        return self.run.get("config", {})
+
+    def add(self, round: Round, credited: Mapping[str, Any] | None, metadata: Mapping[str, list[str | None]]) -> None:
+        """Take in one round.
+
+        Args:
+            round ([`Round`]): The round as it was extracted.
+            credited (`Mapping[str, Any]`, *optional*): What it was worth, where that is known.
+            metadata (`Mapping[str, list]`): By corpus column, the value of each pair's document.
+        """
+        rewards: Rewards = credited["rewards"] if credited else round.rewards
+        mixed = credited["mixed"] if credited else [None] * len(round.decisions)
+        means = {name: mean(values) for name, values in rewards.items()}
+        eval_loss = (credited or {}).get("metrics", {}).get("eval_loss")
+        self.rounds.append(RoundFacts(round.index, round.documents, len(round.pairs), round.usage, means, eval_loss))
+        for decision, reward, pairs in zip(round.decisions, mixed, round.pairs_by_arm(), strict=True):
+            arm = self.arms.setdefault(decision.arm, ArmFacts(decision.arm))
+            arm.pulls += 1
+            arm.documents += len(decision.documents)
+            arm.pairs += len(pairs)
+            arm.rewards.append(reward)
+        self.dropped.update(round.dropped)
+        self.methods.update(pair.method for pair in round.pairs)
+        self.models.update(f"{pair.model} @ {pair.model_revision}" for pair in round.pairs if pair.model)
+        self.licenses.update(metadata.get("license", [None] * len(round.pairs)))
+        for name in ("language", "lang"):
+            codes = (value.strip().lower() for value in metadata.get(name, []) if value)
+            self.languages.update(code for code in codes if re.fullmatch(r"[a-z]{2,3}", code))
+        if round.pairs:
+            pair = round.pairs[0]
+            sample = {"question": pair.question[:SAMPLE_CHARACTERS], "answer": pair.answer[:SAMPLE_CHARACTERS]}
+            self.samples.append(
+                {**sample, "document_id": pair.document_id, "cluster": pair.cluster, "round": round.index}
+            )

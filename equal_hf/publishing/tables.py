@@ -1,0 +1,106 @@
+"""Columns of the tables a round is recorded in: pairs, rejected pairs, decisions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.types import Document, QAPair
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# A metadata column of the corpus that carries one of these names is recorded with `document_` before it.
+PAIR_COLUMNS = {
+    "question": "string",
+    "answer": "string",
+    "document_id": "string",
+    "document_hash": "string",
+    "cluster": "int32",
+    "round": "int32",
+    "arm_score": "float64",
+    "span_start": "int64",
+    "span_end": "int64",
+    "method": "string",
+    "model": "string",
+    "model_revision": "string",
+    "prompt_hash": "string",
+}
+
+
+def metadata_column(name: str) -> str:
+    """The column that a corpus column is recorded in.
+
+    >>> metadata_column("license"), metadata_column("round")
+    ('license', 'document_round')
+    """
+    return f"document_{name}" if name in PAIR_COLUMNS else name
+
+
+def pair_row(pair: QAPair, index: int, score: float, document: Document) -> dict[str, Any]:
+    """A pair with its provenance, as a row of `pairs.parquet`."""
+    start, end = pair.span or (None, None)
+    return {
+        "question": pair.question,
+        "answer": pair.answer,
+        "document_id": pair.document_id,
+        "document_hash": hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest(),
+        "cluster": pair.cluster,
+        "round": index,
+        "arm_score": score,
+        "span_start": start,
+        "span_end": end,
+        "method": pair.method,
+        "model": pair.model,
+        "model_revision": pair.model_revision,
+        "prompt_hash": pair.prompt_hash,
+        **{metadata_column(name): _text(value) for name, value in document.metadata.items()},
+    }
+
+
+def pair_from_row(row: Mapping[str, Any]) -> QAPair:
+    """The pair of a row of `pairs.parquet`."""
+    span = None if row["span_start"] is None else (row["span_start"], row["span_end"])
+    fields = ("question", "answer", "document_id", "cluster", "method", "model", "model_revision", "prompt_hash")
+    return QAPair(**{name: row[name] for name in fields}, span=span)
+
+
+def pair_schema(documents: Iterable[Document]) -> pa.Schema:
+    """Columns of `pairs.parquet`; metadata is text, so that shards of all rounds agree whatever they hold."""
+    import pyarrow as pa
+
+    carried = sorted({metadata_column(name) for document in documents for name in document.metadata})
+    fields = [pa.field(name, getattr(pa, kind)()) for name, kind in PAIR_COLUMNS.items()]
+    return pa.schema([*fields, *(pa.field(name, pa.string()) for name in carried)])
+
+
+def rejected_schema() -> pa.Schema:
+    """Columns of `rejected.parquet`."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.string()) for name in ("document_id", "reason", "question", "answer", "raw")])
+
+
+def decision_schema() -> pa.Schema:
+    """Columns of `decisions.parquet`."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("round", pa.int32()),
+            ("arm", pa.int32()),
+            ("score", pa.float64()),
+            ("start", pa.int64()),
+            ("documents", pa.list_(pa.string())),
+            ("prior", pa.float64()),
+            ("pairs", pa.int64()),
+            ("prompt_tokens", pa.int64()),
+            ("completion_tokens", pa.int64()),
+            ("requests", pa.int64()),
+        ]
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,136 @@
+"""Takes secrets out of whatever is recorded, logged or published: configurations, URLs, command lines.
+
+Two nets: a value whose *name* says secret (`hub_token`, `api_key`, `headers`) is masked whole, and any text is
+searched for what *looks* secret (credentials in a URL, `Bearer …`, well-known token prefixes). Neither replaces
+keeping secrets out of configurations; both keep a slip from reaching a card on the Hub.
+
+>>> sanitise({"hub_token": "hf_abc", "max_new_tokens": 64, "endpoint": "https://me:pw@host/v1"})
+{'hub_token': '***', 'max_new_tokens': 64, 'endpoint': 'https://***@host/v1'}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+MASK = "***"
+
+_SECRET_WORD = re.compile(
+    r"secrets?|passwords?|passwd|pwd|passphrase|credentials?|authorization|apikeys?|bearer|cookies?|headers"
+)
+_SECRET_ENDINGS = {"token", "tokens", "key", "keys", "auth"}
+# Words beside `token(s)` that make it a piece of text, not a credential: `eos_token`, `max_new_tokens`.
+_TEXT_WORD = re.compile(
+    r"eos|bos|pad|unk|sep|cls|mask|special|image|stop|prefix|suffix|max|min|num|new|total|prompt|completion|input|output"
+)
+
+_URL_CREDENTIALS = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#@]*(?:@[^\s/?#@]*)*@")
+_NAMED_VALUE = re.compile(r"(?P<lead>[?&;]|--?)(?P<name>[A-Za-z][\w.-]*)=(?P<value>[^&#;\s\"']+)")
+_FLAG_VALUE = re.compile(r"(?<!\S)(?P<lead>--?(?P<name>[A-Za-z][\w-]*)\s+)(?P<value>[^\s-]\S*)")
+_LOOKS_SECRET = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
+    r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)|(?<=\bBearer )[^\s,;'\"]+|(?<=\bBasic )[A-Za-z0-9+/=]{8,}",
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a setting of that name holds a credential.
+
+    >>> [is_secret_name(name) for name in ("hub_token", "HF_TOKEN", "apiKey", "password", "extractor_api_key")]
+    [True, True, True, True, True]
+    >>> [is_secret_name(name) for name in ("max_tokens", "tokenizer", "eos_token", "key_column", "eos_token_id")]
+    [False, False, False, False, False]
+    """
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    if any(_SECRET_WORD.fullmatch(word) for word in words):
+        return True
+    if not words or (words[-1] in ("token", "tokens") and any(_TEXT_WORD.fullmatch(word) for word in words)):
+        return False
+    return words[-1] in _SECRET_ENDINGS
+
+
+def mask_url(text: str) -> str:
+    """The text without the credentials of any URL in it: user, password and secret query parameters.
+
+    >>> mask_url("GET https://user:pw@host:8080/v1?api_key=abc&page=2 failed")
+    'GET https://***@host:8080/v1?api_key=***&page=2 failed'
+    """
+
+    def hide(match: re.Match[str]) -> str:
+        value = MASK if is_secret_name(match["name"]) else match["value"]
+        return f"{match['lead']}{match['name']}={value}"
+
+    return _NAMED_VALUE.sub(hide, _URL_CREDENTIALS.sub(rf"\g<scheme>{MASK}@", text))
+
+
+def mask_text(text: str) -> str:
+    """The text without URL credentials, values of secret flags, and anything shaped like a well-known token.
+
+    >>> mask_text("Authorization: Bearer abc, or hf_abcdefghijklmnop")
+    'Authorization: Bearer ***, or ***'
+    >>> mask_text("run.py --hub_token abc --seed 1")
+    'run.py --hub_token *** --seed 1'
+    """
+
+    def hide(match: re.Match[str]) -> str:
+        return f"{match['lead']}{MASK}" if is_secret_name(match["name"]) else match[0]
+
+    return _LOOKS_SECRET.sub(MASK, _FLAG_VALUE.sub(hide, mask_url(text)))
+
+
+def sanitise(config: Any) -> Any:
+    """A copy in plain JSON types, without secrets. Applying it again changes nothing.
+
+    Args:
+        config (`Any`): Mappings, sequences, dataclasses and scalars, nested at will. Paths and enumerations become
+            text, functions their qualified name; other objects their text, or their type's name where that text holds
+            an address.
+
+    >>> sanitise({"headers": {"X-Api": "abc"}, "argv": ["run", "--hub_token", "hf_abc", "--seed", "1"]})
+    {'headers': {'X-Api': '***'}, 'argv': ['run', '--hub_token', '***', '--seed', '1']}
+    """
+    if config is None or isinstance(config, bool | int | float):
+        return config
+    if isinstance(config, Enum):
+        return sanitise(config.value)
+    if isinstance(config, str | PurePath):
+        return mask_text(str(config))
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {mask_text(str(key)): _named(str(key), value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [
+            MASK if place and _is_secret_flag(config[place - 1]) and isinstance(item, str) else sanitise(item)
+            for place, item in enumerate(config)
+        ]
+    if isinstance(config, set | frozenset):
+        return sorted((sanitise(item) for item in config), key=str)
+    if callable(config) and hasattr(config, "__qualname__"):
+        return f"{config.__module__}.{config.__qualname__}"
+    text = str(config)
+    return f"{type(config).__module__}.{type(config).__qualname__}" if " at 0x" in text else mask_text(text)
+
+
+def _named(name: str, value: Any) -> Any:
+    if not is_secret_name(name):
+        return sanitise(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {mask_text(str(key)): _hidden(item) for key, item in value.items()}
+    if isinstance(value, int | float) and name.lower().endswith("tokens"):
+        return value  # a count of tokens
+    return _hidden(value)
+
+
+def _hidden(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool) else MASK
+
+
+def _is_secret_flag(item: Any) -> bool:
+    return isinstance(item, str) and item.startswith("-") and "=" not in item and is_secret_name(item)

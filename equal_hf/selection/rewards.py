@@ -1,0 +1,116 @@
+"""Reward functions: what a round's arms were worth.
+
+A reward function is a plain function `f(round, **context) -> list[float | None]` with one value per decision of the
+round, in order; `None` means the arm is not credited. It says by decorator when its value can be known:
+
+- `"extracted"`: as soon as the round's pairs are there. Context: `pair_embeddings` (`np.ndarray` of shape `(pairs,
+d)`,
+  row i belongs to `round.pairs[i]`) and `reference_embeddings` (`np.ndarray` of shape `(m, d)`).
+- `"evaluated"`: after the round was trained on and evaluated. Context: the same, and `eval_loss`, `previous_eval_loss`
+  (`float | None`), `trained_rows` (`list[int]`, rows of this round's own pairs trained on, by arm) and `model`.
+
+A function takes what it needs by name and swallows the rest with `**context`.
+
+>>> @known_at("extracted")
+... def yield_reward(round, **context):
+...     return [float(len(pairs)) for pairs in round.pairs_by_arm()]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from equal_hf.errors import ConfigError
+from equal_hf.selection.transport import UNRELATED_COST, transport_costs
+from equal_hf.types import Round
+
+RewardFunction = Callable[..., list[float | None]]
+Stage = Literal["extracted", "evaluated"]
+
+# The paper subtracts 0.12 from 1 - OT so that rewards lie about zero.
+TRANSPORT_OFFSET = 0.12
+
+
+def known_at(stage: Stage) -> Callable[[RewardFunction], RewardFunction]:
+    """Declare when a reward function's value can be known: `"extracted"` or `"evaluated"`."""
+    if stage not in ("extracted", "evaluated"):
+        raise ConfigError(f"a reward cannot be known at {stage!r}: use known_at('extracted') or known_at('evaluated')")
+
+    def mark(function: RewardFunction) -> RewardFunction:
+        function.known_at = stage  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def stage_of(function: RewardFunction) -> Stage:
+    """When a reward function's value is known.
+
+    Raises:
+        [`ConfigError`]: If it does not say.
+    """
+    stage = getattr(function, "known_at", None)
+    if stage is None:
+        raise ConfigError(
+            f"reward function {reward_name(function)!r} does not say when it is known: "
+            "decorate it with @known_at('extracted') or @known_at('evaluated')"
+        )
+    return stage
+
+
+def reward_name(function: RewardFunction) -> str:
+    """The name under which a reward is recorded: the function's own, less a closing `_reward`."""
+    return getattr(function, "__name__", type(function).__name__).removesuffix("_reward")
+
+
+@known_at("extracted")
+def transport_reward(
+    round: Round, *, pair_embeddings: np.ndarray, reference_embeddings: np.ndarray, **context: Any
+) -> list[float | None]:
+    """`1 - OT - 0.12` for each arm (arXiv 2505.12250): how near its pairs lie to the target's.
+
+    An arm whose documents gave no pair counts as unrelated to the reference, so that it is left rather than tried
+    again for want of evidence; an arm none of whose documents was extracted is not credited.
+    """
+    costs = transport_costs([pair_embeddings[arm] for arm in round.pairs_by_arm()], reference_embeddings)
+    return [
+        None if not decision.documents else 1.0 - (UNRELATED_COST if cost is None else cost) - TRANSPORT_OFFSET
+        for decision, cost in zip(round.decisions, costs, strict=True)
+    ]
+
+
+@known_at("evaluated")
+def loss_drop_reward(
+    round: Round,
+    *,
+    eval_loss: float | None,
+    previous_eval_loss: float | None,
+    trained_rows: list[int],
+    **context: Any,
+) -> list[float | None]:
+    """Relative drop of the evaluation loss over the round, for every arm whose pairs were trained on.
+
+    One number cannot tell a round's arms apart: they share it. The drop is relative because losses fall more slowly as
+    training goes on, whatever the data.
+    """
+    if eval_loss is None or previous_eval_loss is None or not previous_eval_loss:
+        return [None] * len(round.decisions)
+    drop = (previous_eval_loss - eval_loss) / previous_eval_loss
+    return [drop if rows else None for rows in trained_rows]
+
+
+def document_prior(samples: Sequence[np.ndarray], reference_embeddings: np.ndarray) -> np.ndarray:
+    """Transport reward of each cluster's own documents: what an arm promises before a call is spent on it.
+
+    Args:
+        samples (`Sequence[np.ndarray]`): For each cluster embeddings of some of its documents, shape `(n_i, d)`.
+        reference_embeddings (`np.ndarray` of shape `(m, d)`): The target's reference set.
+
+    Returns:
+        `np.ndarray` of shape `(k,)`: On the scale of [`transport_reward`].
+    """
+    costs = transport_costs(samples, reference_embeddings)
+    return np.array([1.0 - (UNRELATED_COST if cost is None else cost) - TRANSPORT_OFFSET for cost in costs])

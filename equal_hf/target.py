@@ -1,0 +1,160 @@
+"""The target task: the questions and answers that say what good data looks like.
+
+A target has three disjoint parts: the *reference* pays the transport reward, the *validation* set pays the loss
+reward, and the *test* set is touched by nothing but the final measurement.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.errors import CorpusError, TargetError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class TargetItem:
+    """A question of the target task.
+
+    Args:
+        question (`str`): The question.
+        answer (`str`): The full answer.
+        final (`str`, *optional*): The bare result, where the task has one (GSM8K's number); scored by exact match.
+    """
+
+    question: str
+    answer: str
+    final: str | None = None
+
+    def text(self) -> str:
+        """The item as it is embedded; the same form as a pair's."""
+        return f"{self.question}\n{self.answer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The parts of a target task.
+
+    Args:
+        reference (`tuple[TargetItem, ...]`): Pays the transport reward.
+        validation (`tuple[TargetItem, ...]`): Pays the loss reward.
+        test (`tuple[TargetItem, ...]`): Measures the gain, and nothing else.
+    """
+
+    reference: tuple[TargetItem, ...]
+    validation: tuple[TargetItem, ...] = ()
+    test: tuple[TargetItem, ...] = ()
+
+    def protected(self) -> list[TargetItem]:
+        """Every item that no pair may repeat."""
+        return [*self.reference, *self.validation, *self.test]
+
+
+def load_target(
+    source: str,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    reference_split: str = "reference",
+    validation_split: str | None = "validation",
+    test_split: str | None = "test",
+    split_column: str | None = None,
+    question_column: str = "question",
+    answer_column: str = "answer",
+    n_reference: int | None = 100,
+    n_validation: int | None = None,
+    n_test: int | None = None,
+    seed: int = 42,
+    token: str | None = None,
+) -> Target:
+    """Read a target task from the Hub or from local files.
+
+    Args:
+        source (`str`): Hub id, folder or file, as for the corpus.
+        name (`str`, *optional*): Configuration of the dataset (`"main"` for GSM8K).
+        revision (`str`, *optional*): Revision of the dataset.
+        reference_split, validation_split, test_split (`str`, *optional*): Split expressions, slices included
+            (`"train[:500]"`); with `split_column`, values of that column. `None` leaves a part empty.
+        split_column (`str`, *optional*): Column that names each row's split, for a dataset that is one table (its
+            `train` split).
+        question_column, answer_column (`str`): Columns to read. A `final` column is read where there is one.
+        n_reference, n_validation, n_test (`int`, *optional*): Size of a seeded sample of each part; `None` takes all.
+        seed (`int`, *optional*, defaults to `42`): Seeds the samples.
+        token (`str`, *optional*): Hub token.
+
+    Raises:
+        [`TargetError`]: If the source, a split or a column is missing, or a part is empty.
+    """
+    parts: dict[str, tuple[TargetItem, ...]] = {}
+    wanted = {
+        "reference": (reference_split, n_reference),
+        "validation": (validation_split, n_validation),
+        "test": (test_split, n_test),
+    }
+    for part, (split, size) in wanted.items():
+        if split is None:
+            parts[part] = ()
+            continue
+        rows = _open(source, part, split, split_column, name=name, revision=revision, token=token)
+        items = read_items(rows, question_column, answer_column, where=f"split {split!r} of target {source!r}")
+        if size is not None and size < len(items):
+            chosen = sorted(random.Random(f"{seed}-{part}").sample(range(len(items)), size))
+            items = [items[i] for i in chosen]
+        parts[part] = tuple(items)
+    return Target(**parts)
+
+
+def read_items(
+    rows: Dataset | Sequence[dict[str, Any]], question_column: str, answer_column: str, where: str = "the target"
+) -> list[TargetItem]:
+    """The rows of a dataset as target items; rows without a question or an answer are left out.
+
+    Raises:
+        [`TargetError`]: If a column is missing or no row is usable.
+    """
+    columns = set(getattr(rows, "column_names", None) or (rows[0] if len(rows) else ()))
+    for setting, column in (("target_question_column", question_column), ("target_answer_column", answer_column)):
+        if len(rows) and column not in columns:
+            raise TargetError(
+                f"{where} has no column {column!r}: set `{setting}` to one of {', '.join(sorted(columns)) or 'none'}"
+            )
+    items = [
+        TargetItem(row[question_column], row[answer_column], None if row.get("final") is None else str(row["final"]))
+        for row in rows
+        if isinstance(row[question_column], str)
+        and isinstance(row[answer_column], str)
+        and row[question_column].strip()
+        and row[answer_column].strip()
+    ]
+    if not items:
+        raise TargetError(f"{where} holds no question with an answer: name another split or other columns")
+    return items
+
+
+def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> Dataset:
+    from equal_hf.corpus.read import open_dataset
+
+    try:
+        rows = open_dataset(source, split="train" if split_column else split, setting="target", **hub)
+        if split_column is None:
+            return rows
+        return _rows_of_split(rows, split, split_column)
+    except (CorpusError, ValueError, KeyError) as error:
+        raise TargetError(
+            f"target {source!r} has no {part} part in split {split!r} ({error}): "
+            f"set `target_{part}_split` to a split it has, or to null to go without"
+        ) from error
+
+
+def _rows_of_split(rows: Dataset, split: str, split_column: str) -> Dataset:
+    if split_column not in rows.column_names:
+        raise ValueError(f"no column {split_column!r} among {', '.join(rows.column_names)}; see `target_split_column`")
+    positions = [i for i, value in enumerate(rows[split_column]) if value == split]
+    if not positions:
+        raise ValueError(f"column {split_column!r} holds {', '.join(sorted({str(v) for v in rows[split_column]}))}")
+    return rows.select(positions)

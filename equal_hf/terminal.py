@@ -1,0 +1,30 @@
+"""What a recipe shows: a line a round on the main process, bars on a terminal only, silence elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+
+def set_up_terminal(*, is_main_process: bool) -> None:
+    """Configure logging and progress bars of a process that a person started. Recipes call it; the library never does.
+
+    Args:
+        is_main_process (`bool`): Other processes say nothing but errors.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    ours = logging.getLogger("equal_hf")
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(logging.INFO if is_main_process else logging.ERROR)
+    if not is_main_process or not sys.stderr.isatty():
+        import datasets
+        from huggingface_hub.utils import disable_progress_bars
+        from transformers.utils.logging import disable_progress_bar
+
+        datasets.disable_progress_bars()
+        disable_progress_bars()
+        disable_progress_bar()
+    # TRL turns it on by its old name, on which transformers remarks at every start; nothing a user can act on.
+    warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated", category=FutureWarning)

@@ -1,0 +1,242 @@
+"""What a run reports to Weights & Biases and trackio: one set of numbers a round, under names that do not change.
+
+| Name | What it is |
+| --- | --- |
+| `equal/round` | index of the round, from 0 |
+| `equal/arms_pulled` | arms (clusters) pulled |
+| `equal/documents`, `equal/pairs` | documents extracted, pairs kept |
+| `equal/prompt_tokens`, `equal/completion_tokens`, `equal/requests` | what extraction used |
+| `equal/rejected` | what extraction and the quality filters turned down |
+| `equal/dropped/<reason>` | the same, by reason |
+| `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms it credited, by reward function |
+| `equal/reward/mixed/mean`, `…/min`, `…/max` | the mixture that the bandit was given |
+| `equal/transport/cost` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
+| `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
+| `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
+
+A trainer sends them through its own `log`, and transformers puts `train/` before them; a run without a trainer sends
+them through [`RunTracker`], as they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from equal_hf.errors import ConfigError, MissingDependencyError
+from equal_hf.sanitise import mask_text, sanitise
+from equal_hf.selection.rewards import TRANSPORT_OFFSET
+from equal_hf.types import Round
+
+logger = logging.getLogger(__name__)
+
+TRACKERS = ("wandb", "trackio")
+
+
+def round_metrics(
+    round: Round, credited: Mapping[str, Any] | None = None, totals: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The numbers of one round, by the names in this module's table.
+
+    Args:
+        round ([`Round`]): The round.
+        credited (`Mapping[str, Any]`, *optional*): Its credited record: `rewards`, `mixed` and `metrics`. Without it,
+            the rewards known at extraction are told.
+        totals (`Mapping[str, float]`, *optional*): Totals of the run so far, by name.
+
+    >>> from equal_hf.types import Decision, Round
+    >>> round = Round(3, (Decision(7, 0.5, ("d1", "d2")),), (), rewards={"transport": [0.38]})
+    >>> metrics = round_metrics(round, totals={"documents": 40})
+    >>> metrics["equal/reward/transport/mean"], metrics["equal/transport/cost"], metrics["equal/documents_total"]
+    (0.38, 0.5, 40)
+    """
+    metrics: dict[str, float] = {
+        "equal/round": round.index,
+        "equal/arms_pulled": len(round.decisions),
+        "equal/documents": round.documents,
+        "equal/pairs": len(round.pairs),
+        "equal/prompt_tokens": round.usage.prompt_tokens,
+        "equal/completion_tokens": round.usage.completion_tokens,
+        "equal/requests": round.usage.requests,
+        "equal/rejected": len(round.rejected),
+    }
+    metrics |= {f"equal/dropped/{reason}": count for reason, count in round.dropped.items()}
+    rewards = dict(credited["rewards"] if credited else round.rewards)
+    if credited:
+        rewards["mixed"] = credited["mixed"]
+    for name, values in rewards.items():
+        metrics |= _spread(f"equal/reward/{name}", values)
+    if (transport := metrics.get("equal/reward/transport/mean")) is not None:
+        metrics["equal/transport/cost"] = 1.0 - TRANSPORT_OFFSET - transport
+    for name, value in (credited or {}).get("metrics", {}).items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            metrics[f"equal/{name}"] = value
+    return metrics | {f"equal/{name}_total": value for name, value in (totals or {}).items()}
+
+
+def _spread(name: str, values: Sequence[float | None]) -> dict[str, float]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return {}
+    return {f"{name}/mean": sum(known) / len(known), f"{name}/min": min(known), f"{name}/max": max(known)}
+
+
+def prepare_wandb(project: str | None = None) -> None:
+    """Make W&B usable without a key or a network: it then logs to the disk, and one line says so.
+
+    Call it on the main process, before anything starts a W&B run.
+
+    Args:
+        project (`str`, *optional*): The project, unless WANDB_PROJECT names one; transformers takes it from there.
+
+    Raises:
+        [`MissingDependencyError`]: If wandb is not installed.
+    """
+    wandb = _import("wandb")
+    if project is not None:
+        os.environ.setdefault("WANDB_PROJECT", project)
+    if wandb.run is not None or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode != "online":
+        return
+    try:
+        problem = "" if wandb.login(prompt=False) else "no key is set (WANDB_API_KEY, or `wandb login`)"
+    except wandb.errors.Error as error:
+        problem = mask_text(str(error).partition("\n")[0])
+    if problem:
+        os.environ["WANDB_MODE"] = "offline"
+        wandb.teardown()  # it read its environment before
+        logger.warning("W&B logs offline, to upload later with `wandb sync`: %s", problem)
+
+
+def keep_trackio_local(args: Any) -> None:
+    """Keep transformers from publishing trackio's numbers with the model, unless a Space was asked for.
+
+    With `push_to_hub`, transformers would make a Space of its own accord, and a public one.
+
+    Args:
+        args (`TrainingArguments`): The trainer's arguments; `trackio_static_space_id` is set to `False` where neither
+            it nor `trackio_space_id` names a Space.
+    """
+    if args.trackio_space_id is None and args.trackio_static_space_id is None:
+        args.trackio_static_space_id = False
+
+
+@contextmanager
+def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Give what a trainer reports inside the block runs of its own, on the trackers that `report_to` names.
+
+    A trainer goes on with a W&B run that is open, so that two runs in one process would be mixed up without this. An
+    open W&B run of the caller's is used, and left open.
+
+    Args:
+        args (`TrainingArguments`): The trainer's arguments. Inside the block `run_name` is what it was, or the output
+            folder's name, with `-name` after it.
+        name (`str`): What tells this run from others of the same script.
+        config (`Mapping[str, Any]`, *optional*): What to tell of the run besides `args`; secrets are taken out.
+    """
+    before = args.run_name
+    args.run_name = f"{before or Path(args.output_dir).name}-{name}"
+    opened, failed = None, True
+    if "trackio" in args.report_to:
+        keep_trackio_local(args)
+    if "wandb" in args.report_to and args.process_index == 0:
+        prepare_wandb(args.project)
+        wandb = _import("wandb")
+        if wandb.run is None:
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+            opened = wandb.init(
+                project=os.environ["WANDB_PROJECT"],
+                name=args.run_name,
+                config=sanitise(config or {}),
+                dir=args.output_dir,
+            )
+    try:
+        yield
+        failed = False
+    finally:
+        args.run_name = before
+        if opened is not None:
+            opened.finish(exit_code=int(failed))
+
+
+class RunTracker:
+    """Logs a run that has no trainer to W&B, trackio, or both.
+
+    Args:
+        report_to (`list[str]` or `str`): Of `"wandb"` and `"trackio"`; `"none"` or an empty list for neither.
+        project (`str`, *optional*, defaults to `"equal-hf"`): The project.
+        name (`str`, *optional*): The run's name; the tracker makes one up where it is left out.
+        config (`Mapping[str, Any]`, *optional*): The configuration; secrets are taken out.
+        dir (`str` or `Path`, *optional*): Where W&B writes its files; its own default where left out.
+        trackio_space_id (`str`, *optional*): The Space to send trackio's numbers to; without it and without
+            TRACKIO_SPACE_ID they stay on this machine.
+        private (`bool`, *optional*, defaults to `True`): Whether a Space that is made is private.
+
+    Raises:
+        [`ConfigError`]: If a tracker is not one of these.
+        [`MissingDependencyError`]: If one is not installed.
+    """
+
+    def __init__(
+        self,
+        report_to: Sequence[str] | str,
+        project: str = "equal-hf",
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        dir: str | Path | None = None,
+        trackio_space_id: str | None = None,
+        private: bool = True,
+    ) -> None:
+        names = [report_to] if isinstance(report_to, str) else list(report_to)
+        names = [tracker for tracker in names if tracker != "none"]
+        if unknown := [tracker for tracker in names if tracker not in TRACKERS]:
+            raise ConfigError(
+                f"`report_to` names {unknown[0]!r}, which a run without a trainer cannot log to: use "
+                f"{' or '.join(TRACKERS)}, or none"
+            )
+        clean = sanitise(config or {})
+        self._wandb: Any = None
+        self._trackio: Any = None
+        if "wandb" in names:
+            prepare_wandb()
+            wandb = _import("wandb")
+            self._wandb = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", project), name=name, config=clean, dir=dir, reinit="create_new"
+            )
+        if "trackio" in names:
+            self._trackio = _import("trackio").init(
+                project=project, name=name, config=clean, space_id=trackio_space_id, private=private, embed=False
+            )
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log the numbers of one step.
+
+        Args:
+            metrics (`Mapping[str, float]`): From [`round_metrics`].
+            step (`int`): The round's index; steps must grow.
+        """
+        if self._wandb is not None:
+            self._wandb.log(dict(metrics), step=step)
+        if self._trackio is not None:
+            self._trackio.log(dict(metrics), step=step)
+
+    def finish(self) -> None:
+        """Write out what is pending."""
+        for run in (self._wandb, self._trackio):
+            if run is not None:
+                run.finish()
+        self._wandb = self._trackio = None
+
+
+def _import(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'`report_to` names {package}, which is not installed: pip install "equal-hf[{package}]"'
+        ) from error

@@ -1,0 +1,158 @@
+"""Mistral-7B on mathematics: select, extract, train, publish, and compare with uniform selection.
+
+    accelerate launch recipes/mistral_math.py                                     # reads recipes/mistral_math.yaml
+    accelerate launch recipes/mistral_math.py --config mine.yaml --max_documents 5000
+
+Nothing in here is about Mistral or mathematics: corpus, target, model and endpoint come from the YAML, and any key of
+it is a flag too. Run it again after a stop and it goes on where it was; a folder with a finished run just reports it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import AutoTokenizer, PrinterCallback
+from trl import ModelConfig, get_peft_config, get_quantization_config
+
+from equal_hf import EqualConfig, EqualDataCollector, EqualError, EqualTrainer
+from equal_hf.arguments import RunArguments, parse_config
+from equal_hf.assemble import conversational, make_bandit, make_extractor, make_rewards, open_corpus, open_target
+from equal_hf.callbacks import PublishCallback
+from equal_hf.evaluation import exact_match
+from equal_hf.preflight import preflight
+from equal_hf.publishing.dataset import export_dataset
+from equal_hf.publishing.hub import RoundPublisher, publish_dataset
+from equal_hf.publishing.model_card import link_model_card
+from equal_hf.publishing.rounds import write_json
+from equal_hf.publishing.summary import format_summary
+from equal_hf.terminal import set_up_terminal
+from equal_hf.tracking import tracked
+
+HERE = Path(__file__).parent
+
+
+def main(argv: list[str]) -> None:
+    run, args, model_args = parse_config(
+        (RunArguments, EqualConfig, ModelConfig), argv, default=HERE / "mistral_math.yaml"
+    )
+    state = PartialState()
+    set_up_terminal(is_main_process=state.is_main_process)
+    output_dir = Path(args.output_dir)
+    if state.is_main_process:
+        preflight(run, args, model_args.model_name_or_path, lambda: make_extractor(run, args.output_dir))
+    state.wait_for_everyone()
+
+    with state.main_process_first():
+        corpus = open_corpus(run, args.output_dir, args.seed, build=state.is_main_process)
+        target = open_target(run, args.seed)
+
+    equal = train(run, args, model_args, corpus, target)
+    summary: dict[str, Any] = {"equal": equal}
+    if run.control:
+        summary[run.control] = train(run, control_args(args, equal), model_args, corpus, target, control=run.control)
+
+    if state.is_main_process:
+        summary |= {
+            "dataset": str(output_dir / "hub/dataset"),
+            "model": str(output_dir / "hub/model"),
+            "seed": args.seed,
+        }
+        write_json(output_dir / "summary.json", summary)
+        export_dataset(output_dir, output_dir / "hub/dataset", summary=summary)
+        if args.push_to_hub and run.hub_dataset_id:
+            publish_dataset(output_dir, run.hub_dataset_id, summary=summary, token=args.hub_token)
+        print(format_summary(summary), flush=True)
+
+
+def train(
+    run: RunArguments, args: EqualConfig, model_args: ModelConfig, corpus: Any, target: Any, control: str | None = None
+) -> dict[str, Any]:
+    """One run from first round to test loss; what a finished one came to is read from its `result.json`."""
+    began = time.monotonic()
+    # A control reads the replies that are paid for already.
+    replies = str(Path(args.output_dir).parent) if control else args.output_dir
+    args.model_init_kwargs = {"revision": model_args.model_revision, "dtype": model_args.dtype}
+    collector = EqualDataCollector(
+        corpus,
+        make_extractor(run, replies),
+        make_bandit(run, control),
+        make_rewards(run),
+        args,
+        reference=target.reference,
+        protected=[*target.validation, *target.test],
+    )
+    collector.config = vars(run) | {"model": model_args.model_name_or_path, "command": " ".join(sys.argv)}
+    publishing = args.push_to_hub and run.hub_dataset_id and control is None
+    result_path = Path(args.output_dir) / "result.json"
+    with tracked(args, name=control or "equal", config=collector.config):
+        trainer = EqualTrainer(
+            model_args.model_name_or_path,
+            args,
+            data_collector=collector,
+            eval_dataset=conversational(target.validation),
+            processing_class=AutoTokenizer.from_pretrained(
+                model_args.model_name_or_path, revision=model_args.model_revision
+            ),
+            peft_config=get_peft_config(model_args),
+            quantization_config=get_quantization_config(model_args),
+        )
+        trainer.remove_callback(PrinterCallback)  # a line a round says enough
+        if publishing:
+            publisher = RoundPublisher(args.output_dir, run.hub_dataset_id, token=args.hub_token)
+            trainer.add_callback(PublishCallback(publisher))
+        trainer.open_run()
+        if result_path.exists():
+            return json.loads(result_path.read_text())
+        trainer.train(resume_from_checkpoint=True)
+
+        measured = {}
+        if target.test:
+            metrics = trainer.evaluate(conversational(target.test), metric_key_prefix="test")
+            measured["test_loss"] = metrics["test_loss"]
+            if all(item.final is not None for item in target.test):
+                measured["exact_match"] = exact_match(trainer.model, trainer.processing_class, target.test)
+        folder = trainer.export_model()
+        if args.push_to_hub:
+            trainer.push_to_hub(dataset_name=run.hub_dataset_id)
+
+    if trainer.is_world_process_zero():
+        link_model_card(folder, run.hub_dataset_id or "../dataset")
+        history = collector.history
+        result = {
+            "documents": history.documents,
+            "prompt_tokens": history.usage.prompt_tokens,
+            "completion_tokens": history.usage.completion_tokens,
+            "pairs": history.pairs,
+            "rounds": trainer.rounds_trained,
+            "steps": trainer.steps_trained,
+            "pool_steps": trainer.pool_steps_trained,
+            **measured,
+            "wall_s": round(time.monotonic() - began, 1),
+        }
+        write_json(result_path, result)
+    trainer.accelerator.wait_for_everyone()
+    collector.close()
+    return json.loads(result_path.read_text())
+
+
+def control_args(args: EqualConfig, equal: dict[str, Any]) -> EqualConfig:
+    """Settings of the control: the same budget and, whatever it finds, as many training steps."""
+    control = copy.deepcopy(args)
+    control.output_dir = str(Path(args.output_dir) / "control")
+    control.num_rounds, control.stop_when_finished = equal["rounds"], False
+    control.pool_steps = equal["pool_steps"] or None
+    control.push_to_hub = False
+    return control
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except EqualError as error:
+        sys.exit(f"\n{type(error).__name__}: {error}")

@@ -1,0 +1,163 @@
+"""A corpus over the real `huggingface_hub` and `datasets`, against the Hub stand-in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from equal_hf.corpus import ClusteredCorpus
+from tests.corpus.tiny import make_texts
+from tests.servers.hub import HubServer
+
+PUSH = """
+import sys
+from equal_hf.corpus import ClusteredCorpus
+print(ClusteredCorpus.load(sys.argv[1]).push_to_hub(sys.argv[2], private=True))
+"""
+
+DRAW = """
+import json, sys
+from equal_hf.corpus import ClusteredCorpus
+corpus = ClusteredCorpus.from_hub(sys.argv[1])
+cluster = int(sys.argv[2])
+drawn = [[document.id, document.text, document.cluster, document.metadata] for document in corpus.draw(cluster, 10**6)]
+drawn += [[document.id] for document in corpus.draw(cluster, 2, 1)]
+facts = [corpus.source, corpus.fingerprint, corpus.sizes.tolist(), corpus.profiles.mean.tolist()]
+print(json.dumps([drawn, corpus.embeddings(cluster).tolist(), facts]))
+"""
+
+LOAD_DATASET = """
+import json, sys
+from datasets import load_dataset
+rows = list(load_dataset(sys.argv[1], split="train"))
+assert rows == list(load_dataset(sys.argv[1], split="train", streaming=True))
+print(json.dumps(rows))
+"""
+
+SAVE = """
+import sys
+from equal_hf.corpus import ClusteredCorpus
+corpus = ClusteredCorpus.from_hub(sys.argv[1])
+corpus.save(sys.argv[2])
+corpus.push_to_hub(sys.argv[3])
+"""
+
+REFUSED = """
+import json, sys
+from equal_hf.corpus import ClusteredCorpus, open_dataset
+from equal_hf.errors import EqualError
+actions = {
+    "from_hub": ClusteredCorpus.from_hub,
+    "revision": lambda name: ClusteredCorpus.from_hub(name, revision="v9"),
+    "open": open_dataset,
+    "push": lambda name: ClusteredCorpus.load(name.split(":")[0]).push_to_hub(name.split(":")[1]),
+}
+found = []
+for action, name in json.loads(sys.argv[1]):
+    try:
+        actions[action](name)
+        found.append(["nothing", ""])
+    except EqualError as error:
+        found.append([type(error).__name__, str(error)])
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def local(embedder, tmp_path_factory):
+    """400 documents in one file, large enough for a row group to stand out from what a footer costs."""
+    rows = make_texts(100, words=2000)
+    path = tmp_path_factory.mktemp("hub") / "local"
+    return ClusteredCorpus.build(rows, path, embedder=embedder, n_clusters=12, threads=1, show_progress=False)
+
+
+@pytest.fixture(scope="module")
+def repo(hub, local, tmp_path_factory):
+    """The repository the corpus was pushed to, over an earlier corpus of more files."""
+    home = tmp_path_factory.mktemp("home")
+    out = hub.python(PUSH, local.source, "tester/corpus", home=home)
+    assert out.splitlines()[-1].startswith(f"{hub.url}/datasets/tester/corpus/commit/")
+    return "tester/corpus"
+
+
+def test_a_draw_over_the_hub_gives_the_same_and_reads_only_its_row_groups(hub, local, repo, tmp_path):
+    cluster = 5
+    hub.reset()
+    drawn, embeddings, facts = json.loads(hub.python(DRAW, repo, str(cluster), home=tmp_path).splitlines()[-1])
+    expected = local.draw(cluster, 10**6)
+    assert drawn[:-2] == [[d.id, d.text, d.cluster, dict(d.metadata)] for d in expected]
+    assert drawn[-2:] == [[d.id] for d in expected[1:3]]
+    assert embeddings == local.embeddings(cluster).tolist()
+    assert facts[0].startswith(f"{repo}@") and len(facts[0].split("@")[1]) == 40
+    assert facts[1:] == [local.fingerprint, local.sizes.tolist(), local.profiles.mean.tolist()]
+
+    sent = hub.bytes()
+    index = pq.read_table(Path(local.source) / "index.parquet").to_pylist()
+    (file,) = {row["file"] for row in index}
+    mine = sum(row["bytes"] for row in index if row["cluster"] == cluster)
+    footer = 1 << 16  # pyarrow asks for the last 64 KiB of a file once
+    last = local.sizes[cluster] * local.manifest["dimension"] * 2
+    assert 2 * mine <= sent[file] <= 2 * mine + footer
+    assert sent[file] < local.manifest["files"][file]["bytes"] / 2
+    assert last <= sent["embeddings.safetensors"] <= last + 200
+    assert set(sent) == {file, "embeddings.safetensors", "corpus.json", "index.parquet", "profiles.safetensors"}
+
+
+def test_the_repository_is_an_ordinary_dataset(hub, local, repo, tmp_path):
+    rows = json.loads(hub.python(LOAD_DATASET, repo, home=tmp_path).splitlines()[-1])
+    assert len(rows) == 400
+    assert [row["text"] for row in rows if row["cluster"] == 3] == [d.text for d in local.draw(3, 10**6)]
+
+
+def test_a_corpus_of_the_hub_saves_and_pushes_whole_and_replaces_an_earlier_one(hub, corpus, local, repo, tmp_path):
+    assert len(list(Path(corpus.source, "data").iterdir())) > 1
+    hub.python(PUSH, corpus.source, "tester/copy", home=tmp_path / "home")
+    hub.python(SAVE, repo, tmp_path / "saved", "tester/copy", home=tmp_path / "home")
+    saved = ClusteredCorpus.load(tmp_path / "saved")
+    assert saved.fingerprint == local.fingerprint
+    names = {path.relative_to(local.source) for path in Path(local.source).rglob("*") if path.is_file()}
+    assert {path.relative_to(saved.source) for path in Path(saved.source).rglob("*") if path.is_file()} == names
+    rows = json.loads(hub.python(LOAD_DATASET, "tester/copy", home=tmp_path / "home").splitlines()[-1])
+    assert [row["text"] for row in rows if row["cluster"] == 0] == [d.text for d in local.draw(0, 10**6)]
+    assert len(rows) == 400
+
+
+def test_what_the_hub_refuses_is_named(hub, local, repo, tmp_path):
+    create = "import huggingface_hub as h; h.create_repo('tester/foreign', repo_type='dataset')"
+    hub.python(create, home=tmp_path)
+    attempts = [
+        ("from_hub", "tester/none"),
+        ("from_hub", "tester/foreign"),
+        ("from_hub", "no such/../name"),
+        ("revision", repo),
+        ("open", "tester/none"),
+        ("open", "tester/foreign"),
+        ("push", f"{local.source}:somebody/corpus"),
+    ]
+    facts = [
+        ("CorpusError", "the Hub has no dataset 'tester/none'", "`corpus`"),
+        ("CorpusError", "'tester/foreign' is no clustered corpus", "`ClusteredCorpus.build`"),
+        ("CorpusError", "'no such/../name'", "Check the name"),
+        ("CorpusError", "revision 'v9'", "Check the name, the revision"),
+        ("CorpusError", "the Hub has no dataset 'tester/none'", "`corpus`"),
+        ("CorpusError", "'tester/foreign'", "`corpus`"),
+        ("PublishError", "'somebody/corpus'", "`token`"),
+    ]
+    found = json.loads(hub.python(REFUSED, json.dumps(attempts), home=tmp_path).splitlines()[-1])
+    for attempt, (kind, message), (expected, *parts) in zip(attempts, found, facts, strict=True):
+        assert kind == expected, (attempt, message)
+        assert all(part in message for part in parts), (attempt, message)
+        assert "hf_write" not in message
+    ((kind, message),) = json.loads(
+        hub.python(REFUSED, json.dumps([("from_hub", repo)]), home=tmp_path, token=None).splitlines()[-1]
+    )
+    assert kind == "CorpusError" and "that this token may read" in message

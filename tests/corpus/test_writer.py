@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import itertools
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from equal_hf.corpus.reader import ClusterReader
+from equal_hf.corpus.writer import ROW_GROUP_BYTES, stored_order, write_documents
+
+
+def write(texts, labels, folder, seed=0, max_shard_bytes=10**9):
+    half = len(texts) // 2
+    chunks = [part for part in (texts[:half], texts[half:]) if part]
+    table = pa.table(
+        {
+            "id": pa.array([f"document {number}" for number in range(len(texts))]),
+            "text": pa.chunked_array(chunks, pa.string()),
+            "place": pa.array(range(len(texts))),
+        }
+    )
+    labels = np.asarray(labels, dtype=np.int32)
+    index = write_documents(
+        table, labels, stored_order(table["id"], labels, seed), folder, max_shard_bytes=max_shard_bytes
+    )
+    return index, ClusterReader(fsspec.filesystem("file"), str(folder), index)
+
+
+def row_groups(folder, index):
+    """The clusters that each row group really holds."""
+    return [
+        set(pq.ParquetFile(folder / row["file"]).read_row_group(row["row_group"])["cluster"].to_pylist())
+        for row in index.to_pylist()
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    seed=st.integers(0, 3),
+    max_shard_bytes=st.sampled_from([1, 2000, 10**9]),
+    step=st.integers(1, 9),
+    permute=st.booleans(),
+)
+def test_chunked_draws_give_every_document_once(labels, seed, max_shard_bytes, step, permute, tmp_path_factory):
+    labels = np.unique(labels, return_inverse=True)[1]
+    texts = [f"text {number} é\n\0" * (1 + number % 3) for number in range(len(labels))]
+    folder = tmp_path_factory.mktemp("written")
+    index, reader = write(texts, labels, folder, seed, max_shard_bytes)
+    assert (reader.sizes == np.bincount(labels)).all()
+    drawn = []
+    for cluster, size in enumerate(reader.sizes.tolist()):
+        order = np.random.default_rng(seed).permutation(size) if permute else np.arange(size)
+        for start in range(0, size, step):
+            drawn += [(cluster, document) for document in reader.documents(cluster, order[start : start + step])]
+    assert all(document.cluster == cluster == labels[document.metadata["place"]] for cluster, document in drawn)
+    assert all(document.text == texts[document.metadata["place"]] for _, document in drawn)
+    assert sorted(document.metadata["place"] for _, document in drawn) == list(range(len(texts)))
+    assert row_groups(folder, index) == [{row["cluster"]} for row in index.to_pylist()]
+
+
+def test_files_hold_contiguous_ranges_of_whole_clusters(tmp_path):
+    labels = np.repeat(np.arange(10), 30)
+    texts = [" ".join(np.random.default_rng(number).integers(0, 10**6, 40).astype(str)) for number in range(300)]
+    index, _ = write(texts, labels, tmp_path, max_shard_bytes=10_000)
+    by_file = {}
+    for row in index.to_pylist():
+        by_file.setdefault(row["file"], []).append(row["cluster"])
+    assert list(by_file) == [f"data/clusters-{n:05d}-of-{len(by_file):05d}.parquet" for n in range(len(by_file))]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [name[5:] for name in by_file]
+    assert 1 < len(by_file) < 10
+    assert list(itertools.chain(*by_file.values())) == sorted(itertools.chain(*by_file.values()))
+    assert sum(len(set(clusters)) for clusters in by_file.values()) == 10
+
+
+def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path):
+    (tmp_path / "many").mkdir()
+    (tmp_path / "long").mkdir()
+    index, reader = write(["short"] * 2500 + ["other"], [0] * 2500 + [1], tmp_path / "many")
+    assert index["rows"].to_pylist() == [1000, 1000, 500, 1]
+    spread = np.array([2400, 0, 1000, 999, 2499])
+    assert len({document.id for document in reader.documents(0, spread)}) == 5
+
+    longs = ["x" * (ROW_GROUP_BYTES * 2 // 5)] * 5 + ["y" * (3 * ROW_GROUP_BYTES)]
+    index, reader = write(longs, [0] * 5 + [1], tmp_path / "long")
+    assert index["rows"].to_pylist() == [2, 2, 1, 1]
+    assert [len(document.text) for document in reader.documents(1, np.array([0]))] == [3 * ROW_GROUP_BYTES]
+
+
+def test_the_index_tells_where_the_row_groups_lie_and_the_footer_holds_no_statistics(tmp_path):
+    index, _ = write([f"text {number}" for number in range(100)], [number % 3 for number in range(100)], tmp_path)
+    metadata = pq.read_metadata(tmp_path / index["file"][0].as_py())
+    end = 4
+    for number, row in enumerate(index.to_pylist()):
+        group = metadata.row_group(number)
+        assert (row["offset"], row["rows"], row["row_group"]) == (end, group.num_rows, number)
+        assert row["bytes"] == sum(group.column(column).total_compressed_size for column in range(4))
+        end += row["bytes"]
+        assert not any(group.column(column).is_stats_set for column in range(4))

@@ -1,0 +1,151 @@
+"""The card says what the run says, holds no secret, survives hostile text, and keeps what a person wrote."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import DatasetCard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from equal_hf.publishing.card import dataset_metadata
+from equal_hf.publishing.dataset import export_dataset
+from equal_hf.publishing.facts import RunFacts
+from equal_hf.publishing.markdown import (
+    END,
+    code,
+    join_front_matter,
+    json_block,
+    replace_generated,
+    split_front_matter,
+    table,
+)
+from equal_hf.publishing.rounds import RoundRecords
+from tests.publishing.runs import SECRET, make_run, write_round
+
+
+def card_of(run: Path) -> str:
+    return (export_dataset(run) / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_numbers_are_those_of_the_run(run_dir: Path):
+    card = card_of(run_dir)
+    for line in (
+        "12 question-answer pairs for instruction tuning, extracted from 12 documents of `someone/corpus`",
+        "| prompt tokens | 300 |",
+        "| requests | 12 |",
+        "| `duplicate` | 3 |",
+        "| 0 | 4 | 4 | 100 | 0.25 | 0.5 | 3 |",  # round 0 with its rewards and evaluation loss
+        "| 1 | 2 | 4 | 4 | 0.625 |",  # arm 1: two pulls, mean mixed reward
+        "- Models that wrote pairs: `m/big @ abc` (12).",
+        "accelerate launch recipes/mistral_math.py --corpus 'a b' --hub_token '***'",
+    ):
+        assert line in card, line
+
+
+def test_huggingface_hub_reads_the_metadata(run_dir: Path):
+    data = DatasetCard(card_of(run_dir)).data.to_dict()
+    assert data["license"] == "mit"
+    assert data["source_datasets"] == ["someone/corpus"]
+    assert data["size_categories"] == ["n<1K"]
+    assert data["tags"] == ["equal-hf", "trl", "synthetic"]
+    assert [config["config_name"] for config in data["configs"]] == ["default", "rejected", "decisions"]
+
+
+def test_hostile_text_changes_nothing_around_it(run_dir: Path):
+    card = card_of(run_dir)
+    metadata, body = split_front_matter(card)
+    assert metadata["license"] == "mit"
+    assert card.count("\n---\n") == 1
+    assert "<script" not in body and "\\u003cscript>alert(1)" in body, "the sample shows it, harmless"
+    assert body.count(END) == 1 and body.rstrip().endswith(END)
+    assert "\u202e" not in card and "\x07" not in card
+    fences = [line for line in body.splitlines() if line.startswith("```")]
+    assert len(fences) % 2 == 0 and len(fences) == 12, "code, command, samples, run, settings, citation"
+
+
+def test_no_secret_and_no_folder_of_this_machine(run_dir: Path):
+    card = card_of(run_dir)
+    assert SECRET not in card
+    assert str(run_dir) not in card
+    assert "…/target.parquet" in card
+
+
+def test_what_a_person_writes_stays(run_dir: Path):
+    folder = export_dataset(run_dir)
+    metadata, body = split_front_matter((folder / "README.md").read_text())
+    metadata |= {"license": "cc-by-4.0", "pretty_name": "Mine"}
+    edited = join_front_matter(metadata, "My words before.\n" + body + "\nMy words after.\n")
+    (folder / "README.md").write_text(edited)
+    write_round(RoundRecords(run_dir), 3)
+    card = card_of(run_dir)
+    metadata, body = split_front_matter(card)
+    assert (metadata["license"], metadata["pretty_name"]) == ("cc-by-4.0", "Mine")
+    assert body.startswith("My words before.") and body.endswith("\nMy words after.\n")
+    assert "16 question-answer pairs" in body and "12 question-answer pairs" not in body
+    assert card_of(run_dir) == card
+
+
+def test_metadata_tells_only_what_is_known():
+    facts = RunFacts({"fingerprint": {}, "config": {"corpus": "./folder"}})
+    facts.licenses.update(["MIT", None])
+    metadata = dataset_metadata(facts)
+    assert not {"license", "language", "source_datasets"} & metadata.keys()
+    facts.licenses = type(facts.licenses)({"MIT": 3, "cc-by-sa-4.0": 1})
+    facts.languages.update(["en", "en"])
+    metadata = dataset_metadata(facts)
+    assert metadata["license"] == ["cc-by-sa-4.0", "mit"]
+    assert metadata["language"] == ["en"]
+
+
+def test_a_long_run_shows_some_rounds_and_says_so(tmp_path: Path):
+    card = card_of(make_run(tmp_path / "run", rounds=45, pairs_per_arm=1))
+    assert "40 of 45 are shown" in card
+    assert "\n| 0 | 4 |" in card and "\n| 44 | 4 |" in card
+    assert "## The 15 arms pulled most" in card
+
+
+@given(st.text())
+def test_inline_code_is_one_cell_on_one_line(text: str):
+    row = table(["a", "b"], [[code(text), "end"]]).split("\n")[2:]
+    assert len(row) == 1
+    assert len(re.split(r"(?<!\\)\|", row[0])) == 4
+    if shown := code(text):
+        fence = re.match("`+", shown)[0]
+        assert shown.endswith(fence)
+        assert fence not in re.findall("`+", shown[len(fence) : -len(fence)])
+
+
+@given(
+    st.recursive(st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
+)
+def test_a_json_block_has_one_fence_and_no_markup(value: object):
+    lines = json_block(value).split("\n")
+    assert lines[0] == "```json" and lines[-1] == "```"
+    assert not any(line.lstrip().startswith(("```", "~~~", "---")) for line in lines[1:-1])
+    assert "<" not in "".join(lines)
+
+
+@given(st.dictionaries(st.sampled_from(["license", "x", "title"]), st.text(st.characters(codec="utf-8"))), st.text())
+def test_front_matter_comes_back(metadata: dict, body: str):
+    body = "\n" + body.replace("\r", "")
+    if metadata:
+        found, rest = split_front_matter(join_front_matter(metadata, body))
+        assert (found, rest) == (yaml.safe_load(yaml.safe_dump(metadata)), body)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no metadata", "---\n[1, 2]\n---\nbody", "---\na: [\n---\nbody", "---\nnever ends"]
+)
+def test_a_card_without_readable_metadata_is_all_body(text: str):
+    assert split_front_matter(text) == ({}, text)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\r")))
+def test_generated_text_is_replaced_whatever_it_says(generated: str):
+    safe = generated.replace("<", "")
+    body = replace_generated("before", "first")
+    assert replace_generated(replace_generated(body, safe), "first") == body

@@ -1,0 +1,273 @@
+"""Publishing against the Hub stand-in, with the real `huggingface_hub` and `datasets`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from equal_hf.errors import PublishError
+from equal_hf.publishing.dataset import export_dataset
+from equal_hf.publishing.hub import RoundPublisher, check_write_access, publish_dataset
+from equal_hf.publishing.rounds import RoundRecords
+from tests.publishing.runs import SECRET, make_run, write_round
+from tests.servers.hub import HubServer
+
+# huggingface_hub 2.4 uploads LFS files in a way that its own HTTP client calls outdated.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
+
+PUBLISH_AND_LOAD = """
+import json, sys
+from datasets import load_dataset
+from equal_hf.publishing.hub import publish_dataset
+run, repo = sys.argv[1:]
+url = publish_dataset(run, repo)
+pairs = load_dataset(repo, split="train", token=False)
+streamed = list(load_dataset(repo, split="train", streaming=True, token=False))
+decisions = load_dataset(repo, "decisions", split="train", token=False)
+rejected = load_dataset(repo, "rejected", split="train", streaming=True, token=False)
+print(json.dumps({"url": url, "pairs": pairs["answer"][:], "streamed": [row["answer"] for row in streamed],
+                  "loss": decisions["eval_loss"][:], "rejected": [row["reason"] for row in rejected]}))
+"""
+
+
+def commits(repo_id: str) -> int:
+    """Commits on top of the one that made the repository."""
+    return len(HfApi().list_repo_commits(repo_id, repo_type="dataset")) - 1
+
+
+def files(repo_id: str) -> set[str]:
+    return set(HfApi().list_repo_files(repo_id, repo_type="dataset"))
+
+
+def uploads(hub: HubServer) -> int:
+    return len(hub.requests("PUT", "/_lfs/"))
+
+
+def test_a_published_run_opens_with_load_dataset(hub: HubServer, run_dir: Path, tmp_path: Path):
+    found = json.loads(hub.python(PUBLISH_AND_LOAD, run_dir, "tester/opens", home=tmp_path / "home"))
+    assert found["url"] == f"{hub.url}/datasets/tester/opens"
+    assert found["pairs"] == found["streamed"] == ["0", "1"] * 2 + ["1", "2"] * 2 + ["2", "3"] * 2
+    assert found["loss"] == [3.0, 3.0, 2.9, 2.9, 2.8, 2.8]
+    assert found["rejected"] == ["duplicate"] * 3
+    info = HfApi().dataset_info("tester/opens")
+    assert info.card_data["license"] == "mit"
+    assert 'load_dataset("tester/opens"' in (run_dir / "hub" / "dataset" / "README.md").read_text()
+
+
+def test_publishing_again_sends_only_what_is_new(hub: HubServer, run_dir: Path):
+    publish_dataset(run_dir, "again")
+    assert commits("tester/again") == 1
+    assert uploads(hub) == 9
+    publish_dataset(run_dir, "tester/again")
+    assert (commits("tester/again"), uploads(hub)) == (1, 9)
+    write_round(RoundRecords(run_dir), 3)
+    publish_dataset(run_dir, "tester/again")
+    assert (commits("tester/again"), uploads(hub)) == (2, 12)
+    assert "data/train/round-00003.parquet" in files("tester/again")
+    assert not any(
+        SECRET in part
+        for path in (run_dir / "hub").rglob("*")
+        if path.is_file()
+        for part in [path.read_text("latin-1")]
+    )
+
+
+@pytest.mark.parametrize(
+    "status, path", [(412, "/commit/main"), (429, "/commit/main"), (500, "/commit/main"), (503, "/api/repos/create")]
+)
+def test_trouble_that_passes_is_waited_for(hub: HubServer, run_dir: Path, status: int, path: str):
+    repo = f"tester/trouble-{status}"
+    hub.fail(status, path=path, count=2)
+    publish_dataset(run_dir, repo)
+    assert (commits(repo), uploads(hub)) == (1, 9)
+
+
+def test_a_commit_whose_answer_was_lost_is_not_made_twice(hub: HubServer, run_dir: Path):
+    hub.fail(500, "POST", "/commit/main", after=True)
+    publish_dataset(run_dir, "tester/lost")
+    assert (commits("tester/lost"), uploads(hub)) == (1, 9)
+
+
+def test_a_push_of_several_commits_that_was_cut_short_goes_on(
+    hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("equal_hf.publishing.hub.FILES_PER_COMMIT", 4)
+    create_commit, made = HfApi.create_commit, []
+
+    def cut_short(self, *args, **kwargs):
+        if len(made) == 1:
+            raise KeyboardInterrupt
+        made.append(create_commit(self, *args, **kwargs))
+        return made[-1]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(HfApi, "create_commit", cut_short)
+        publish_dataset(run_dir, "tester/parts")
+    assert len(files("tester/parts")) == 5, "four files and .gitattributes"
+    publish_dataset(run_dir, "tester/parts")
+    assert (commits("tester/parts"), uploads(hub)) == (3, 9)
+    assert len(files("tester/parts")) == 12
+
+
+def test_a_commit_of_somebody_else_in_between_is_kept(hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    publish_dataset(run_dir, "tester/race")
+    write_round(RoundRecords(run_dir), 3)
+    create_commit, interfered = HfApi.create_commit, []
+
+    def interfere(self, *args, **kwargs):
+        if not interfered:
+            interfered.append(True)
+            HfApi().upload_file(
+                path_or_fileobj=b"hi", path_in_repo="NOTES.txt", repo_id="tester/race", repo_type="dataset"
+            )
+        return create_commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(HfApi, "create_commit", interfere)
+    publish_dataset(run_dir, "tester/race")
+    assert len(hub.requests("POST", "/commit/main")) == 4
+    assert [row[2] for row in hub.requests("POST", "/commit/main")] == [200, 200, 412, 200]
+    assert {"NOTES.txt", "data/train/round-00003.parquet"} <= files("tester/race")
+
+
+def test_trouble_that_stays_is_an_error_with_a_remedy(hub: HubServer, run_dir: Path):
+    hub.fail(503, path="/commit/main", count=99)
+    with pytest.raises(PublishError, match=r"the Hub answers 503, after 2 tries.*push_to_hub"):
+        publish_dataset(run_dir, "tester/down", attempts=2)
+    assert len(hub.requests("POST", "/commit/main")) == 2
+
+
+def test_retry_after_is_obeyed(hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    from equal_hf.publishing import patience
+
+    monkeypatch.undo()
+    waits: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", waits.append)
+    api = HfApi(endpoint=hub.url, token="hf_write")
+    hub.fail(429, path="/api/whoami-v2", Retry_After="7")
+    hub.fail(500, path="/api/whoami-v2", count=2)
+    assert patience.patiently(api.whoami, "asking", "hub_dataset_id", attempts=4)["name"] == "tester"
+    assert waits[0] == 7
+    assert 1 <= waits[1] <= 2 and 2 <= waits[2] <= 4
+
+
+def test_write_access_is_found_out_before_the_run(hub: HubServer, monkeypatch: pytest.MonkeyPatch):
+    assert check_write_access("early", private=True) == "tester/early"
+    assert HfApi().dataset_info("tester/early").private
+    assert check_write_access("lab/model", repo_type="model") == "lab/model"
+    writes = len(hub.requests("POST"))
+    with pytest.raises(PublishError, match=r"token of tester may only read.*write access"):
+        check_write_access("tester/early", "hf_read")
+    assert len(hub.requests("POST")) == writes, "nothing was tried"
+    with pytest.raises(PublishError, match=r"may not write there: set `hub_dataset_id`"):
+        check_write_access("stranger/early")
+    with pytest.raises(PublishError, match="does not know the token") as caught:
+        check_write_access("tester/early", "hf_unknown_token")
+    assert "hf_unknown_token" not in str(caught.value)
+    with pytest.raises(PublishError, match=r"`hub_model_id` names no repository"):
+        check_write_access("a/b/c", repo_type="model")
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.hf_api.get_token", lambda: None)
+    with pytest.raises(PublishError, match="none is set: run `hf auth login`"):
+        check_write_access("tester/early")
+
+
+def test_a_hub_that_nobody_answers_for_is_said_so(hub: HubServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(PublishError, match="no answer from the Hub"):
+        check_write_access("tester/early")
+
+
+def test_what_another_run_or_a_person_published_is_left_alone(hub: HubServer, run_dir: Path, tmp_path: Path):
+    publish_dataset(run_dir, "tester/taken")
+    with pytest.raises(PublishError, match="another run"):
+        publish_dataset(make_run(tmp_path / "other", seed=2), "tester/taken")
+    with pytest.raises(PublishError, match=r"holds 3 rounds and .* only 2"):
+        publish_dataset(make_run(tmp_path / "shorter", rounds=2), "tester/taken")
+    api = HfApi()
+    api.create_repo("tester/own", repo_type="dataset")
+    api.upload_file(path_or_fileobj=b"a,b", path_in_repo="a.csv", repo_id="tester/own", repo_type="dataset")
+    with pytest.raises(PublishError, match="no run of equal_hf published: set `hub_dataset_id`"):
+        publish_dataset(run_dir, "tester/own")
+    assert files("tester/own") == {".gitattributes", "a.csv"}
+
+
+def test_what_a_person_adds_here_and_on_the_hub_stays(hub: HubServer, run_dir: Path):
+    readme = export_dataset(run_dir) / "README.md"
+    readme.write_text(readme.read_text() + "\nMade with care.\n")
+    publish_dataset(run_dir, "tester/edited")
+    card = readme.read_text()
+    assert "Made with care." in card
+    card += "\nAnd on the Hub.\n"
+    edited = card.replace("license: mit", "license: cc-by-4.0\npretty_name: Mine")
+    HfApi().upload_file(
+        path_or_fileobj=edited.encode(), path_in_repo="README.md", repo_id="tester/edited", repo_type="dataset"
+    )
+    write_round(RoundRecords(run_dir), 3)
+    publish_dataset(run_dir, "tester/edited")
+    published = readme.read_text()
+    assert "Made with care.\n\nAnd on the Hub." in published and "16 question-answer pairs" in published
+    assert HfApi().dataset_info("tester/edited").card_data["license"] == "cc-by-4.0"
+
+
+def test_a_round_that_gave_the_first_pairs_takes_the_place_of_the_empty_file(hub: HubServer, tmp_path: Path):
+    run = make_run(tmp_path / "run", rounds=1, pairs_per_arm=0)
+    publish_dataset(run, "tester/late")
+    assert "data/train/empty.parquet" in files("tester/late")
+    write_round(RoundRecords(run), 1)
+    publish_dataset(run, "tester/late")
+    assert {name for name in files("tester/late") if "/train/" in name} == {"data/train/round-00001.parquet"}
+
+
+def test_metadata_that_the_hub_refuses_is_said_so(hub: HubServer, run_dir: Path):
+    config = json.loads((run_dir / "run.json").read_text())
+    config["config"]["language"] = "English!"
+    (run_dir / "run.json").write_text(json.dumps(config))
+    with pytest.raises(PublishError, match=r"Invalid metadata in README\.md"):
+        publish_dataset(run_dir, "tester/refused")
+
+
+def test_rounds_are_pushed_as_they_complete_in_few_commits(hub: HubServer, tmp_path: Path):
+    run = make_run(tmp_path / "run", rounds=1)
+    publisher = RoundPublisher(run, "tester/growing", every_s=3600)
+    publisher.notify()
+    wait_until(lambda: hub.requests("POST", "/commit/main"))
+    for index in (1, 2, 3):
+        write_round(RoundRecords(run), index)
+        publisher.notify()
+    assert publisher.close({"equal": {"test_loss": 2.5}}) == f"{hub.url}/datasets/tester/growing"
+    assert commits("tester/growing") == 2
+    assert {f"data/train/round-0000{index}.parquet" for index in range(4)} <= files("tester/growing")
+    assert "| `test_loss` | 2.5 |" in (run / "hub" / "dataset" / "README.md").read_text()
+
+
+def test_a_push_that_fails_costs_nothing_and_is_made_up_for(
+    hub: HubServer, run_dir: Path, caplog: pytest.LogCaptureFixture
+):
+    hub.fail(500, path="/commit/main", count=1)
+    publisher = RoundPublisher(run_dir, "tester/shaky", every_s=3600)
+    with caplog.at_level(logging.WARNING):
+        publisher.notify()
+        wait_until(lambda: "was not pushed to tester/shaky" in caplog.text)
+        assert publisher.close() is not None
+    assert commits("tester/shaky") == 1
+
+
+def test_a_failure_at_the_end_is_logged_with_its_remedy(
+    hub: HubServer, run_dir: Path, caplog: pytest.LogCaptureFixture
+):
+    publisher = RoundPublisher(run_dir, "stranger/nowhere")
+    with caplog.at_level(logging.WARNING):
+        assert publisher.close() is None
+    assert "may not write there" in caplog.text and "publish it again later" in caplog.text
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,104 @@
+"""Round records: whole or absent, read back as written, refused where they do not belong."""
+
+import os
+
+import numpy as np
+import pytest
+
+from equal_hf.errors import RecordError, ResumeError
+from equal_hf.publishing.rounds import RoundRecords, differences
+from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
+
+
+def a_round(index=0):
+    pairs = (
+        QAPair("What?\n\u2028", "That. 🙂", "d1", cluster=4, span=(0, 9), method="doctest"),
+        QAPair("Who?", "", "d2", cluster=2, model="m", model_revision="r", prompt_hash="h"),
+    )
+    return Round(
+        index,
+        (Decision(4, 1.5, ("d1",), 3), Decision(2, float("inf"), ("d2",))),
+        pairs,
+        Usage(10, 5, 2),
+        {"transport": [0.25, None]},
+        (Rejection("d1", "duplicate", "q", "a"), Rejection("d2", "not_json", raw="<html>")),
+        credited_through=index - 1,
+        last=True,
+    )
+
+
+def write(records, round):
+    documents = {d: Document(d, f"text {d}", metadata={"license": "mit", "round": 7}) for d in ("d1", "d2")}
+    records.write_extracted(round, np.eye(2), documents, [Usage(6, 3, 1), Usage(4, 2, 1)], [0.1, None])
+
+
+def test_a_round_reads_back_as_it_was_written(tmp_path):
+    records = RoundRecords(tmp_path)
+    write(records, a_round())
+    assert records.load(0) == a_round()
+    np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
+    assert records.credited(0) is None
+    records.write_credited(0, {"rewards": {"transport": [0.25, None]}, "mixed": [1.0, None], "metrics": {}})
+    assert records.credited(0)["mixed"] == [1.0, None]
+
+
+def test_rows_carry_their_provenance(tmp_path):
+    import pyarrow.parquet as pq
+
+    write(RoundRecords(tmp_path), a_round())
+    row = pq.read_table(tmp_path / "rounds/round-00000/extracted/pairs.parquet").to_pylist()[0]
+    assert (row["document_id"], row["arm_score"], row["span_start"], row["span_end"]) == ("d1", 1.5, 0, 9)
+    assert (row["license"], row["round"], row["document_round"]) == ("mit", 0, "7")
+    assert len(row["document_hash"]) == 64
+
+
+def test_a_record_that_was_not_finished_is_not_there_and_is_cleared_away(tmp_path):
+    records = RoundRecords(tmp_path)
+    write(records, a_round())
+    os.rename(tmp_path / "rounds/round-00000/extracted", tmp_path / "rounds/round-00000/.extracted-123")
+    assert records.indices() == []
+    records.open({}, {})
+    assert not (tmp_path / "rounds/round-00000/.extracted-123").exists()
+
+
+def test_a_gap_between_records_is_named(tmp_path):
+    records = RoundRecords(tmp_path)
+    for index in (0, 2):
+        write(records, a_round(index))
+    with pytest.raises(RecordError, match="round 1 is missing"):
+        records.indices()
+
+
+@pytest.mark.parametrize("name", ["pairs.parquet", "decisions.parquet", "round.json"])
+def test_damage_is_named(tmp_path, name):
+    records = RoundRecords(tmp_path)
+    write(records, a_round())
+    path = tmp_path / "rounds/round-00000/extracted" / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(RecordError, match="damaged"):
+        records.load(0)
+
+
+def test_resuming_under_other_settings_names_what_changed(tmp_path):
+    first = RoundRecords(tmp_path)
+    assert first.open({"seed": 1, "bandit": {"alpha": 0.1}}, {}) is False
+    first.close()
+    with pytest.raises(ResumeError, match=r"bandit\.alpha: 0\.1 → 0\.2.*output_dir"):
+        RoundRecords(tmp_path).open({"seed": 1, "bandit": {"alpha": 0.2}}, {})
+
+
+def test_records_without_a_run_are_refused(tmp_path):
+    write(RoundRecords(tmp_path), a_round())
+    with pytest.raises(ResumeError, match=r"no run\.json"):
+        RoundRecords(tmp_path).open({}, {})
+
+
+def test_a_foreign_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("not json")
+    with pytest.raises(RecordError, match=r"run\.json is damaged"):
+        RoundRecords(tmp_path).open({}, {})
+
+
+def test_differences_are_nested_and_short():
+    assert differences({"a": [1]}, {"a": [2], "b": 1}) == ["a: [1] → [2]", "b: null → 1"]
+    assert len(differences({"a": "x" * 500}, {"a": "y"})[0]) < 120

@@ -1,0 +1,156 @@
+"""The main recipe, as a user starts it."""
+
+import json
+
+import pytest
+import yaml
+from datasets import load_dataset
+
+from tests.processes import REPOSITORY, digests, kill_when, run, start
+
+RECIPE = "recipes/mistral_math.py"
+LAUNCH = ["-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml", RECIPE]
+
+
+@pytest.fixture(scope="module")
+def config(world, tmp_path_factory):
+    """A YAML on the small world, in the shape of the quickstart's."""
+    settings = {
+        "model_name_or_path": str(world / "model"),
+        "corpus": str(world / "documents.parquet"),
+        "id_column": "id",
+        "embedder": str(world / "embedder"),
+        "n_clusters": 10,
+        "target": str(world / "target"),
+        "n_reference": 20,
+        "extractor": "explicit",
+        "control": "uniform",
+        "num_rounds": 3,
+        "arms_per_round": 3,
+        "documents_per_arm": 4,
+        "rows_per_round": 16,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 2.0e-3,
+        "max_length": 128,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    path = tmp_path_factory.mktemp("config") / "world.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    output = run([*LAUNCH, "--config", str(config), "--output_dir", str(folder / "run")], folder / "log")
+    return folder / "run", output
+
+
+def test_it_ends_with_a_table_and_a_summary(finished):
+    folder, output = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    for name in ("equal", "uniform"):
+        assert summary[name]["documents"] == 36
+        assert summary[name]["steps"] == 6
+        assert summary[name].keys() >= {"prompt_tokens", "pairs", "test_loss", "exact_match", "wall_s"}
+    assert summary["equal"]["test_loss"] < summary["uniform"]["test_loss"]
+    assert summary.keys() >= {"dataset", "model", "seed"}
+    assert "test_loss" in output and "round 3/3" in output
+    assert "Traceback" not in output
+
+
+def test_dataset_and_model_open_with_the_ordinary_loaders(finished):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, _ = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    pairs = load_dataset(summary["dataset"], split="train")
+    assert len(pairs) == summary["equal"]["pairs"]
+    assert pairs[0]["prompt"][0]["role"] == "user" and pairs[0]["completion"][0]["role"] == "assistant"
+    assert {"document_id", "source", "license", "cluster", "round"} <= set(pairs.column_names)
+    AutoModelForCausalLM.from_pretrained(summary["model"])
+    AutoTokenizer.from_pretrained(summary["model"])
+
+
+def test_a_finished_run_started_again_reports_it_and_changes_nothing(finished, config, tmp_path):
+    folder, _ = finished
+    before, summary = digests(folder / "rounds"), (folder / "summary.json").read_text()
+    output = run([*LAUNCH, "--config", str(config), "--output_dir", str(folder)], tmp_path / "log")
+    assert digests(folder / "rounds") == before
+    assert (folder / "summary.json").read_text() == summary
+    assert "test_loss" in output
+
+
+def test_killed_while_building_and_while_training_it_ends_with_the_same_pairs(finished, config, tmp_path):
+    folder, _ = finished
+    again, log = tmp_path / "run", tmp_path / "log"
+    arguments = [RECIPE, "--config", str(config), "--output_dir", str(again)]
+    for mark in (".corpus.building", "rounds/round-00001/credited.json", "control/rounds/round-00001/extracted"):
+        process = start(arguments, log)
+        assert kill_when(process, lambda mark=mark: (again / mark).exists()), log.read_text()[-3000:]
+    run(arguments, log)
+    for part in ("rounds", "control/rounds", "hub/dataset/data"):
+        assert digests(again / part) == digests(folder / part), part
+    first, second = (json.loads((f / "summary.json").read_text()) for f in (folder, again))
+    assert second["equal"]["test_loss"] == first["equal"]["test_loss"]
+
+
+def test_on_two_ranks(config, tmp_path):
+    arguments = ["-m", "torch.distributed.run", "--nproc_per_node", "2", RECIPE, "--config", str(config)]
+    output = run([*arguments, "--output_dir", str(tmp_path / "run")], tmp_path / "log")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["equal"]["documents"] == 36
+    assert output.count("round 3/3") == 2  # one for each of the two runs, from one rank
+
+
+def fails(arguments, log):
+    process = start(arguments, log)
+    assert process.wait(120) != 0
+    output = log.read_text()
+    assert "Traceback" not in output, output
+    return output
+
+
+def test_the_real_recipe_says_what_is_missing_before_it_loads_anything(tmp_path):
+    output = fails([RECIPE, "--output_dir", str(tmp_path / "run")], tmp_path / "log")
+    for word in ("no endpoint", "`extractor_url`", "no access to `model_name_or_path`", "make quickstart"):
+        assert word in output, output
+    assert not (tmp_path / "run" / "rounds").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--text_column", "body"], "no column 'body'"),
+        (["--n_clusters", "100000"], "`n_clusters`"),
+        (["--target_test_split", "exam"], "`target_test_split`"),
+        (["--min_characters", "999999"], "too_short"),
+        (["--extractor", "endpoint", "--extractor_url", "http://127.0.0.1:9"], "`extractor_url`"),
+        (["--n_cluster", "3"], "did you mean `n_clusters`"),
+        (["--corpus", "/nowhere/at/all"], "`corpus`"),
+    ],
+)
+def test_bad_input_is_one_clear_message(config, tmp_path, flags, message):
+    arguments = [RECIPE, "--config", str(config), "--output_dir", str(tmp_path / "run"), *flags]
+    assert message in fails(arguments, tmp_path / "log")
+
+
+def test_another_configuration_in_the_same_folder_is_refused(finished, config, tmp_path):
+    folder, _ = finished
+    arguments = [RECIPE, "--config", str(config), "--output_dir", str(folder), "--documents_per_arm", "5"]
+    assert "documents_per_arm: 4 → 5" in fails(arguments, tmp_path / "log")
+
+
+def test_the_real_recipes_yaml_is_valid():
+    from trl import ModelConfig
+
+    from equal_hf.arguments import RunArguments, parse_config
+    from equal_hf.training_config import EqualConfig
+
+    flags = ["--use_cpu", "--report_to", "none"]
+    for path in (REPOSITORY / "recipes").glob("*.yaml"):
+        parse_config((RunArguments, EqualConfig, ModelConfig), ["--config", str(path), *flags], default="unused")

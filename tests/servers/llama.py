@@ -1,0 +1,87 @@
+"""A real llama.cpp server (`xllamacpp`) on a tiny model with random weights: chat, JSON schema, `/tokenize`, seeds.
+
+python -m tests.servers.llama --port 0        # prints its URL on the first line of stdout
+
+with spawn("tests.servers.llama") as url:     # from tests.servers
+    ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tests.servers.gguf_model import write_tiny_gguf
+
+
+def start_llama(folder: str | Path, *, port: int = 0, slots: int = 4, slot_tokens: int = 4096, api_key: str = ""):
+    """Start llama.cpp in this process, on threads of its own.
+
+    Args:
+        folder (`str` or `Path`): Where to write the model.
+        port (`int`, *optional*, defaults to `0`): 0 takes a free one.
+        slots (`int`, *optional*, defaults to `4`): Requests under way at a time; more wait in a queue.
+        slot_tokens (`int`, *optional*, defaults to `4096`): Context of a slot: prompt and reply together.
+        api_key (`str`, *optional*): Asked of clients.
+
+    Returns:
+        `xllamacpp.Server`: Serves while it is referenced, at `listening_address`.
+    """
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(write_tiny_gguf(Path(folder) / "tiny-random.gguf"))
+    settings.port = port
+    settings.n_parallel = slots
+    settings.n_ctx = slots * slot_tokens
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
+    settings.api_keys = [api_key] if api_key else []
+    settings.use_jinja = False
+    settings.warmup = False
+    settings.verbosity = -1
+    # Reusing a prefix of another prompt changes the last bits of a logit, and a sampled reply with them.
+    settings.cache_prompt = False
+    settings.cache_ram_mib = 0
+    return xllamacpp.Server(settings)
+
+
+def exit_with_stdin() -> None:
+    """End this process when whoever started it is gone."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--slot-tokens", type=int, default=4096)
+    parser.add_argument("--api-key", default="")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input is closed")
+    options = parser.parse_args()
+    if options.exit_with_stdin:
+        exit_with_stdin()
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_llama(
+            folder,
+            port=options.port,
+            slots=options.slots,
+            slot_tokens=options.slot_tokens,
+            api_key=options.api_key,
+        )
+        print(server.listening_address, flush=True)
+        while True:
+            time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()

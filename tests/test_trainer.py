@@ -1,0 +1,218 @@
+"""The trainer: exact rounds, credited arms, and the errors it stops with."""
+
+import json
+
+import pytest
+from transformers import AutoTokenizer
+
+from equal_hf import (
+    ClusteredCorpus,
+    EqualConfig,
+    EqualDataCollector,
+    EqualTrainer,
+    ExplicitExtractor,
+    loss_drop_reward,
+    transport_reward,
+)
+from equal_hf.assemble import conversational
+from equal_hf.errors import ConfigError, ExtractionError
+from equal_hf.publishing.rounds import RoundRecords
+from tests.world import make_target
+
+
+def make(world, folder, *, extractor=None, rewards=(transport_reward, loss_drop_reward), evaluate=True, **settings):
+    settings = {
+        "num_rounds": 2,
+        "arms_per_round": 2,
+        "documents_per_arm": 4,
+        "rows_per_round": 12,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 2e-3,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "max_length": 128,
+        "disable_tqdm": True,
+    } | settings
+    target = make_target()
+    config = EqualConfig(output_dir=str(folder), **settings)
+    collector = EqualDataCollector(
+        ClusteredCorpus.load(world / "corpus"),
+        extractor or ExplicitExtractor(),
+        reward_funcs=list(rewards),
+        args=config,
+        reference=target.reference,
+        protected=[*target.validation, *target.test],
+    )
+    return EqualTrainer(
+        str(world / "model"),
+        config,
+        data_collector=collector,
+        eval_dataset=conversational(target.validation) if evaluate else None,
+        processing_class=AutoTokenizer.from_pretrained(world / "model"),
+    )
+
+
+class Watched(ExplicitExtractor):
+    """Counts documents that it is asked for."""
+
+    asked = 0
+
+    def extract(self, documents, allowance=None):
+        type(self).asked += len(documents)
+        return super().extract(documents, allowance)
+
+
+def test_a_round_is_an_epoch_of_exactly_its_rows_and_pays_by_the_loss(world, tmp_path):
+    trainer = make(world, tmp_path, num_rounds=3)
+    trainer.train()
+    assert (trainer.rounds_trained, trainer.steps_trained) == (3, 9)
+    records = RoundRecords(tmp_path)
+    losses = [records.credited(index)["metrics"] for index in range(3)]
+    assert all(record["eval_loss"] < record["previous_eval_loss"] for record in losses)
+    assert [r["previous_eval_loss"] for r in losses[1:]] == [r["eval_loss"] for r in losses[:-1]]
+    assert all(sum(record["trained_rows"]) == 12 for record in losses)
+    drop = records.credited(0)["rewards"]["loss_drop"][0]
+    assert drop == pytest.approx(1 - losses[0]["eval_loss"] / losses[0]["previous_eval_loss"])
+
+
+def test_rows_of_earlier_rounds_fill_a_round_up_and_earn_nothing(world, tmp_path):
+    trainer = make(world, tmp_path, rows_per_round=40)
+    trainer.train()
+    records = RoundRecords(tmp_path)
+    for index in (0, 1):
+        own = len(records.load(index).pairs)
+        assert own < 40
+        assert sum(records.credited(index)["metrics"]["trained_rows"]) == own
+    assert trainer.steps_trained == 20
+
+
+def test_rounds_that_found_nothing_are_passed_over_until_one_finds_something(world, tmp_path):
+    class Late(ExplicitExtractor):
+        calls = 0
+
+        def extract(self, documents, allowance=None):
+            Late.calls += 1
+            kinds = ("doctest",) if Late.calls <= 2 else ("question_answer",)
+            return ExplicitExtractor(kinds=kinds).extract(documents, allowance)
+
+    trainer = make(world, tmp_path, extractor=Late(), num_rounds=4)
+    trainer.train()
+    records = RoundRecords(tmp_path)
+    assert [len(records.load(index).pairs) > 0 for index in range(4)] == [False, False, True, True]
+    assert trainer.rounds_trained == 2
+    assert records.credited(1)["metrics"]["trained_rows"] == [0, 0]
+
+
+def test_a_budget_that_gave_no_pair_stops_with_the_reason(world, tmp_path):
+    trainer = make(world, tmp_path, extractor=ExplicitExtractor(kinds=("doctest",)))
+    with pytest.raises(ExtractionError, match="16 documents gave not a single pair"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_training_ends_with_the_budget_or_goes_on_with_what_there_is(world, tmp_path, stop):
+    trainer = make(world, tmp_path, num_rounds=4, max_documents=12, stop_when_finished=stop)
+    trainer.train()
+    assert trainer.data_collector.history.documents == 12
+    assert trainer.rounds_trained == (2 if stop else 4)
+
+
+def test_a_finished_run_is_not_trained_further(world, tmp_path):
+    first = make(world, tmp_path, num_rounds=4, max_documents=12)
+    first.train()
+    first.data_collector.close()
+    again = make(world, tmp_path, extractor=Watched(), num_rounds=4, max_documents=12)
+    again.train(resume_from_checkpoint=True)
+    assert (again.rounds_trained, again.steps_trained, Watched.asked) == (2, 6, 0)
+
+
+def test_training_again_from_scratch_pays_for_nothing(world, tmp_path):
+    first = make(world, tmp_path)
+    first.train()
+    first.data_collector.close()
+    Watched.asked = 0
+    again = make(world, tmp_path, extractor=Watched())
+    again.train()
+    assert (again.steps_trained, Watched.asked) == (6, 0)
+
+
+def test_the_pool_is_trained_on_after_the_rounds(world, tmp_path):
+    trainer = make(world, tmp_path, pool_epochs=2)
+    trainer.train()
+    pairs = trainer.data_collector.history.pairs
+    assert trainer.steps_trained == 6
+    assert trainer.pool_steps_trained == 2 * -(-pairs // 4)
+    assert json.loads((tmp_path / "run.json").read_text())["fingerprint"]["num_rounds"] == 2
+
+
+def test_without_an_evaluation_set_rounds_are_credited_at_their_end(world, tmp_path):
+    trainer = make(world, tmp_path, rewards=[transport_reward], evaluate=False)
+    trainer.train()
+    assert RoundRecords(tmp_path).credited(1)["metrics"]["eval_loss"] is None
+
+
+def test_several_evaluation_sets_pay_by_the_one_that_is_named(world, tmp_path):
+    trainer = make(world, tmp_path, reward_metric="eval_near_loss", num_rounds=1)
+    target = make_target()
+    trainer.eval_dataset = {"far": trainer.eval_dataset, "near": trainer.eval_dataset.select(range(5))}
+    assert len(target.validation) == 20
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "eval_near_loss" in entry]
+    assert RoundRecords(tmp_path).credited(0)["metrics"]["eval_loss"] == logged[-1]["eval_near_loss"]
+
+
+def test_a_reward_metric_that_never_comes_is_named(world, tmp_path):
+    trainer = make(world, tmp_path, reward_metric="eval_gsm8k_loss")
+    with pytest.raises(ConfigError, match="`reward_metric` 'eval_gsm8k_loss'"):
+        trainer.train()
+
+
+def test_answers_beyond_max_length_are_replaced(world, tmp_path):
+    trainer = make(world, tmp_path, max_length=45, num_rounds=1)
+    trainer.train()
+    assert trainer.steps_trained == 3
+
+
+def test_settings_that_cannot_work_are_refused(world, tmp_path):
+    with pytest.raises(ConfigError, match="no `eval_dataset`"):
+        make(world, tmp_path, evaluate=False)
+    with pytest.raises(ConfigError, match="`eval_strategy` is 'no'"):
+        make(world, tmp_path, eval_strategy="no")
+    with pytest.raises(ConfigError, match="`train_dataset` cannot be used"):
+        EqualTrainer("m", EqualConfig(num_rounds=1, use_cpu=True), data_collector=None, train_dataset=[1])
+
+
+def test_lora_trains_an_adapter_and_exports_it(world, tmp_path):
+    from peft import LoraConfig
+
+    target = make_target()
+    config = EqualConfig(
+        output_dir=str(tmp_path),
+        num_rounds=1,
+        arms_per_round=2,
+        documents_per_arm=4,
+        rows_per_round=8,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    collector = EqualDataCollector(
+        ClusteredCorpus.load(world / "corpus"), ExplicitExtractor(), args=config, reference=target.reference
+    )
+    trainer = EqualTrainer(
+        str(world / "model"),
+        config,
+        data_collector=collector,
+        processing_class=AutoTokenizer.from_pretrained(world / "model"),
+        peft_config=LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+    )
+    trainer.train()
+    folder = trainer.export_model()
+    assert (folder / "adapter_model.safetensors").exists()
+    card = (folder / "README.md").read_text()
+    assert "equal" in card and "2505.12250" in card
+    assert not (folder / "training_args.bin").exists()

@@ -1,0 +1,66 @@
+"""Train on the small world in a process of its own, one that tests may kill or start on several ranks.
+
+python -m tests.train_world --world DIR --output_dir DIR [any EqualConfig flag]
+torchrun --nproc_per_node 2 -m tests.train_world …
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoTokenizer
+from trl import TrlParser
+
+from equal_hf import (
+    ClusteredCorpus,
+    EqualConfig,
+    EqualDataCollector,
+    EqualTrainer,
+    ExplicitExtractor,
+    loss_drop_reward,
+    transport_reward,
+)
+from equal_hf.assemble import conversational
+from tests.world import make_target
+
+
+@dataclass
+class WorldArguments:
+    world: str = ""
+    resume: bool = True
+
+
+DEFAULTS = (
+    "--num_rounds 4 --arms_per_round 3 --documents_per_arm 4 --rows_per_round 24 --per_device_train_batch_size 8 "
+    "--learning_rate 2e-3 --use_cpu --bf16 False --gradient_checkpointing False --report_to none --max_length 128 "
+    "--disable_tqdm True"
+).split()
+
+
+def main(argv: list[str]) -> EqualTrainer:
+    arguments, config = TrlParser((WorldArguments, EqualConfig)).parse_args_and_config([*DEFAULTS, *argv])
+    world, target = Path(arguments.world), make_target()
+    collector = EqualDataCollector(
+        ClusteredCorpus.load(world / "corpus"),
+        ExplicitExtractor(),
+        reward_funcs=[transport_reward, loss_drop_reward],
+        args=config,
+        reference=target.reference,
+        protected=[*target.validation, *target.test],
+    )
+    trainer = EqualTrainer(
+        str(world / "model"),
+        config,
+        data_collector=collector,
+        eval_dataset=conversational(target.validation),
+        processing_class=AutoTokenizer.from_pretrained(world / "model"),
+    )
+    trainer.train(resume_from_checkpoint=arguments.resume)
+    trainer.export_model()
+    return trainer
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
