@@ -23,8 +23,9 @@ MAX_FILE_BYTES = 2_000_000
 TEST_FOLDERS = {"tests", "test", "testing", "_testing"}
 # Other projects' code inside a package: its licence is not the one the package's metadata tells.
 VENDORED_FOLDERS = {"externals", "_vendor", "vendored", "third_party", "_third_party"}
-# The model folders of transformers repeat the same few docstrings some seven thousand times.
-REPETITIVE_FOLDERS = {"transformers/models"}
+# Much to read for little text: transformers' models repeat a few docstrings some seven thousand times, and torch's
+# compilers are a hundred thousand lines that hardly anybody documents.
+POOR_FOLDERS = {"transformers/models", "torch/_inductor", "torch/_dynamo"}
 
 
 def read_docstrings(
@@ -87,7 +88,7 @@ def python_files(distribution: importlib.metadata.Distribution) -> Iterator[tupl
             or not folders
             or ".." in folders
             or any(folder in TEST_FOLDERS or folder in VENDORED_FOLDERS for folder in folders)
-            or "/".join(folders[:2]) in REPETITIVE_FOLDERS
+            or "/".join(folders[:2]) in POOR_FOLDERS
             or file.stem == "conftest"
             or file.stem.startswith("test_")
         )

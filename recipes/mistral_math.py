@@ -87,7 +87,7 @@ def train(
         reference=target.reference,
         protected=[*target.validation, *target.test],
     )
-    collector.config = vars(run) | {"model": model_args.model_name_or_path, "command": " ".join(sys.argv)}
+    collector.config = vars(run) | {"model": model_args.model_name_or_path, "command": ["accelerate", "launch", *sys.argv]}
     publishing = args.push_to_hub and run.hub_dataset_id and control is None
     result_path = Path(args.output_dir) / "result.json"
     with tracked(args, name=control or "equal", config=collector.config):

@@ -126,7 +126,8 @@ def build(
     tokenizer = tiny_models.build_tokenizer(texts, output_dir / "model")
     parameters = tiny_models.build_language_model(tokenizer, output_dir / "model", seed=seed)
     step(f"tokenizer of {len(tokenizer)} tokens, Llama of {parameters / 1e6:.1f} M parameters")
-    tiny_models.build_embedder(texts, output_dir / "embedder", seed=seed)
+    items = [f"{item['question']}\n{item['answer']}" for item in target["reference"]]
+    tiny_models.build_embedder(texts, output_dir / "embedder", items=items, seed=seed)
     step("embedder")
 
     manifest = {
@@ -281,6 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.max_documents < 1:
         parser.error(f"--max_documents is {args.max_documents}: at least 1 is needed")
+    # Read when transformers is imported: its bar for writing a 5 MB model says nothing.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         manifest = build(
             args.output_dir, seed=args.seed, max_documents=args.max_documents, packages=tuple(args.packages)

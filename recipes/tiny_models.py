@@ -86,33 +86,51 @@ def build_language_model(tokenizer: PreTrainedTokenizerFast, folder: Path, *, se
 
 
 def build_embedder(
-    texts: Sequence[str], folder: Path, *, seed: int, dimension: int = 128, vocabulary: int = 20_000
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    items: Sequence[str] = (),
+    seed: int,
+    dimension: int = 128,
+    vocabulary: int = 20_000,
 ) -> None:
     """Save a `StaticEmbedding` model made by latent semantic analysis of the texts.
 
     A token's vector is its inverse document frequency times its row in the leading right singular vectors of the
     TF-IDF matrix, so the mean over a text's tokens is the text's projection, up to length, which normalising removes
-    (Deerwester et al. 1990, "Indexing by latent semantic analysis"). Tokens are lower-case words, digits and marks:
-    marks tell code and formulas from prose.
+    (Deerwester et al. 1990, "Indexing by latent semantic analysis"). A token that stands in every one of `items`,
+    questions with their answers, weighs nothing: it belongs to how questions are put, not to what they are about.
     """
+    import numpy as np
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 
     tokenizer = word_tokenizer(texts, vocabulary)
-    vectors = lsa_vectors(token_counts(tokenizer, texts), dimension, seed)
+    counts = token_counts(tokenizer, texts)
+    present = np.asarray((counts > 0).sum(axis=0)).ravel()
+    weights = np.log((1 + len(texts)) / (1 + present))
+    if items:
+        template = np.asarray((token_counts(tokenizer, items) > 0).sum(axis=0)).ravel() == len(items)
+        weights[template] = 0
+    vectors = lsa_vectors(counts, weights, dimension, seed)
     static = StaticEmbedding(tokenizer, embedding_weights=torch.from_numpy(vectors))
     model = SentenceTransformer(modules=[static, Normalize()], device="cpu")
     model.save_pretrained(str(folder), create_model_card=False)
 
 
 def word_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """A tokenizer of lower-case words, digits and marks, the most frequent ones; others are one unknown token."""
+    """A tokenizer of the most frequent lower-case words, numbers and runs of marks; all others are one unknown token.
+
+    Marks tell code and formulas from prose.
+    """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\p{L}+|\p{N}|>>>|[^\s\p{L}\p{N}]"), "removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(
+        Regex(r"\p{L}+|\p{N}+|[^\s\p{L}\p{N}]+"), behavior="removed", invert=True
+    )
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocabulary, min_frequency=3, special_tokens=["[UNK]"], show_progress=False
     )
@@ -125,7 +143,7 @@ def token_counts(tokenizer: Tokenizer, texts: Sequence[str]) -> csr_matrix:
     import numpy as np
     from scipy.sparse import csr_matrix
 
-    ids = [np.asarray(encoding.ids, dtype=np.int32) for encoding in tokenizer.encode_batch(list(texts))]
+    ids = [np.asarray(encoding.ids, dtype=np.int32) for encoding in tokenizer.encode_batch_fast(list(texts))]
     rows = np.repeat(np.arange(len(ids), dtype=np.int32), [len(row) for row in ids])
     columns = np.concatenate(ids)
     known = columns > 0
@@ -135,19 +153,16 @@ def token_counts(tokenizer: Tokenizer, texts: Sequence[str]) -> csr_matrix:
     return counts
 
 
-def lsa_vectors(counts: csr_matrix, dimension: int, seed: int) -> np.ndarray:
-    """Token vectors (vocabulary, dimension), float32, from counts (texts, vocabulary)."""
+def lsa_vectors(counts: csr_matrix, weights: np.ndarray, dimension: int, seed: int) -> np.ndarray:
+    """Token vectors (vocabulary, dimension), float32, from counts (texts, vocabulary) and weights (vocabulary,)."""
     import numpy as np
     from sklearn.preprocessing import normalize
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits
 
-    present = np.asarray((counts > 0).sum(axis=0)).ravel()
-    idf = np.log((1 + counts.shape[0]) / (1 + present))
-    weighted = normalize(counts.multiply(idf).tocsr())
+    weighted = normalize(counts.multiply(weights).tocsr())
     # One thread: the order in which threads add up changes the last bits.
     with threadpool_limits(1):
         _, _, components = randomized_svd(weighted, dimension + 1, n_iter=4, random_state=seed)
     # The first direction is what all texts have in common.
-    components = components[1:]
-    return np.ascontiguousarray((components * idf).T, dtype=np.float32)
+    return np.ascontiguousarray((components[1:] * weights).T, dtype=np.float32)

@@ -8,6 +8,8 @@ _CARD = """\
 ---
 configs:
 - config_name: default
+  # `datasets` caches a local folder under its configurations alone: without this, a rebuilt one would open as it was.
+  description: content {fingerprint}
   data_files:
   - split: train
     path: data/*.parquet

@@ -48,11 +48,11 @@ class Decontaminator:
         answers (`Iterable[str]`, *optional*): Protected answers.
         n (`int`, *optional*, defaults to `13`): Consecutive words that prove a copy.
         min_words (`int`, *optional*, defaults to `8`): Words that a question shorter than `n` needs to be found inside
-            another text; at most `n`.
+            another text; `n` where that is less.
         max_shared (`int`, *optional*, defaults to `10`): Protected texts that may share `min_words` words.
 
     Raises:
-        `ConfigError`: If `min_words` is less than 1 or more than `n`.
+        `ConfigError`: If `n` or `min_words` is less than 1.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class Decontaminator:
         min_words: int = 8,
         max_shared: int = 10,
     ) -> None:
-        if not 1 <= min_words <= n:
-            raise ConfigError(f"`min_words` is {min_words} and `n` {n}: it takes 1 <= `min_words` <= `n`.")
-        self._n = n
+        if n < 1 or min_words < 1:
+            raise ConfigError(f"`n` is {n} and `min_words` {min_words}: a run of words has at least 1.")
+        min_words = min(min_words, n)
         self._ids: dict[str, int] = {}
         self._questions: set[str] = set()
         texts: list[Hashes] = []

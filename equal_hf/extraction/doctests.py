@@ -139,12 +139,10 @@ def _judge(
         reason = "doctest_several_outputs"
     elif not isinstance(statement.last, ast.Expr | ast.For | ast.While | ast.If | ast.With | ast.Try):
         reason = "doctest_no_expression"
-    elif context is None:
-        reason = "doctest_undefined_name"
-    elif max(len(output), len(code)) > MAX_CHARACTERS or len(context) > MAX_CONTEXT:
+    elif max(len(output), len(code)) > MAX_CHARACTERS or len(context or ()) > MAX_CONTEXT:
         reason = "doctest_too_long"
-    if reason is not None:
-        return Rejection(document.id, reason, code, output)
+    if reason is not None or context is None:
+        return Rejection(document.id, reason or "doctest_undefined_name", code[:MAX_CHARACTERS], output)
     return QAPair(
         f"{QUESTION}\n\n```python\n{code}\n```",
         output,

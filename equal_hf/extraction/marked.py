@@ -161,8 +161,8 @@ class _Scanner:
         if is_bold and self._open is not None and not self._open.is_bold_line:
             return  # emphasis inside an answer
         yield from self.close(line.start())
-        asks = line[group].rstrip("#*_: \t").endswith("?")
-        if asks and not line.start() < self._title_end:
+        heading = line[group].strip("#*_: \t")
+        if heading.endswith("?") and heading.strip("? ") and line.start() >= self._title_end:
             start, end = line.span(group)
             self._open = _Open(FAQ, line.start(), start, end, line.end(), is_bold_line=is_bold)
 

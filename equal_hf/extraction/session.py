@@ -90,9 +90,12 @@ class Session:
         position = len(self._statements)
         self._statements.append(statement)
         names = statement.names
+        touched = names.binds
         if setting := self._setting(statement):
             self._settings[setting] = position
-        for name in names.binds | names.changes | self._changed(statement):
+        else:
+            touched = touched | names.changes | self._changed(statement)
+        for name in touched:
             self._touching[name].append(position)
         self._local = (self._local | names.binds) - names.imports
 
@@ -156,7 +159,7 @@ class Session:
         if statement.has_output or (names.reads | names.changes) & self._local:
             return None
         if isinstance(node, ast.Assign) and names.changes:
-            return statement.code.partition("=")[0]
+            return statement.code.partition("=")[0] if len(statement.body) == 1 else statement.code
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name):
             return node.value.func.id
         return None

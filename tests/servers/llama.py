@@ -19,11 +19,10 @@ from pathlib import Path
 from tests.servers.gguf_model import write_tiny_gguf
 
 
-def start_llama(folder: str | Path, *, port: int = 0, slots: int = 4, slot_tokens: int = 4096, api_key: str = ""):
+def start_llama(*, port: int = 0, slots: int = 4, slot_tokens: int = 4096, api_key: str = ""):
     """Start llama.cpp in this process, on threads of its own.
 
     Args:
-        folder (`str` or `Path`): Where to write the model.
         port (`int`, *optional*, defaults to `0`): 0 takes a free one.
         slots (`int`, *optional*, defaults to `4`): Requests under way at a time; more wait in a queue.
         slot_tokens (`int`, *optional*, defaults to `4096`): Context of a slot: prompt and reply together.
@@ -35,7 +34,6 @@ def start_llama(folder: str | Path, *, port: int = 0, slots: int = 4, slot_token
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
-    settings.model.path = str(write_tiny_gguf(Path(folder) / "tiny-random.gguf"))
     settings.port = port
     settings.n_parallel = slots
     settings.n_ctx = slots * slot_tokens
@@ -47,7 +45,10 @@ def start_llama(folder: str | Path, *, port: int = 0, slots: int = 4, slot_token
     # Reusing a prefix of another prompt changes the last bits of a logit, and a sampled reply with them.
     settings.cache_prompt = False
     settings.cache_ram_mib = 0
-    return xllamacpp.Server(settings)
+    # Once the model is loaded its file is needed no more, so nothing is left behind however this process ends.
+    with tempfile.TemporaryDirectory() as folder:
+        settings.model.path = str(write_tiny_gguf(Path(folder) / "tiny-random.gguf"))
+        return xllamacpp.Server(settings)
 
 
 def exit_with_stdin() -> None:
@@ -70,17 +71,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.exit_with_stdin:
         exit_with_stdin()
-    with tempfile.TemporaryDirectory() as folder:
-        server = start_llama(
-            folder,
-            port=options.port,
-            slots=options.slots,
-            slot_tokens=options.slot_tokens,
-            api_key=options.api_key,
-        )
-        print(server.listening_address, flush=True)
-        while True:
-            time.sleep(3600)
+    server = start_llama(
+        port=options.port, slots=options.slots, slot_tokens=options.slot_tokens, api_key=options.api_key
+    )
+    print(server.listening_address, flush=True)
+    while True:
+        time.sleep(3600)
 
 
 if __name__ == "__main__":

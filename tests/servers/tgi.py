@@ -23,7 +23,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import tempfile
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -240,16 +239,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.exit_with_stdin:
         exit_with_stdin()
-    with tempfile.TemporaryDirectory() as folder:
-        llama = start_llama(folder, slots=options.slots, slot_tokens=options.max_total_tokens + 64)
-        config = uvicorn.Config(
-            Facade(options, llama.listening_address).app(), host="127.0.0.1", port=options.port, log_level="warning"
-        )
-        server = uvicorn.Server(config)
-        socket = config.bind_socket()
-        socket.listen()  # whoever reads the URL may connect at once
-        print(f"http://127.0.0.1:{socket.getsockname()[1]}", flush=True)
-        server.run(sockets=[socket])
+    llama = start_llama(slots=options.slots, slot_tokens=options.max_total_tokens + 64)
+    app = Facade(options, llama.listening_address).app()
+    config = uvicorn.Config(app, host="127.0.0.1", port=options.port, log_level="warning")
+    socket = config.bind_socket()
+    socket.listen()  # whoever reads the URL may connect at once
+    print(f"http://127.0.0.1:{socket.getsockname()[1]}", flush=True)
+    uvicorn.Server(config).run(sockets=[socket])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,216 @@
+"""Duplicates, contamination, lengths: what is dropped, what is not, and under which name."""
+
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from equal_hf.errors import ConfigError
+from equal_hf.extraction.quality import Decontaminator, Deduplicator, filter_pairs, normalise
+from equal_hf.types import QAPair
+
+DUCKS = (
+    "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends "
+    "every day with four. How much does she make?"
+)
+
+
+def pair(question: str, answer: str = "answer", document_id: str = "d") -> QAPair:
+    return QAPair(question, answer, document_id=document_id)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 2+2 ?", "what   is 2 + 2"),
+        ("“Quoted” — text.", '"quoted" — TEXT'),
+        ("ﬁnd x²", "find x2"),
+        ("Straße", "STRASSE"),
+        ("f(x, y);", "f(x y)"),
+        ("a\u00a0b\n\tc", "a b c"),
+    ],
+)
+def test_typesetting_does_not_tell_texts_apart(one, other):
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("2 + 2", "2 - 2"), ("5!", "5"), ("1.5", "15"), ("x**2", "x*2"), ("(a)b", "a(b)"), ("a_b", "a b"), (".", "?")],
+)
+def test_mathematics_and_code_do(one, other):
+    assert normalise(one) != normalise(other)
+
+
+@given(st.text())
+def test_normalising_is_idempotent_and_keeps_something(text):
+    once = normalise(text)
+    assert normalise(once) == once
+    assert bool(once) == bool(text.strip())
+
+
+def test_deduplicator_knows_exact_and_normalised_copies():
+    seen = Deduplicator([pair("What is 2 + 2?", "4")])
+    assert not seen.add(pair("What is 2 + 2?", "4", "elsewhere"))
+    assert not seen.add(pair("WHAT is 2+2", "4."))
+    assert seen.add(pair("What is 2 + 2?", "5"))
+    assert seen.add(pair("What is 2 + 2? 4", "4"))
+    assert len(seen) == 3
+
+
+def test_question_and_answer_do_not_run_into_each_other():
+    seen = Deduplicator([pair("a b", "c")])
+    assert seen.add(pair("a", "b c"))
+
+
+def test_decontamination_finds_copies_in_another_dress():
+    protected = Decontaminator([DUCKS])
+    assert protected.contaminated(pair(DUCKS))
+    assert protected.contaminated(pair("Please solve. " + DUCKS.upper().replace(".", " ,") + " Thanks"))
+    assert protected.contaminated(pair("Who?", "Remember: " + DUCKS))
+    assert not protected.contaminated(pair("Janet's ducks lay 16 eggs per day. How many a week?"))
+
+
+@pytest.mark.parametrize(("shared", "found"), [(13, True), (12, False)])
+def test_thirteen_consecutive_words_are_the_line(shared, found):
+    words = [f"w{number}" for number in range(40)]
+    protected = Decontaminator([" ".join(words)])
+    assert protected.shares_ngram(" ".join([*"xyz", *words[7 : 7 + shared], *"uvw"])) is found
+
+
+def test_a_short_question_is_found_whole_from_eight_words_on():
+    eight = "how many legs do seven large spiders have"
+    seven = "how many legs do seven spiders have"
+    protected = Decontaminator([eight, seven])
+    assert protected.shares_ngram(f"we ask {eight} in all")
+    assert not protected.shares_ngram(f"we ask {seven} in all")
+    assert protected.contaminated(pair(f"{seven.capitalize()}?"))
+
+
+def test_a_short_answer_protects_nothing_and_a_long_one_does():
+    answer = "first " + " ".join(f"step{number}" for number in range(15))
+    protected = Decontaminator([DUCKS], ["42", "the answer is that there are nine of them", answer])
+    assert not protected.contaminated(pair("How many?", "The answer is that there are nine of them"))
+    assert not protected.contaminated(pair("42", "42"))
+    assert protected.contaminated(pair("What to do?", answer))
+
+
+def test_what_many_protected_texts_share_is_boilerplate():
+    template = "what does the last statement of this python code output python from sympy import"
+    questions = [f"{template} name{number} then a{number} b{number} c{number} d{number}" for number in range(20)]
+    protected = Decontaminator(questions)
+    assert not protected.contaminated(pair(f"{template} name3 and nothing else of the rest"))
+    assert protected.contaminated(pair(questions[3]))
+    strict = Decontaminator(questions, max_shared=20)
+    assert strict.contaminated(pair(f"{template} name3 and nothing else of the rest"))
+
+
+def test_a_short_run_length_also_bounds_the_shorter_rule():
+    protected = Decontaminator(["one two three four five"], n=4)
+    assert protected.shares_ngram("zero two three four five six")
+    assert not protected.shares_ngram("zero two three four six")
+
+
+def test_nothing_protected_nothing_found():
+    protected = Decontaminator([])
+    assert not protected.contaminated(pair(DUCKS))
+    assert not Decontaminator([""]).shares_ngram("")
+
+
+def test_impossible_run_lengths_are_errors():
+    with pytest.raises(ConfigError, match="min_words"):
+        Decontaminator([DUCKS], min_words=0)
+
+
+WORD = st.sampled_from("alpha beta gamma delta 1 2 x_1".split())
+
+
+@given(st.lists(st.lists(WORD, min_size=1, max_size=12), max_size=4), st.lists(WORD, max_size=25))
+def test_runs_are_those_that_a_plain_search_finds(questions, text):
+    protected = Decontaminator((" ".join(question) for question in questions), n=4, min_words=3)
+    runs = {
+        tuple(question[at : at + min(4, len(question))])
+        for question in questions
+        if len(question) >= 3
+        for at in range(max(1, len(question) - 3))
+    }
+    plain = any(tuple(text[at : at + len(run)]) == run for run in runs for at in range(len(text)))
+    assert protected.shares_ngram(" ".join(text)) == plain
+
+
+def test_verdicts_do_not_depend_on_the_process():
+    code = (
+        "from equal_hf.extraction.quality import Decontaminator; "
+        "d = Decontaminator([' '.join(map(str, range(30)))]); "
+        "print([int(x) for r in d._runs.values() for x in r._hashes][:3])"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_thousands_of_documents_in_seconds():
+    rng = random.Random(0)
+    vocabulary = [f"word{number}" for number in range(5000)]
+    protected = Decontaminator(" ".join(rng.choices(vocabulary, k=60)) for _ in range(2000))
+    documents = [" ".join(rng.choices(vocabulary, k=300)) for _ in range(3000)]
+    started = time.process_time()
+    assert not any(protected.shares_ngram(document) for document in documents)
+    assert time.process_time() - started < 10
+
+
+def test_filter_gives_each_pair_one_reason_and_keeps_order():
+    pairs = [
+        pair("Q1?", "one"),
+        pair("  ", "x"),
+        pair("Q2?", " \n"),
+        pair("q" * 31, "x"),
+        pair("Q3?", "a" * 21),
+        pair(DUCKS[:30], "x"),
+        pair("q1", "ONE"),
+        pair("Q4?", "four"),
+    ]
+    kept, rejected = filter_pairs(
+        pairs,
+        deduplicator=Deduplicator(),
+        decontaminator=Decontaminator([DUCKS[:30]]),
+        max_question_characters=30,
+        max_answer_characters=20,
+    )
+    assert [item.question for item in kept] == ["Q1?", "Q4?"]
+    assert [item.reason for item in rejected] == [
+        "empty_question",
+        "empty_answer",
+        "question_too_long",
+        "answer_too_long",
+        "contaminated",
+        "duplicate",
+    ]
+    assert rejected[5].question == "q1" and rejected[5].document_id == "d"
+
+
+def test_filter_without_state_only_looks_at_lengths():
+    pairs = [pair("Q?", "a"), pair("Q?", "a")]
+    assert filter_pairs(pairs) == (pairs, [])
+
+
+def test_only_kept_pairs_are_remembered_so_a_resumed_run_decides_alike():
+    protected = Decontaminator([DUCKS])
+    pairs = [pair(DUCKS), pair("Q1?"), pair("Q1"), pair("Q2?")]
+    first = Deduplicator()
+    kept, _ = filter_pairs(pairs, deduplicator=first, decontaminator=protected)
+    later = [pair("q1"), pair("Q3?"), pair(DUCKS)]
+    resumed = filter_pairs(later, deduplicator=Deduplicator(kept), decontaminator=protected)
+    assert filter_pairs(later, deduplicator=first, decontaminator=protected) == resumed
