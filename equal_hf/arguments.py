@@ -149,6 +149,9 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
         if str(name).replace("-", "_").removeprefix("no_") not in known and name not in known:
             close = get_close_matches(str(name), known, n=1)
             raise ConfigError(f"unknown {where}" + (f": did you mean `{close[0]}`?" if close else ": remove it"))
+    if not (content.get("use_cpu") or "--use_cpu" in argv) and not _has_accelerator():
+        # transformers would stop over the precision alone; what is missing is told by `preflight`, all at once.
+        argv += ["--bf16", "False", "--fp16", "False"]
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -161,3 +164,9 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
         raise ConfigError(f"{path} or a flag: {complaint.getvalue().strip().rpartition('error: ')[2]}") from None
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path} or a flag has a value that does not fit: {error}") from error
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()

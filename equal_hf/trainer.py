@@ -252,10 +252,9 @@ class EqualTrainer(SFTTrainer):
 
     def _prepare(self, rows: list[dict[str, Any]]) -> Dataset:
         """Tokenize rows as SFTTrainer does, quietly: it happens every round."""
+        tokenizer: Any = self.processing_class
         with _quiet_datasets():
-            return self._prepare_dataset(  # type: ignore[arg-type]
-                Dataset.from_list(rows), self.processing_class, self.args, False, None, "round"
-            )
+            return self._prepare_dataset(Dataset.from_list(rows), tokenizer, self.args, False, None, "round")
 
     def _on_main(self, work: Callable[[], T]) -> T:
         """Do work on the main process; every process gets its result, or raises its error."""

@@ -87,7 +87,10 @@ def train(
         reference=target.reference,
         protected=[*target.validation, *target.test],
     )
-    collector.config = vars(run) | {"model": model_args.model_name_or_path, "command": ["accelerate", "launch", *sys.argv]}
+    collector.config = vars(run) | {
+        "model": model_args.model_name_or_path,
+        "command": ["accelerate", "launch", *sys.argv],
+    }
     publishing = args.push_to_hub and run.hub_dataset_id and control is None
     result_path = Path(args.output_dir) / "result.json"
     with tracked(args, name=control or "equal", config=collector.config):
@@ -116,7 +119,10 @@ def train(
             metrics = trainer.evaluate(conversational(target.test), metric_key_prefix="test")
             measured["test_loss"] = metrics["test_loss"]
             if all(item.final is not None for item in target.test):
-                measured["exact_match"] = exact_match(trainer.model, trainer.processing_class, target.test)
+                longest = min(args.max_length or 512, 512)
+                measured["exact_match"] = exact_match(
+                    trainer.model, trainer.processing_class, target.test, max_new_tokens=longest
+                )
         folder = trainer.export_model()
         if args.push_to_hub:
             trainer.push_to_hub(dataset_name=run.hub_dataset_id)

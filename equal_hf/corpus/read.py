@@ -127,8 +127,8 @@ def open_dataset(
         ValueError,
     ) as error:
         raise CorpusError(
-            f"`{setting}`: {source!r} (configuration {name!r}, split {split!r}) cannot be opened: {_first_line(error)}. "
-            "Check the name, the configuration, the split and the connection."
+            f"`{setting}`: {source!r} (configuration {name!r}, split {split!r}) cannot be opened: "
+            f"{_first_line(error)}. Check the name, the configuration, the split and the connection."
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Extracting: documents in, question-answer pairs out.
 
-`explicit.py` reads pairs that documents state themselves; `endpoint.py` asks a model. Both are an [`Extractor`], and so is
-anything else with these two methods.
+`explicit.py` reads pairs that documents state themselves; `endpoint.py` asks a model. Both are an [`Extractor`], and
+so is anything else with these two methods.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Extractor(Protocol):
 
         Args:
             documents (`Sequence[Document]`): In draw order.
-            allowance ([`Allowance`], *optional*): What may still be used. A document goes if what is used, the worst case
-                of those before it and its own fit; else it waits until those have settled and is then decided, so
+            allowance ([`Allowance`], *optional*): What may still be used. A document goes if what is used, the worst
+                case of those before it and its own fit; else it waits until those have settled and is then decided, so
                 that the outcome does not hang on which reply came first.
 
         Returns:

@@ -1,6 +1,7 @@
 """The table a run ends with.
 
->>> print(format_summary({"equal": {"documents": 10, "test_loss": 3.0}, "uniform": {"documents": 10, "test_loss": 3.5}}))
+>>> print(format_summary({"equal": {"documents": 10, "test_loss": 3.0}, "uniform": {"documents": 10, "test_loss":
+3.5}}))
              equal   uniform
 documents       10        10
 test_loss   3.0000    3.5000

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from datasets import load_dataset
 
+from equal_hf import EqualError
 from tests.processes import REPOSITORY, digests, kill_when, run, start
 
 RECIPE = "recipes/mistral_math.py"
@@ -88,8 +89,8 @@ def test_a_finished_run_started_again_reports_it_and_changes_nothing(finished, c
 def test_killed_while_building_and_while_training_it_ends_with_the_same_pairs(finished, config, tmp_path):
     folder, _ = finished
     again, log = tmp_path / "run", tmp_path / "log"
-    arguments = [RECIPE, "--config", str(config), "--output_dir", str(again)]
-    for mark in (".corpus.building", "rounds/round-00001/credited.json", "control/rounds/round-00001/extracted"):
+    arguments = [*LAUNCH, "--config", str(config), "--output_dir", str(again)]
+    for mark in (".corpus.building", "control/rounds/round-00001/extracted"):
         process = start(arguments, log)
         assert kill_when(process, lambda mark=mark: (again / mark).exists()), log.read_text()[-3000:]
     run(arguments, log)
@@ -107,16 +108,11 @@ def test_on_two_ranks(config, tmp_path):
     assert output.count("round 3/3") == 2  # one for each of the two runs, from one rank
 
 
-def fails(arguments, log):
-    process = start(arguments, log)
-    assert process.wait(120) != 0
-    output = log.read_text()
-    assert "Traceback" not in output, output
-    return output
-
-
 def test_the_real_recipe_says_what_is_missing_before_it_loads_anything(tmp_path):
-    output = fails([RECIPE, "--output_dir", str(tmp_path / "run")], tmp_path / "log")
+    process = start([RECIPE, "--output_dir", str(tmp_path / "run")], tmp_path / "log")
+    assert process.wait(120) == 1
+    output = (tmp_path / "log").read_text()
+    assert "Traceback" not in output, output
     for word in ("no endpoint", "`extractor_url`", "no access to `model_name_or_path`", "make quickstart"):
         assert word in output, output
     assert not (tmp_path / "run" / "rounds").exists()
@@ -135,14 +131,21 @@ def test_the_real_recipe_says_what_is_missing_before_it_loads_anything(tmp_path)
     ],
 )
 def test_bad_input_is_one_clear_message(config, tmp_path, flags, message):
-    arguments = [RECIPE, "--config", str(config), "--output_dir", str(tmp_path / "run"), *flags]
-    assert message in fails(arguments, tmp_path / "log")
+    from recipes.mistral_math import main
+
+    with pytest.raises(EqualError, match=message):
+        main(["--config", str(config), "--output_dir", str(tmp_path / "run"), *flags])
+    assert not (tmp_path / "run" / "rounds").exists()
 
 
-def test_another_configuration_in_the_same_folder_is_refused(finished, config, tmp_path):
+def test_another_configuration_in_the_same_folder_is_refused(finished, config):
+    from recipes.mistral_math import main
+
     folder, _ = finished
-    arguments = [RECIPE, "--config", str(config), "--output_dir", str(folder), "--documents_per_arm", "5"]
-    assert "documents_per_arm: 4 → 5" in fails(arguments, tmp_path / "log")
+    before = digests(folder / "rounds")
+    with pytest.raises(EqualError, match="documents_per_arm: 4 → 5"):
+        main(["--config", str(config), "--output_dir", str(folder), "--documents_per_arm", "5"])
+    assert digests(folder / "rounds") == before
 
 
 def test_the_real_recipes_yaml_is_valid():
@@ -154,3 +157,23 @@ def test_the_real_recipes_yaml_is_valid():
     flags = ["--use_cpu", "--report_to", "none"]
     for path in (REPOSITORY / "recipes").glob("*.yaml"):
         parse_config((RunArguments, EqualConfig, ModelConfig), ["--config", str(path), *flags], default="unused")
+
+
+def test_the_same_road_over_http(config, tmp_path):
+    from tests.servers import spawn
+
+    settings = yaml.safe_load(config.read_text()) | {"num_rounds": 2, "arms_per_round": 2, "documents_per_arm": 3}
+    settings["reward_funcs"] = ["transport"]
+    del settings["control"]
+    (tmp_path / "http.yaml").write_text(yaml.safe_dump(settings))
+    output_dir = tmp_path / "run"
+    with spawn("tests.servers.tgi") as url:
+        flags = ["--extractor", "endpoint", "--extractor_url", url, "--extractor_max_new_tokens", "200"]
+        arguments = [RECIPE, "--config", str(tmp_path / "http.yaml"), "--output_dir", str(output_dir), *flags]
+        run(arguments, tmp_path / "log")
+    summary = json.loads((output_dir / "summary.json").read_text())
+    assert summary["equal"]["documents"] == 12
+    assert summary["equal"]["pairs"] > 0
+    rows = load_dataset(summary["dataset"], split="train")
+    assert set(rows["method"]) == {"endpoint"} and all(rows["prompt_hash"]) and all(rows["model"])
+    assert (output_dir / "responses.sqlite").exists()
