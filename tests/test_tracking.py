@@ -6,10 +6,8 @@ import json
 import math
 import os
 import sqlite3
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +16,7 @@ import pytest
 from equal_hf.errors import ConfigError, MissingDependencyError
 from equal_hf.tracking import RunTracker, keep_trackio_local, round_metrics
 from equal_hf.types import Decision, Rejection, Round, Usage
+from tests.wandb_file import wandb_records
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hf_" + "s" * 34
@@ -80,6 +79,7 @@ TRACK = f"""
 import logging, sys
 logging.basicConfig()
 from equal_hf.tracking import RunTracker, tracked
+from tests.wandb_file import wandb_records
 tracker = RunTracker(sys.argv[2:], project="equal-tests", name="first", dir=sys.argv[1],
                      config={{"seed": 1, "hub_token": "{SECRET}", "endpoint": "http://u:{SECRET}@host"}})
 for step in range(3):
@@ -118,26 +118,6 @@ def track(folder: Path, *trackers: str, **extra: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
-
-
-def wandb_records(path: Path) -> Iterator[object]:
-    """The records of a `.wandb` file: a 7-byte header, then LevelDB log frames in blocks of 32 KiB."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, at, pending = path.read_bytes(), 7, b""
-    assert content[:4] == b":W&B"
-    while at < len(content):
-        if (left := 32768 - at % 32768) < 7:
-            at += left
-            continue
-        length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
-        pending += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last piece of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(pending)
-            yield record
-            pending = b""
 
 
 def names(paths: list[Path]) -> list[tuple[str, str]]:

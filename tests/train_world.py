@@ -23,6 +23,7 @@ from equal_hf import (
     transport_reward,
 )
 from equal_hf.assemble import conversational
+from equal_hf.tracking import tracked
 from tests.world import make_target
 
 
@@ -57,7 +58,8 @@ def main(argv: list[str]) -> EqualTrainer:
         eval_dataset=conversational(target.validation),
         processing_class=AutoTokenizer.from_pretrained(world / "model"),
     )
-    trainer.train(resume_from_checkpoint=arguments.resume)
+    with tracked(config, name="world"):
+        trainer.train(resume_from_checkpoint=arguments.resume)
     trainer.export_model()
     return trainer
 
