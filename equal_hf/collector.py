@@ -233,13 +233,19 @@ class EqualDataCollector:
             [`Round`] or `None`: `None` where the run ended before it.
 
         Raises:
-            [`ResumeError`]: If a round that the selection must know the rewards of was not credited.
+            [`ResumeError`]: If a round that the selection must know the rewards of was not credited, or a round before
+                this one is not on record.
         """
         history = self.open()
         if index < history.rounds:
             return self.records.load(index)
         if history.finished or index >= self.args.planned_rounds:
             return None
+        if index > history.rounds:
+            raise ResumeError(
+                f"round {index} is next but {self.args.output_dir} has records of {history.rounds} rounds only: the "
+                "checkpoint is newer than the records; restore them, or remove the checkpoints and train from records"
+            )
         self._update_bandit(through=index - 1 - self.args.feedback_lag)
         drawn, capped = self._draw(index)
         if not drawn:

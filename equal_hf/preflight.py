@@ -119,12 +119,13 @@ def _missing_write_access(run: RunArguments, training: Any) -> list[str]:
     from equal_hf.publishing.hub import check_write_access
 
     token = training.hub_token or os.environ.get("HF_TOKEN")
-    repositories = [(training.hub_model_id, "model"), (run.hub_dataset_id, "dataset")]
+    model_id = training.hub_model_id or Path(training.output_dir).name
+    repositories = [(model_id, "model", "hub_model_id"), (run.hub_dataset_id, "dataset", "hub_dataset_id")]
     problems = []
-    for repo_id, kind in repositories:
+    for repo_id, kind, setting in repositories:
         if repo_id is not None:
             try:
-                check_write_access(repo_id, token=token, repo_type=kind)
+                check_write_access(repo_id, token, repo_type=kind, setting=setting)
             except EqualError as error:
                 problems.append(str(error))
     return problems

@@ -132,7 +132,8 @@ class EqualTrainer(SFTTrainer):
         output_dir = Path(self.run_dir)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete_checkpoint(output_dir)
-        in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint else None
+        wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
+        in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
         try:
             if in_pool is None:
@@ -141,7 +142,7 @@ class EqualTrainer(SFTTrainer):
                 self._count_rounds(self.state)
             else:
                 self._count_rounds(_state_of(str(resume_from_checkpoint)))
-            if self.args.pool_epochs > 0 or self.args.pool_steps:
+            if wants_pool:
                 output = self._train_pool(in_pool, **kwargs)
         finally:
             self.round_source.close()

@@ -123,6 +123,11 @@ def test_rounds_are_credited_in_order(corpus, tmp_path):
         collector.collect(1)
 
 
+def test_a_checkpoint_newer_than_the_records_is_named(corpus, tmp_path):
+    with pytest.raises(ResumeError, match=r"round 2 is next but .*0 rounds only"):
+        make(corpus, tmp_path).collect(2)
+
+
 def test_a_record_that_was_credited_keeps_its_rewards(corpus, tmp_path):
     collector = make(corpus, tmp_path, rewards=[loss_drop_reward, transport_reward])
     round = collector.collect(0)

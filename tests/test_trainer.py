@@ -147,6 +147,14 @@ def test_the_pool_is_trained_on_after_the_rounds(world, tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["fingerprint"]["num_rounds"] == 2
 
 
+def test_with_a_lag_rounds_are_collected_ahead_from_the_rewards_it_allows(world, tmp_path):
+    trainer = make(world, tmp_path, num_rounds=4, feedback_lag=1)
+    trainer.train()
+    records = RoundRecords(tmp_path)
+    assert [records.load(index).credited_through for index in range(4)] == [-1, -1, 0, 1]
+    assert trainer.rounds_trained == 4
+
+
 def test_without_an_evaluation_set_rounds_are_credited_at_their_end(world, tmp_path):
     trainer = make(world, tmp_path, rewards=[transport_reward], evaluate=False)
     trainer.train()

@@ -1,9 +1,8 @@
 """The table a run ends with.
 
->>> print(format_summary({"equal": {"documents": 10, "test_loss": 3.0}, "uniform": {"documents": 10, "test_loss":
-3.5}}))
+>>> print(format_summary({"equal": {"pairs": 10, "test_loss": 3.0}, "uniform": {"pairs": 9, "test_loss": 3.5}}))
              equal   uniform
-documents       10        10
+pairs           10         9
 test_loss   3.0000    3.5000
 """
 
@@ -35,4 +34,4 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
+    return f"{value:.4f}" if isinstance(value, float) and abs(value) < 10 else f"{value:,}"

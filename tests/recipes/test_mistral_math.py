@@ -177,3 +177,39 @@ def test_the_same_road_over_http(config, tmp_path):
     rows = load_dataset(summary["dataset"], split="train")
     assert set(rows["method"]) == {"endpoint"} and all(rows["prompt_hash"]) and all(rows["model"])
     assert (output_dir / "responses.sqlite").exists()
+
+
+@pytest.fixture
+def hub():
+    from tests.servers.hub import HubServer
+
+    with HubServer() as server:
+        yield server
+
+
+def test_it_publishes_as_it_goes(config, tmp_path, hub):
+    settings = yaml.safe_load(config.read_text()) | {"num_rounds": 2}
+    del settings["control"]
+    (tmp_path / "push.yaml").write_text(yaml.safe_dump(settings))
+    flags = ["--push_to_hub", "--hub_model_id", "tester/model", "--hub_dataset_id", "tester/pairs"]
+    arguments = [RECIPE, "--config", str(tmp_path / "push.yaml"), "--output_dir", str(tmp_path / "run"), *flags]
+    run(arguments, tmp_path / "log", **hub.env(tmp_path / "home"))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    code = (
+        "from datasets import load_dataset; from huggingface_hub import HfApi;"
+        "print(len(load_dataset('tester/pairs', split='train')), *HfApi().list_repo_files('tester/model'))"
+    )
+    rows, *files = hub.python(code, home=tmp_path / "home").split()
+    assert int(rows) == summary["equal"]["pairs"]
+    assert {"model.safetensors", "README.md", "tokenizer.json"} <= set(files)
+    assert not [name for name in files if "rounds" in name or "responses" in name or "corpus" in name]
+
+
+def test_a_token_that_may_only_read_is_found_out_before_the_run(config, tmp_path, hub):
+    flags = ["--push_to_hub", "--hub_model_id", "tester/model", "--hub_dataset_id", "tester/pairs"]
+    arguments = [RECIPE, "--config", str(config), "--output_dir", str(tmp_path / "run"), *flags]
+    process = start(arguments, tmp_path / "log", **hub.env(tmp_path / "home", "hf_read"))
+    assert process.wait(120) == 1
+    output = (tmp_path / "log").read_text()
+    assert "may only read" in output and "Traceback" not in output
+    assert not (tmp_path / "run" / "rounds").exists()
