@@ -91,7 +91,14 @@ class Batch:
                 raise group.exceptions[0] from None
         usage = sum((extraction.usage for extraction in extractions), Usage())
         pairs = sum(len(extraction.pairs) for extraction in extractions)
-        logger.info("%d documents gave %d pairs: %s", len(documents), pairs, usage)
+        logger.info(
+            "%d documents gave %d pairs for %d prompt and %d completion tokens in %d requests",
+            len(documents),
+            pairs,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.requests,
+        )
         return extractions
 
     async def _run(
