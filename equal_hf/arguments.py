@@ -40,17 +40,38 @@ class RunArguments:
         n_reference, n_validation, n_test (`int`, *optional*): Sizes of seeded samples of the parts.
         extractor (`str`, *optional*, defaults to `"endpoint"`): `"endpoint"`, or `"explicit"` for pairs that documents
             state themselves.
-        extractor_url (`str`, *optional*): The endpoint, such as `http://localhost:8080`.
+        extractor_url (`str` or `list[str]`, *optional*): The endpoint, such as `http://localhost:8080`, or several
+            that serve the same model.
         extractor_model (`str`, *optional*): Model to ask for, where the endpoint serves several.
         extractor_model_revision (`str`, *optional*): Its revision, where the endpoint does not tell.
         extractor_api_key (`str`, *optional*): Key of the endpoint; better given as `EQUAL_API_KEY` in the environment.
-        extractor_prompt (`str`, *optional*): Jinja file that replaces the extraction prompt.
+        extractor_prompt (`str`, *optional*): Jinja file that replaces the extraction prompt, or a dataset repository
+            on the Hub that holds one (`user/repo`, `user/repo@revision/path/to/file.jinja`).
+        extractor_examples (`int`, *optional*, defaults to `0`): Reference items shown in the prompt as examples of
+            what is wanted.
+        extractor_refine (`bool`, *optional*, defaults to `False`): Ask a second time, to put pairs right or strike
+            them out.
+        extractor_judge (`bool`, *optional*, defaults to `False`): Ask for a grade from 1 to 5 for each pair.
+        extractor_judge_min_score (`int`, *optional*, defaults to `3`): Pairs graded below are rejected.
         extractor_flavour (`str`, *optional*, defaults to `"auto"`): What serves: `"tgi"`, `"llama.cpp"`, `"vllm"`,
             `"openai"`.
         extractor_max_new_tokens (`int`, *optional*, defaults to `1024`): Longest reply.
         extractor_temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
-        extractor_concurrency (`int`, *optional*, defaults to `32`): Requests in flight.
-        extractor_timeout_s (`float`, *optional*, defaults to `300.0`): Seconds a request may take.
+        extractor_max_input_tokens (`int`, *optional*): Longest prompt, for an endpoint that tells no limit.
+        extractor_concurrency (`int`, *optional*, defaults to `256`): Requests in flight at each endpoint at most; how
+            many there are is learned from what it takes.
+        extractor_requests_per_minute, extractor_tokens_per_minute (`int`, *optional*): Caps of each endpoint.
+        extractor_timeout_s (`float`, *optional*, defaults to `300.0`): Seconds a request may take, once it is sent.
+        extractor_max_retries (`int`, *optional*, defaults to `10`): How often a request is sent again.
+        extractor_max_error_rate (`float`, *optional*, defaults to `0.5`): The run stops when more than this share of
+            the last `extractor_error_window` requests failed.
+        extractor_error_window (`int`, *optional*, defaults to `100`): See there.
+        extractor_load_timeout_s (`float`, *optional*, defaults to `600.0`): Seconds to wait for an endpoint that is
+            loading or away.
+        price_per_million_prompt_tokens, price_per_million_completion_tokens (`float`, *optional*): What the endpoint
+            charges, in the currency of `max_cost`.
+        response_store (`str`, *optional*): Where replies are kept, `<output_dir>/responses.sqlite` where left out.
+            Runs that name the same file never pay twice for the same reply.
         bandit (`str`, *optional*, defaults to `"ucb"`): `"ucb"` or `"uniform"`.
         alpha, prior_weight, neighbour_radius (`float`, *optional*): Settings of [`UCB`].
         reward_funcs (`list[str]`, *optional*): Rewards that pay arms: `transport`, `loss_drop`.
@@ -81,16 +102,32 @@ class RunArguments:
     n_validation: int | None = field(default=None, metadata={"help": "Validation items used."})
     n_test: int | None = field(default=None, metadata={"help": "Test items used."})
     extractor: str = field(default="endpoint", metadata={"help": "endpoint or explicit.", "choices": [*EXTRACTORS]})
-    extractor_url: str | None = field(default=None, metadata={"help": "The endpoint's URL."})
+    extractor_url: list[str] | None = field(default=None, metadata={"help": "The endpoint's URL, or several."})
     extractor_model: str | None = field(default=None, metadata={"help": "Model to ask the endpoint for."})
     extractor_model_revision: str | None = field(default=None, metadata={"help": "Its revision, if not told."})
     extractor_api_key: str | None = field(default=None, metadata={"help": "Prefer EQUAL_API_KEY in the environment."})
-    extractor_prompt: str | None = field(default=None, metadata={"help": "Jinja file replacing the prompt."})
+    extractor_prompt: str | None = field(default=None, metadata={"help": "Jinja file or Hub id of another prompt."})
+    extractor_examples: int = field(default=0, metadata={"help": "Reference items shown as examples."})
+    extractor_refine: bool = field(default=False, metadata={"help": "Ask again to put pairs right."})
+    extractor_judge: bool = field(default=False, metadata={"help": "Ask for a grade of each pair."})
+    extractor_judge_min_score: int = field(default=3, metadata={"help": "Pairs graded below (1 to 5) are rejected."})
     extractor_flavour: str = field(default="auto", metadata={"help": "auto, tgi, llama.cpp, vllm or openai."})
     extractor_max_new_tokens: int = field(default=1024, metadata={"help": "Longest reply, in tokens."})
     extractor_temperature: float = field(default=0.0, metadata={"help": "Sampling temperature."})
-    extractor_concurrency: int = field(default=32, metadata={"help": "Requests in flight."})
-    extractor_timeout_s: float = field(default=300.0, metadata={"help": "Seconds a request may take."})
+    extractor_max_input_tokens: int | None = field(default=None, metadata={"help": "Longest prompt, in tokens."})
+    extractor_concurrency: int = field(default=256, metadata={"help": "Requests in flight at most, per endpoint."})
+    extractor_requests_per_minute: int | None = field(default=None, metadata={"help": "Cap of each endpoint."})
+    extractor_tokens_per_minute: int | None = field(default=None, metadata={"help": "Cap of each endpoint."})
+    extractor_timeout_s: float = field(default=300.0, metadata={"help": "Seconds a request may take once sent."})
+    extractor_max_retries: int = field(default=10, metadata={"help": "How often a request is sent again."})
+    extractor_max_error_rate: float = field(default=0.5, metadata={"help": "Share of failures that ends the run."})
+    extractor_error_window: int = field(default=100, metadata={"help": "Requests that share is taken of."})
+    extractor_load_timeout_s: float = field(default=600.0, metadata={"help": "Seconds to wait for an endpoint."})
+    price_per_million_prompt_tokens: float = field(default=0.0, metadata={"help": "What the endpoint charges."})
+    price_per_million_completion_tokens: float = field(default=0.0, metadata={"help": "What the endpoint charges."})
+    response_store: str | None = field(
+        default=None, metadata={"help": "File of replies, shared by runs that name it."}
+    )
     bandit: str = field(default="ucb", metadata={"help": "Selection policy.", "choices": [*BANDITS]})
     alpha: float = field(default=0.1, metadata={"help": "Exploration weight of UCB."})
     prior_weight: float = field(default=2.0, metadata={"help": "Rewards the document prior counts for; 0: none."})
@@ -105,6 +142,8 @@ class RunArguments:
         for name in ("corpus", "target"):
             if not getattr(self, name):
                 raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
+        if isinstance(self.extractor_url, str):
+            self.extractor_url = [self.extractor_url]
         if self.control not in (None, "uniform"):
             raise ConfigError(f"`control` is {self.control!r}: set it to 'uniform', or leave it out")
         if unknown := [name for name in self.reward_funcs if name not in REWARDS]:

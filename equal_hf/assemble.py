@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from equal_hf.target import Target, load_target
 if TYPE_CHECKING:
     from equal_hf.corpus.store import ClusteredCorpus
     from equal_hf.extraction import Extractor
+    from equal_hf.extraction.prompts import PromptTemplate
 
 REWARD_FUNCTIONS: dict[str, Callable[..., list[float | None]]] = {
     "transport": transport_reward,
@@ -40,10 +42,8 @@ def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = 
     from equal_hf.corpus.read import open_dataset
     from equal_hf.corpus.store import ClusteredCorpus
 
-    if (Path(run.corpus) / "corpus.json").is_file():
-        return ClusteredCorpus.load(run.corpus)
-    if not Path(run.corpus).exists() and _is_clustered(run.corpus, run.corpus_revision):
-        return ClusteredCorpus.from_hub(run.corpus, revision=run.corpus_revision)
+    if (corpus := find_clustered(run)) is not None:
+        return corpus
     kept = Path(run.corpus_dir) if run.corpus_dir else Path(output_dir) / "corpus"
     if not (kept / "corpus.json").is_file():
         if not build:
@@ -62,6 +62,21 @@ def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = 
             seed=seed,
         )
     return ClusteredCorpus.load(kept)
+
+
+def find_clustered(run: RunArguments) -> ClusteredCorpus | None:
+    """The clustered corpus that `corpus` names, here or on the Hub; `None` where it names plain documents.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+    """
+    from equal_hf.corpus.store import ClusteredCorpus
+
+    if (Path(run.corpus) / "corpus.json").is_file():
+        return ClusteredCorpus.load(run.corpus)
+    if not Path(run.corpus).exists() and _is_clustered(run.corpus, run.corpus_revision):
+        return ClusteredCorpus.from_hub(run.corpus, revision=run.corpus_revision)
+    return None
 
 
 def _is_clustered(repo_id: str, revision: str | None) -> bool:
@@ -99,8 +114,15 @@ def open_target(run: RunArguments, seed: int) -> Target:
     )
 
 
-def make_extractor(run: RunArguments, output_dir: str) -> Extractor:
-    """The extractor of a run; an endpoint's replies are kept in `responses.sqlite` in the run folder.
+def make_extractor(run: RunArguments, output_dir: str, target: Target | None = None, seed: int = 42) -> Extractor:
+    """The extractor of a run; an endpoint's replies are kept in `responses.sqlite` in the run folder, or where
+    `response_store` says.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        output_dir (`str`): Run folder.
+        target ([`Target`], *optional*): Where examples for the prompt are drawn from.
+        seed (`int`, *optional*, defaults to `42`): Draws them, and seeds sampling.
 
     Raises:
         [`ConfigError`]: If `extractor` is unknown or an endpoint has no URL.
@@ -114,22 +136,56 @@ def make_extractor(run: RunArguments, output_dir: str) -> Extractor:
     if not run.extractor_url:
         raise ConfigError("`extractor_url` is not set: name the endpoint, such as http://localhost:8080")
     from equal_hf.extraction.endpoint import EndpointExtractor
-    from equal_hf.extraction.prompts import PromptTemplate
+    from equal_hf.extraction.prices import Prices
 
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    store = Path(run.response_store) if run.response_store else Path(output_dir) / "responses.sqlite"
     return EndpointExtractor(
         run.extractor_url,
         model=run.extractor_model,
         model_revision=run.extractor_model_revision,
         api_key=run.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
         flavour=run.extractor_flavour,
-        prompt=PromptTemplate.from_file(run.extractor_prompt) if run.extractor_prompt else None,
+        prompt=make_prompt(run, target, seed),
         max_new_tokens=run.extractor_max_new_tokens,
+        max_input_tokens=run.extractor_max_input_tokens,
         temperature=run.extractor_temperature,
+        seed=seed,
+        refine=run.extractor_refine,
+        judge=run.extractor_judge,
+        judge_min_score=run.extractor_judge_min_score,
         concurrency=run.extractor_concurrency,
+        requests_per_minute=run.extractor_requests_per_minute,
+        tokens_per_minute=run.extractor_tokens_per_minute,
         timeout_s=run.extractor_timeout_s,
-        store=Path(output_dir) / "responses.sqlite",
+        max_retries=run.extractor_max_retries,
+        max_error_rate=run.extractor_max_error_rate,
+        error_window=run.extractor_error_window,
+        load_timeout_s=run.extractor_load_timeout_s,
+        prices=Prices(run.price_per_million_prompt_tokens, run.price_per_million_completion_tokens),
+        store=store,
     )
+
+
+def make_prompt(run: RunArguments, target: Target | None, seed: int) -> PromptTemplate:
+    """The extraction prompt of a run.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        target ([`Target`], *optional*): Where `extractor_examples` are drawn from; none are shown without it.
+        seed (`int`): Draws them.
+
+    Raises:
+        [`ConfigError`]: If the prompt cannot be read or has no place for examples.
+    """
+    from equal_hf.extraction.prompts import PromptTemplate
+
+    examples: tuple[tuple[str, str], ...] = ()
+    if run.extractor_examples and target is not None:
+        items = random.Random(seed).sample(target.reference, min(run.extractor_examples, len(target.reference)))
+        examples = tuple((item.question, item.answer) for item in items)
+    if run.extractor_prompt:
+        return PromptTemplate.load(run.extractor_prompt, examples)
+    return PromptTemplate(examples=examples)
 
 
 def make_bandit(run: RunArguments, name: str | None = None) -> Bandit:

@@ -28,7 +28,9 @@ import numpy as np
 
 from equal_hf.config import CollectorConfig
 from equal_hf.errors import ConfigError, ResumeError
-from equal_hf.extraction.quality import Decontaminator, Deduplicator, filter_pairs
+from equal_hf.extraction import PaidExtractor
+from equal_hf.extraction.filters.base import Filter, apply_filters, remember
+from equal_hf.extraction.prices import NANO, Prices, nano
 from equal_hf.history import History
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.sanitise import sanitise
@@ -127,12 +129,19 @@ class EqualDataCollector:
     def _mixer(self) -> RewardMixer:
         return RewardMixer(self.reward_weights, {} if self.prior is None else {"transport": self.prior})
 
+    @cached_property
+    def filters(self) -> list[Filter]:
+        """Quality filters of the run; made when first used, since benchmarks to decontaminate against are read."""
+        from equal_hf.extraction.filters.build import build_filters
+
+        return build_filters(self.args, self.protected)
+
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what the records hold; a run is resumed under the same one only."""
         args = self.args
         names = (
             "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens "
-            "feedback_lag document_order decontamination_ngram"
+            "max_cost feedback_lag document_order decontamination_ngram"
         )
         return {
             **{name: getattr(args, name) for name in names.split()},
@@ -143,6 +152,7 @@ class EqualDataCollector:
             "extractor": self.extractor.identity(),
             "reference": _digest(self.reference),
             "protected": _digest(self.protected),
+            "filters": {filter.name: filter.identity() for filter in self.filters},
             **self.extra_fingerprint,
         }
 
@@ -157,23 +167,25 @@ class EqualDataCollector:
         if self._history is not None:
             return self._history
         resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
+        if isinstance(self.extractor, PaidExtractor):
+            if self.args.max_cost is not None and self.extractor.prices == Prices():
+                raise ConfigError(
+                    "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
+                    "`price_per_million_completion_tokens`"
+                )
+            self.extractor.begin(self.records.run_id())
+            self.records.note("endpoints", self.extractor.describe())
         neighbours = None
         if self.bandit.neighbour_radius > 0:
             profiles = self.corpus.profiles
             neighbours = find_neighbours(profiles.mean, profiles.covariance, self.bandit.neighbour_radius)
         self.bandit.start(self.corpus.n_clusters, self._mixer.prior(), neighbours)
-        self._deduplicator = Deduplicator()
-        self._decontaminator = Decontaminator(
-            [item.question for item in self.protected],
-            [item.answer for item in self.protected],
-            n=self.args.decontamination_ngram,
-        )
         history = History(np.zeros(self.corpus.n_clusters, dtype=np.int64))
         for index in self.records.indices():
             round = self.records.load(index)
             history.extracted(round)
             for pair in round.pairs:
-                self._deduplicator.add(pair)
+                remember(pair, self.filters)
             if (credited := self.records.credited(index)) is not None:
                 history.credited(round, self._mixer.mix(credited["rewards"]))
         if resumed and history.rounds:
@@ -331,12 +343,21 @@ class EqualDataCollector:
 
     def _allowance(self) -> Allowance | None:
         args, used = self.args, self.open().usage
-        if args.max_prompt_tokens is None and args.max_completion_tokens is None:
+        if args.max_prompt_tokens is None and args.max_completion_tokens is None and args.max_cost is None:
             return None
         return Allowance(
             None if args.max_prompt_tokens is None else args.max_prompt_tokens - used.prompt_tokens,
             None if args.max_completion_tokens is None else args.max_completion_tokens - used.completion_tokens,
+            None if args.max_cost is None else nano(args.max_cost) - self._paid(),
         )
+
+    def _paid(self) -> int:
+        return self.extractor.paid().cost if isinstance(self.extractor, PaidExtractor) else 0
+
+    def totals(self, through: int) -> dict[str, float]:
+        """Sums over rounds 0 to `through` by the names that trackers use; and what all was paid, if it costs money."""
+        totals = self.history.totals(through)
+        return totals | {"cost": self._paid() / NANO} if isinstance(self.extractor, PaidExtractor) else totals
 
     def _assemble(
         self, index: int, drawn: list[tuple[Pull, int, list[Document]]], extractions: list[Extraction], capped: bool
@@ -355,10 +376,8 @@ class EqualDataCollector:
                 continue
             decisions.append(Decision(pull.arm, pull.score, tuple(document.id for document, _ in paid), start))
             usage_by_arm.append(sum((result.usage for _, result in paid), Usage()))
-            for _, result in paid:
-                kept, dropped = filter_pairs(
-                    result.pairs, deduplicator=self._deduplicator, decontaminator=self._decontaminator
-                )
+            for document, result in paid:
+                kept, dropped = apply_filters(result.pairs, {document.id: document}, self.filters)
                 pairs += kept
                 rejected += [*result.rejected, *dropped]
         round = Round(

@@ -10,6 +10,11 @@ import math
 from dataclasses import dataclass, field
 
 from equal_hf.errors import ConfigError
+from equal_hf.extraction.filters import FILTERS, check_filters
+from equal_hf.extraction.filters.benchmarks import Benchmark
+from equal_hf.extraction.filters.grounding import GroundingFilter
+from equal_hf.extraction.filters.lengths import LengthFilter
+from equal_hf.extraction.filters.near_duplicate import NearDuplicateFilter
 
 DOCUMENT_ORDERS = ("nearest", "random")
 
@@ -28,13 +33,26 @@ class CollectorConfig:
         max_documents (`int`, *optional*): Budget in documents; never passed.
         max_prompt_tokens (`int`, *optional*): Budget in prompt tokens, cached replies included; never passed.
         max_completion_tokens (`int`, *optional*): Budget in completion tokens, cached replies included; never passed.
+        max_cost (`float`, *optional*): Budget in money, in the currency of the extractor's prices; what is answered
+            from the response store costs nothing. Never passed, unanswered attempts included.
         feedback_lag (`int`, *optional*, defaults to `0`): Round r is selected from the rewards of rounds up to
             r - 1 - lag. With 1 the next round is extracted while this one trains.
         document_order (`str`, *optional*, defaults to `"nearest"`): In which order a cluster's documents are drawn:
             `"nearest"` to the reference first, or `"random"`.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.
+        filters (`list[str]`, *optional*, defaults to all): Quality filters that pairs have to pass; the table in
+            `equal_hf.extraction.filters` lists them.
+        max_question_characters, max_answer_characters (`int`, *optional*, defaults to `4000` and `8000`): Longest
+            question and answer kept.
+        min_grounding (`float`, *optional*, defaults to `0.15`): Share of an answer's content words that its document
+            has to hold.
+        near_duplicate_similarity (`float`, *optional*, defaults to `0.8`): Similarity to a kept pair from which a pair
+            is dropped.
         decontamination_ngram (`int`, *optional*, defaults to `13`): A pair that shares this many words in a row with
-            an item of the reference, validation or test set is dropped.
+            an item of the reference, validation or test set, or of a benchmark, is dropped.
+        decontaminate_against (`list[str]`, *optional*): Benchmarks that no pair may repeat, each written
+            `source[@configuration][:split][:column]`: a Hub dataset id, file or folder; by default the column
+            `question` of the split `test`.
     """
 
     output_dir: str = field(
@@ -51,6 +69,7 @@ class CollectorConfig:
     max_completion_tokens: int | None = field(
         default=None, metadata={"help": "Budget in completion tokens; never passed."}
     )
+    max_cost: float | None = field(default=None, metadata={"help": "Budget in money; never passed."})
     feedback_lag: int = field(
         default=0, metadata={"help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0 or 1)."}
     )
@@ -67,16 +86,41 @@ class CollectorConfig:
     decontamination_ngram: int = field(
         default=13, metadata={"help": "Pairs sharing this many words in a row with a target item are dropped."}
     )
+    decontaminate_against: list[str] | None = field(
+        default=None, metadata={"help": "Benchmarks no pair may repeat: source[@configuration][:split][:column]."}
+    )
+    filters: list[str] = field(
+        default_factory=lambda: list(FILTERS), metadata={"help": f"Quality filters: {', '.join(FILTERS)}."}
+    )
+    max_question_characters: int = field(default=4000, metadata={"help": "Longer questions are dropped."})
+    max_answer_characters: int = field(default=8000, metadata={"help": "Longer answers are dropped."})
+    min_grounding: float = field(
+        default=0.15, metadata={"help": "Share of an answer's content words that its document has to hold."}
+    )
+    near_duplicate_similarity: float = field(
+        default=0.8, metadata={"help": "Similarity to a kept pair from which a pair is dropped."}
+    )
 
     def __post_init__(self) -> None:
         for name in ("num_rounds", "arms_per_round", "documents_per_arm", "max_documents", "decontamination_ngram"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` is {value}, but a run needs at least 1: set `{name}` to 1 or more")
-        for name in ("max_prompt_tokens", "max_completion_tokens"):
+        for name, least in (("max_prompt_tokens", 1), ("max_completion_tokens", 1), ("max_cost", 1e-9)):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and not value >= least:
                 raise ConfigError(f"`{name}` is {value}, which pays for nothing: raise it, or leave it out for no cap")
+        check_filters(self.filters)
+        # Each filter knows what its own settings may be.
+        LengthFilter(self.max_question_characters, self.max_answer_characters)
+        GroundingFilter(self.min_grounding)
+        NearDuplicateFilter(self.near_duplicate_similarity)
+        for name in self.decontaminate_against or ():
+            Benchmark.parse(name)
+        if self.decontaminate_against and "contaminated" not in self.filters:
+            raise ConfigError(
+                "`decontaminate_against` is set but `filters` leaves out `contaminated`: add it, or name none"
+            )
         if self.feedback_lag not in (0, 1):
             raise ConfigError(f"`feedback_lag` is {self.feedback_lag}: set it to 0, or to 1 to extract while training")
         if self.document_order not in DOCUMENT_ORDERS:

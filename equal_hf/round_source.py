@@ -128,7 +128,7 @@ class RoundSource:
             model=model,
         )
         self._tell(round, record)
-        return round_metrics(round, record, self.collector.history.totals(round.index))
+        return round_metrics(round, record, self.collector.totals(round.index))
 
     def _tell(self, round: Round, record: dict[str, Any]) -> None:
         loss = record["metrics"]["eval_loss"]

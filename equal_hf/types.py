@@ -204,19 +204,23 @@ class Allowance:
     Args:
         prompt_tokens (`int`, *optional*): Prompt tokens left.
         completion_tokens (`int`, *optional*): Completion tokens left.
+        cost (`int`, *optional*): Money left, in billionths of the currency.
     """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cost: int | None = None
 
-    def holds(self, used: Usage) -> bool:
-        """Whether that much use stays inside the allowance.
+    def holds(self, used: Usage, cost: int = 0) -> bool:
+        """Whether that much use and cost stays inside the allowance.
 
         >>> Allowance(prompt_tokens=10).holds(Usage(10, 99))
         True
         >>> Allowance(prompt_tokens=10).holds(Usage(11, 0))
         False
         """
-        return (self.prompt_tokens is None or used.prompt_tokens <= self.prompt_tokens) and (
-            self.completion_tokens is None or used.completion_tokens <= self.completion_tokens
+        return (
+            (self.prompt_tokens is None or used.prompt_tokens <= self.prompt_tokens)
+            and (self.completion_tokens is None or used.completion_tokens <= self.completion_tokens)
+            and (self.cost is None or cost <= self.cost)
         )

@@ -80,7 +80,7 @@ def train(
     args.model_init_kwargs = {"revision": model_args.model_revision, "dtype": model_args.dtype}
     collector = EqualDataCollector(
         corpus,
-        make_extractor(run, replies),
+        make_extractor(run, replies, target, args.seed),
         make_bandit(run, control),
         make_rewards(run),
         args,

@@ -33,7 +33,8 @@ import docstrings
 import tiny_models
 
 from equal_hf.errors import CorpusError, EqualError, MissingDependencyError, TargetError
-from equal_hf.extraction import decontamination, doctests, duplicates, explicit, marked, names, normalise
+from equal_hf.extraction import doctests, explicit, marked, names
+from equal_hf.extraction.filters import base, contaminated, duplicate, lengths, normalise
 from equal_hf.types import Document, QAPair
 
 PACKAGES = (
@@ -62,7 +63,7 @@ MAX_QUESTION_CHARACTERS = 500
 MAX_ANSWER_CHARACTERS = 250
 
 # What the files depend on besides the documents: code, and the packages that write them.
-CODE = (docstrings, tiny_models, explicit, doctests, marked, names, decontamination, duplicates, normalise)
+CODE = (docstrings, tiny_models, explicit, doctests, marked, names, base, contaminated, duplicate, lengths, normalise)
 TOOLS = ("numpy", "scipy", "scikit-learn", "tokenizers", "transformers", "sentence-transformers", "torch", "pyarrow")
 
 Row = dict[str, str]
@@ -112,7 +113,7 @@ def build(
     rows, counts = docstrings.read_docstrings(packages)
     step(f"read {len(rows)} docstrings of {len(packages)} packages")
     target, passages = choose_target(rows, seed)
-    corpus, contaminated = choose_corpus(rows, passages, max_documents, seed)
+    corpus, repeating = choose_corpus(rows, passages, max_documents, seed)
     if not corpus:
         raise CorpusError(f"No document of `packages` {list(packages)} is left for the corpus: name more packages.")
     composition = dict(Counter(row["package"] for row in corpus))
@@ -134,7 +135,7 @@ def build(
         "inputs": inputs,
         "documents": composition,
         "target": {split: len(items) for split, items in target.items()},
-        "counts": {**counts, "target_documents": len(passages), "contaminated": contaminated},
+        "counts": {**counts, "target_documents": len(passages), "contaminated": repeating},
         "parameters": parameters,
         "files": {path: sha256(output_dir / path) for path in asset_files(output_dir)},
     }
@@ -181,21 +182,20 @@ def choose_target(rows: Sequence[Row], seed: int) -> tuple[dict[str, list[Row]],
     modules = tuple(f"sympy.{module}." for module in TARGET_MODULES)
     candidates = in_hash_order((row for row in rows if row["id"].startswith(modules)), seed)
     extractor = explicit.ExplicitExtractor(kinds=("doctest",))
-    extractions = extractor.extract([Document(row["id"], row["text"]) for row in candidates])
-    offered = zip(candidates, extractions, strict=True)
-    seen = duplicates.Deduplicator()
+    documents = {row["id"]: Document(row["id"], row["text"]) for row in candidates}
+    offered = zip(candidates, extractor.extract(list(documents.values())), strict=True)
+    small = lengths.LengthFilter(MAX_QUESTION_CHARACTERS, MAX_ANSWER_CHARACTERS)  # what a tiny model can be asked
+    unseen = duplicate.DuplicateFilter()
     target: dict[str, list[Row]] = {}
     passages: dict[str, str] = {}
     for split, wanted in SPLITS.items():
         before = [item for items in target.values() for item in items]
-        earlier = decontamination.Decontaminator(
+        apart = contaminated.ContaminationFilter(
             [item["question"] for item in before], [item["answer"] for item in before]
         )
         items: list[Row] = []
         for row, extraction in offered:
-            new = [
-                pair for pair in extraction.pairs if fits(pair) and not earlier.contaminated(pair) and seen.add(pair)
-            ]
+            new, _ = base.apply_filters(extraction.pairs, documents, [small, apart, unseen])
             taken = new[: min(ITEMS_PER_DOCUMENT, wanted - len(items))]
             if taken:
                 items += [item_of(pair, row) for pair in taken]
@@ -211,11 +211,6 @@ def choose_target(rows: Sequence[Row], seed: int) -> tuple[dict[str, list[Row]],
     return {split: target[split] for split in ("reference", "validation", "test")}, passages
 
 
-def fits(pair: QAPair) -> bool:
-    """Whether a tiny model can be asked and marked on it."""
-    return len(pair.question) <= MAX_QUESTION_CHARACTERS and len(pair.answer) <= MAX_ANSWER_CHARACTERS
-
-
 def choose_corpus(
     rows: Sequence[Row], passages: dict[str, str], max_documents: int, seed: int
 ) -> tuple[list[Row], int]:
@@ -223,19 +218,19 @@ def choose_corpus(
 
     Returns it with the number of documents turned down because they repeat an item.
     """
-    decontaminator = decontamination.Decontaminator(passages.values())
+    decontaminator = contaminated.Decontaminator(passages.values())
     kept: set[str] = set()
-    contaminated = 0
+    repeating = 0
     for row in in_hash_order(rows, seed):
         if len(kept) == max_documents:
             break
         if row["id"] in passages:
             continue
         if decontaminator.shares_ngram(row["text"]):
-            contaminated += 1
+            repeating += 1
         else:
             kept.add(row["id"])
-    return [row for row in rows if row["id"] in kept], contaminated
+    return [row for row in rows if row["id"] in kept], repeating
 
 
 def in_hash_order(rows: Iterable[Row], seed: int) -> list[Row]:

@@ -24,7 +24,7 @@ def test_importing_it_loads_no_framework_and_is_quick():
 def test_the_core_loads_no_framework_either():
     code = (
         "import sys, equal_hf.selection.bandit, equal_hf.selection.rewards, equal_hf.selection.mixing, "
-        "equal_hf.extraction.parse, equal_hf.extraction.quality, equal_hf.history, equal_hf.training_rows;"
+        "equal_hf.extraction.parse, equal_hf.extraction.filters.build, equal_hf.history, equal_hf.training_rows;"
         "print(sorted({'torch', 'transformers', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

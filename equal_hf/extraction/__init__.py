@@ -7,9 +7,13 @@ so is anything else with these two methods.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from equal_hf.types import Allowance, Document, Extraction
+
+if TYPE_CHECKING:
+    from equal_hf.extraction.cache import Paid
+    from equal_hf.extraction.prices import Prices
 
 
 class Extractor(Protocol):
@@ -30,3 +34,19 @@ class Extractor(Protocol):
         Returns:
             `list[Extraction]`: One a document, in order; with `finish_reason="budget"` where it did not fit.
         """
+
+
+@runtime_checkable
+class PaidExtractor(Extractor, Protocol):
+    """An extractor that costs money, and keeps a ledger of it."""
+
+    prices: Prices
+
+    def begin(self, run: str) -> None:
+        """Book what is paid from here on to this run."""
+
+    def paid(self) -> Paid:
+        """What the run paid so far."""
+
+    def describe(self) -> dict[str, Any]:
+        """What was found out about the endpoints, as JSON, for the run's record: no secret."""

@@ -6,6 +6,9 @@ A document's *worst case* is the most tokens it can use. Documents are decided i
 - it is **refused** if what is used plus its own worst case does not fit, since use only grows;
 - otherwise it **waits** until a document comes back, and is decided again; no later document is decided before it.
 
+Tokens count for every reply that is used, stored or new; money for what is paid now. An attempt that got no answer may
+have been billed all the same: it counts as its worst case, and trying again takes another reservation.
+
 As nothing uses more than its worst case, a document goes if and only if the real use of all before it plus its own
 worst case fits. So which documents go does not depend on which reply came first.
 
@@ -36,28 +39,51 @@ class Admission:
     def __init__(self, allowance: Allowance | None = None) -> None:
         self.allowance = allowance or Allowance()
         self.used = Usage()
+        self.paid = 0
         self._reserved = Usage()
+        self._reserved_cost = 0
 
-    def decide(self, worst: Usage) -> Verdict:
+    def decide(self, worst: Usage, worst_cost: int = 0) -> Verdict:
         """Decide the next document in draw order; `"go"` reserves its worst case.
 
         Args:
             worst (`Usage`): The most it can use.
+            worst_cost (`int`, *optional*, defaults to `0`): The most it can cost, in billionths of the currency.
 
         Returns:
             `str`: `"go"`, `"wait"` or `"refused"`.
         """
-        if self.allowance.holds(self.used + self._reserved + worst):
+        fits = self.allowance.holds
+        if fits(self.used + self._reserved + worst, self.paid + self._reserved_cost + worst_cost):
             self._reserved += worst
+            self._reserved_cost += worst_cost
             return "go"
-        return "wait" if self.allowance.holds(self.used + worst) else "refused"
+        return "wait" if fits(self.used + worst, self.paid + worst_cost) else "refused"
 
-    def settle(self, worst: Usage, used: Usage) -> None:
-        """Book what a document that went really used, and free the rest of its reservation.
+    def settle(self, worst: Usage, used: Usage, worst_cost: int = 0, paid: int = 0) -> None:
+        """Book what a document that went really used and cost, and free the rest of its reservation.
 
         Args:
             worst (`Usage`): What was reserved for it.
             used (`Usage`): What it used.
+            worst_cost (`int`, *optional*, defaults to `0`): The cost that was reserved for it.
+            paid (`int`, *optional*, defaults to `0`): What it cost.
         """
         self._reserved += Usage(-worst.prompt_tokens, -worst.completion_tokens, -worst.requests)
+        self._reserved_cost -= worst_cost
         self.used += used
+        self.paid += paid
+
+    def more(self, cost: int) -> bool:
+        """Reserve money beyond a document's worst case, to send a request again; at once or not at all.
+
+        Args:
+            cost (`int`): Billionths of the currency.
+
+        Returns:
+            `bool`: Whether it fits.
+        """
+        if self.allowance.holds(Usage(), self.paid + self._reserved_cost + cost):
+            self._reserved_cost += cost
+            return True
+        return False

@@ -1,8 +1,12 @@
-"""Every reply that was paid for, on disk before anything uses it.
+"""Every reply that was paid for, on disk before anything uses it, and what each run paid.
 
 The store is one SQLite file in WAL mode. A reply is found by what determines it: model and revision, the messages as
 sent, the sampling parameters that change a reply, the schema, and which attempt it was. How many tokens were allowed
 is no part of that: a reply serves again unless it was cut short by length and more is allowed now.
+
+Beside the replies stands the ledger: an attempt is written down before it is sent, with the most it can cost, and what
+it came to in the same transaction as its reply. One that a kill or a broken connection left unanswered stays with its
+worst case, so what a run paid is never more than what the ledger says.
 
 >>> import tempfile
 >>> key = response_key("org/model", "abc123", [{"role": "user", "content": "Hello"}], {"temperature": 0.0})
@@ -19,9 +23,9 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,7 +35,8 @@ from equal_hf.types import Messages, Usage
 
 # Tells our files from other programs' SQLite files; the bytes spell "EQUA".
 _APPLICATION_ID = 0x45515541
-_VERSION = 1
+_VERSION = 2
+# Version 1 had no ledger: creating what is missing brings a file up to date.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY,
@@ -43,7 +48,18 @@ CREATE TABLE IF NOT EXISTS responses (
     flavour TEXT NOT NULL,
     model TEXT NOT NULL,
     created_unix_s REAL NOT NULL
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    sent_unix_s REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run)
 """
 # A second reply replaces the first only where the first would not serve, so all processes agree on one reply.
 _PUT = """
@@ -55,6 +71,11 @@ ON CONFLICT (key) DO UPDATE SET
 WHERE (finish_reason = 'length' AND excluded.max_new_tokens > max_new_tokens)
     OR (finish_reason = 'refused' AND excluded.max_new_tokens < max_new_tokens)
 """
+_GET = "SELECT text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens FROM responses WHERE key = ?"
+_SENDING = "INSERT INTO attempts VALUES (?, ?, ?, 'sent', ?, ?, ?, ?)"
+_ANSWERED = "UPDATE attempts SET state = 'answered', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
+_LOST = "UPDATE attempts SET state = 'lost' WHERE id = ?"
+_UNBILLED = "DELETE FROM attempts WHERE id = ?"
 _BUSY_TIMEOUT_S = 60.0
 
 
@@ -83,6 +104,78 @@ class Reply:
         if self.finish_reason == "refused":  # asking for fewer tokens may fit the context after all
             return max_new_tokens >= paid_max_new_tokens
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """An attempt is about to be sent.
+
+    Args:
+        attempt (`int`): Names it; unique in the store.
+        run (`str`): The run that pays.
+        key (`str`): Key of the reply it may bring.
+        worst (`Usage`): The most tokens it can use.
+        cost (`int`): The most it can cost, in billionths of the currency.
+    """
+
+    attempt: int
+    run: str
+    key: str
+    worst: Usage
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, and the attempt that brought it.
+
+    Args:
+        key (`str`): From [`response_key`].
+        reply ([`Reply`]): The reply.
+        max_new_tokens (`int`): How many tokens the request allowed.
+        flavour, model (`str`): Dialect and model id, for information.
+        attempt (`int`, *optional*): The attempt; `None` for a reply that is put in without one.
+        cost (`int`): What it cost, in billionths of the currency.
+    """
+
+    key: str
+    reply: Reply
+    max_new_tokens: int
+    flavour: str = ""
+    model: str = ""
+    attempt: int | None = None
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """An attempt that came to nothing.
+
+    Args:
+        attempt (`int`): The attempt.
+        maybe_billed (`bool`): Whether it may have been billed all the same; it then stays at its worst case.
+    """
+
+    attempt: int
+    maybe_billed: bool
+
+
+Write = Sending | Answer | Unanswered
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a run paid, by the ledger.
+
+    Args:
+        cost (`int`): Billionths of the currency, worst cases included.
+        usage (`Usage`): Tokens and requests that were answered.
+        unanswered (`int`): Attempts that are under way, or that a kill or a broken connection left unanswered.
+    """
+
+    cost: int = 0
+    usage: Usage = field(default_factory=Usage)
+    unanswered: int = 0
 
 
 def response_key(
@@ -152,24 +245,48 @@ class ResponseStore:
         return reply if reply.serves(paid, max_new_tokens) else None
 
     def put(self, key: str, reply: Reply, max_new_tokens: int, *, flavour: str = "", model: str = "") -> Reply:
-        """Store a reply for good.
-
-        Args:
-            key (`str`): From [`response_key`].
-            reply (`Reply`): The reply.
-            max_new_tokens (`int`): How many tokens the request allowed.
-            flavour (`str`, *optional*): The dialect it was asked in, for information.
-            model (`str`, *optional*): The model id, for information.
+        """Store a reply for good; see [`Answer`].
 
         Returns:
             `Reply`: What the store holds now: where another process was faster, its reply.
         """
-        usage = reply.usage
-        row = (key, reply.text, reply.finish_reason, usage.prompt_tokens, usage.completion_tokens, max_new_tokens)
+        (held,) = self.commit([Answer(key, reply, max_new_tokens, flavour, model)])
+        return held or reply
+
+    def commit(self, writes: Sequence[Write]) -> list[Reply | None]:
+        """Write all of these in one transaction, which is on the disk when this returns.
+
+        Args:
+            writes (`Sequence[Sending | Answer | Unanswered]`): In order.
+
+        Returns:
+            `list[Reply | None]`: For each [`Answer`] what the store holds now: where another process was faster, its
+            reply.
+        """
+        now = time.time()
         with self._guard():
-            self._connection.execute(_PUT, (*row, flavour, model, time.time()))
-            held = self._select(key)
-        return held[0] if held else reply
+            execute = self._connection.execute
+            execute("BEGIN IMMEDIATE")
+            try:
+                held = [self._write(write, now) for write in writes]
+                execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
+        return held
+
+    def paid(self, run: str) -> Paid:
+        """What a run paid so far."""
+        query = """
+            SELECT coalesce(sum(cost), 0), coalesce(sum(CASE state WHEN 'answered' THEN prompt_tokens END), 0),
+                coalesce(sum(CASE state WHEN 'answered' THEN completion_tokens END), 0),
+                count(CASE state WHEN 'answered' THEN 1 END), count(CASE WHEN state <> 'answered' THEN 1 END)
+            FROM attempts WHERE run = ?
+        """
+        with self._guard():
+            cost, prompt, completion, requests, unanswered = self._connection.execute(query, (run,)).fetchone()
+        return Paid(cost, Usage(prompt, completion, requests), unanswered)
 
     def __len__(self) -> int:
         with self._guard():
@@ -189,14 +306,35 @@ class ResponseStore:
         self.close()
 
     def _select(self, key: str) -> tuple[Reply, int] | None:
-        columns = "text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens"
-        row = self._connection.execute(f"SELECT {columns} FROM responses WHERE key = ?", (key,)).fetchone()
+        row = self._connection.execute(_GET, (key,)).fetchone()
         return row and (Reply(row[0], row[1], Usage(row[2], row[3], 1)), row[4])
+
+    def _write(self, write: Write, now: float) -> Reply | None:
+        execute = self._connection.execute
+        if isinstance(write, Sending):
+            worst = write.worst
+            tokens = (worst.prompt_tokens, worst.completion_tokens)
+            execute(_SENDING, (write.attempt, write.run, write.key, *tokens, write.cost, now))
+            return None
+        if isinstance(write, Unanswered):
+            execute(_LOST if write.maybe_billed else _UNBILLED, (write.attempt,))
+            return None
+        reply = write.reply
+        tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        row = (write.key, reply.text, reply.finish_reason, *tokens, write.max_new_tokens)
+        changed = execute(_PUT, (*row, write.flavour, write.model, now)).rowcount
+        if write.attempt is not None:
+            execute(_ANSWERED, (*tokens, write.cost, write.attempt))
+        if changed:
+            return reply
+        held = self._select(write.key)
+        return held[0] if held else reply
 
     def _open(self) -> None:
         application, version = self._pragma("application_id"), self._pragma("user_version")
         tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if (application or version or tables) and (application, version) != (_APPLICATION_ID, _VERSION):
+        is_ours = application == _APPLICATION_ID and 0 < version <= _VERSION
+        if (application or version or tables) and not is_ours:
             raise RecordError(
                 f"{self.path} is an SQLite file of another program or version, so it cannot hold responses. "
                 "Choose another path for the response store."
@@ -212,10 +350,11 @@ class ResponseStore:
                     raise
                 time.sleep(0.01)
         self._connection.execute("PRAGMA synchronous = FULL")
-        if application != _APPLICATION_ID:
-            # One transaction: a kill leaves an empty file or a whole store.
+        if version != _VERSION:
+            # One transaction: a kill leaves the file as it was or a whole store.
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.execute(_SCHEMA)
+            for statement in _SCHEMA.split(";"):
+                self._connection.execute(statement)
             self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {_VERSION}")
             self._connection.execute("COMMIT")

@@ -1,19 +1,16 @@
-"""One endpoint over HTTP: requests that are retried, waits that are bounded, errors that say what to change.
+"""One endpoint over HTTP: every way a request can fail as one of three errors that say what to do about it.
 
 Chat goes through `huggingface_hub.AsyncInferenceClient`, everything else through the same library's HTTP session. A
-client belongs to one event loop: use it as `async with ChatClient(…) as client`.
+client belongs to one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from random import Random
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from equal_hf.errors import EndpointError
@@ -24,14 +21,15 @@ from equal_hf.types import Messages
 
 if TYPE_CHECKING:
     import httpx2
-
-logger = logging.getLogger(__name__)
+    from huggingface_hub import AsyncInferenceClient
 
 T = TypeVar("T")
 
-# The HTTP library keeps at most 100 connections a client, so more concurrency takes more clients.
-_CONNECTIONS_PER_CLIENT = 100
+# The HTTP library goes through all connections of a client for each request: with 256 in one, that takes longer than
+# all the rest. Sixteen keep it small; each client has 100 at most, so this also lifts that limit.
+_CONNECTIONS_PER_CLIENT = 16
 _SHORT_TIMEOUT_S = 30.0
+_SHORT_RETRIES = 4
 
 
 class _StatusError(EndpointError):
@@ -43,62 +41,27 @@ class _StatusError(EndpointError):
 
 
 class ChatClient:
-    """Talks to one endpoint within one event loop.
+    """Talks to one endpoint within one event loop. Sends each chat request once; what to do about a fault is up to the
+    caller. The short questions about the server itself are tried a few times.
 
     Args:
         address (`Address`): The endpoint.
-        concurrency (`int`): How many requests may be under way.
         timeout_s (`float`): Limit of one chat request, from sending to the last byte.
-        max_retries (`int`): How often a request is sent again.
-        load_timeout_s (`float`): How long to wait for a server that is loading.
-        was_up (`bool`, *optional*, defaults to `True`): Whether the server answered before. If so, a refused
-            connection means it is restarting.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        *,
-        concurrency: int,
-        timeout_s: float,
-        max_retries: int,
-        load_timeout_s: float,
-        was_up: bool = True,
-    ) -> None:
+    def __init__(self, address: Address, timeout_s: float) -> None:
         self.address = address
         self.timeout_s = timeout_s
-        self.max_retries = max_retries
-        self.load_timeout_s = load_timeout_s
-        self._was_up = was_up
-        self._clients = -(-concurrency // _CONNECTIONS_PER_CLIENT)
-        self._turn = 0
-        self._random = Random()
-        self._resume_at = 0.0
-        self._recovered_at = 0.0
-        self._gate = asyncio.Lock()
         self.key_error: EndpointError | None = None  # set where the list of models is refused for want of a key
+        self._stack = AsyncExitStack()
+        self._free: list[AsyncInferenceClient] = []  # one entry a connection
+        self._session: httpx2.AsyncClient | None = None
+        self._random = Random()
 
-    async def __aenter__(self) -> ChatClient:
-        import httpx2
-        from huggingface_hub import AsyncInferenceClient, get_async_session
-
-        async with AsyncExitStack() as stack:
-            # None takes the header out: the library would otherwise send the user's Hugging Face token to any host.
-            headers: Any = {"authorization": self.address.authorization}
-            timeout: Any = httpx2.Timeout(self.timeout_s, connect=_SHORT_TIMEOUT_S)
-            self._chat = [
-                await stack.enter_async_context(
-                    AsyncInferenceClient(self.address.base, provider="hf-inference", headers=headers, timeout=timeout)
-                )
-                for _ in range(self._clients)
-            ]
-            self._session: httpx2.AsyncClient = await stack.enter_async_context(get_async_session())
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """Close all connections."""
+        self._free.clear()
+        self._session = None
         await self._stack.aclose()
 
     def error(self, fact: str) -> EndpointError:
@@ -106,7 +69,7 @@ class ChatClient:
         return EndpointError(f"The endpoint {self.address.shown} cannot be used: {fact}")
 
     async def chat(self, messages: Messages, model: str, max_tokens: int, body: dict[str, Any]) -> Completion:
-        """Ask for a chat completion, as often as it takes.
+        """Ask for a chat completion, once.
 
         Args:
             messages (`list[dict[str, str]]`): The conversation.
@@ -115,14 +78,13 @@ class ChatClient:
             body (`dict[str, Any]`): Sampling parameters and the fields from [`guided`].
 
         Raises:
-            `TransportFault`: If no usable answer came in `max_retries + 1` attempts.
+            `TransportFault`: If no usable answer came.
             `Refusal`: If the server refuses this request for good.
             `EndpointError`: If it would refuse every request.
         """
         from huggingface_hub.errors import HfHubHTTPError
 
-        client = self._chat[self._turn % len(self._chat)]
-        self._turn += 1
+        client = self._free.pop() if self._free else await self._another()
 
         async def send() -> Completion:
             try:
@@ -133,15 +95,21 @@ class ChatClient:
                 raise TransportFault("the answer is no chat completion", kind="malformed") from error
             return Completion.read(output)
 
-        return await self._persist(send, self.timeout_s)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await self._translate(send)
+        except TimeoutError:
+            raise self._timeout() from None
+        finally:
+            self._free.append(client)
 
-    async def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Post JSON to a path and read JSON, with the same retries and errors as `chat`."""
+    async def post(self, path: str, body: dict[str, Any], retries: int = _SHORT_RETRIES) -> Any:
+        """Post JSON to a path and read JSON, with the errors of `chat`."""
 
         async def send() -> Any:
             return await self._exchange("POST", path, body)
 
-        return await self._persist(send, _SHORT_TIMEOUT_S)
+        return await self._persist(send, retries)
 
     async def get(self, path: str) -> Any:
         """The JSON at a path; `None` where the server has no such path or answers something else."""
@@ -161,41 +129,10 @@ class ChatClient:
                     return None
                 raise
 
-        return await self._persist(send, _SHORT_TIMEOUT_S)
+        return await self._persist(send, _SHORT_RETRIES)
 
-    async def wait_until_loaded(self) -> bool:
-        """Wait while the server is loading.
-
-        Returns:
-            `bool`: Whether there was anything to wait for.
-
-        Raises:
-            `EndpointError`: If it is not ready after `load_timeout_s`, or nobody listens that was never up.
-        """
-        asked_at = time.monotonic()
-        async with self._gate:
-            if self._recovered_at > asked_at:
-                return True
-            state, fault = await self._state()
-            if state == "up":
-                return False
-            if state == "down" and not self._was_up:
-                raise self.error(f"nobody listens there ({fault}). Start the server, or correct `extractor_url`.")
-            logger.warning("%s is %s: waiting up to %.0f s for it.", self.address.shown, state, self.load_timeout_s)
-            while state != "up":
-                if time.monotonic() - asked_at > self.load_timeout_s:
-                    raise self.error(
-                        f"it is still {state} after {self.load_timeout_s:.0f} s. "
-                        "Look at the server's log, or raise `load_timeout_s`."
-                    )
-                await asyncio.sleep(min(1.0, self.load_timeout_s / 10))
-                state, _ = await self._state()
-            logger.warning("%s answers again.", self.address.shown)
-            self._recovered_at = time.monotonic()
-            return True
-
-    async def _state(self) -> tuple[str, TransportFault | None]:
-        """Whether the server is up, loading or down, and what says so."""
+    async def state(self) -> tuple[str, TransportFault | None]:
+        """Whether the server is `"up"`, `"loading"` or `"down"`, and what says so."""
         try:
             await self._exchange("GET", "/health")
         except TransportFault as fault:
@@ -204,33 +141,40 @@ class ChatClient:
             pass
         return "up", None
 
-    async def _persist(self, send: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+    async def _another(self) -> AsyncInferenceClient:
+        """A client for as many connections as it serves well; all but one are put aside."""
+        import httpx2
+        from huggingface_hub import AsyncInferenceClient
+
+        # None takes the header out: the library would otherwise send the user's Hugging Face token to any host.
+        headers: Any = {"authorization": self.address.authorization}
+        # Waiting for a turn is over when a request is sent, so there is no limit on waiting for a connection.
+        timeout: Any = httpx2.Timeout(self.timeout_s, connect=_SHORT_TIMEOUT_S, pool=None)
+        client = await self._stack.enter_async_context(
+            AsyncInferenceClient(self.address.base, provider="hf-inference", headers=headers, timeout=timeout)
+        )
+        self._free += [client] * (_CONNECTIONS_PER_CLIENT - 1)
+        return client
+
+    async def _persist(self, send: Callable[[], Awaitable[T]], retries: int) -> T:
         attempt = 0
         while True:
-            if (pause := self._resume_at - time.monotonic()) > 0:
-                await asyncio.sleep(pause + self._random.uniform(0.0, 0.5))
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(_SHORT_TIMEOUT_S):
                     return await self._translate(send)
             except TimeoutError:
-                fault = TransportFault(f"no answer within {timeout_s:.0f} s")
+                fault = self._timeout(_SHORT_TIMEOUT_S)
             except TransportFault as caught:
+                if caught.kind == "malformed":
+                    raise
                 fault = caught
-            if fault.kind in ("refused", "unavailable") and await self.wait_until_loaded():
-                continue
-            # At the first contact it is no fault but another kind of server.
-            is_stranger = fault.kind == "malformed" and not self._was_up
-            if attempt >= self.max_retries or is_stranger:
+            if attempt >= retries:
                 raise fault
-            delay = backoff_s(attempt, self._random)
-            if fault.retry_after_s is not None:
-                # The server asks everyone to hold, so no other request is sent before that either.
-                self._resume_at = max(self._resume_at, time.monotonic() + fault.retry_after_s)
-                if fault.retry_after_s > 60:
-                    logger.warning("%s asks to wait %.0f s.", self.address.shown, fault.retry_after_s)
-            logger.debug("%s: %s; retry %d of %d", self.address.shown, fault, attempt + 1, self.max_retries)
+            await asyncio.sleep(fault.retry_after_s or backoff_s(attempt, self._random))
             attempt += 1
-            await asyncio.sleep(delay)
+
+    def _timeout(self, limit_s: float | None = None) -> TransportFault:
+        return TransportFault(f"no answer within {limit_s or self.timeout_s:.0f} s", kind="timeout")
 
     async def _translate(self, send: Callable[[], Awaitable[T]]) -> T:
         """Send once, and turn every error of the libraries below into one of ours."""
@@ -240,7 +184,7 @@ class ChatClient:
         try:
             return await send()
         except InferenceTimeoutError:
-            raise TransportFault(f"no answer within {self.timeout_s:.0f} s") from None
+            raise self._timeout() from None
         except HfHubHTTPError as error:
             self._raise_for(error.response)
             raise TransportFault("an HTTP error without a status") from error
@@ -250,6 +194,8 @@ class ChatClient:
             raise TransportFault(self.address.redact(str(error)), kind="refused") from error
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             raise self.error(f"{self.address.redact(str(error))}. Correct `extractor_url`.") from None
+        except httpx2.TimeoutException:
+            raise self._timeout() from None
         except httpx2.HTTPError as error:
             fact = f"{type(error).__name__}: {self.address.redact(str(error))}"
             raise TransportFault(f"the connection broke ({fact})") from error
@@ -257,8 +203,14 @@ class ChatClient:
     async def _exchange(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"authorization": self.address.authorization} if self.address.authorization else None
 
+        from huggingface_hub import get_async_session
+
+        if self._session is None:
+            self._session = await self._stack.enter_async_context(get_async_session())
+        session = self._session
+
         async def send() -> httpx2.Response:
-            return await self._session.request(
+            return await session.request(
                 method, self.address.at(path), json=body, headers=headers, timeout=_SHORT_TIMEOUT_S
             )
 
@@ -274,7 +226,7 @@ class ChatClient:
         status = response.status_code
         words = self.address.redact(response.text[:2000].encode("utf-8", "replace").decode()).strip()
         if is_transient(status):
-            kind = "unavailable" if status == 503 else "network"
+            kind = {429: "busy", 503: "unavailable"}.get(status, "failed")
             wait_s = retry_after_s(response.headers.get("retry-after"))
             raise TransportFault(f"HTTP {status} {words[:200]}".strip(), wait_s, kind)
         said = f" It says: {words[:300]}" if words else ""

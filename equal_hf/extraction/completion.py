@@ -55,4 +55,5 @@ class Completion:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    # No server counts so far: larger numbers are nonsense, and no database holds them.
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None

@@ -1,4 +1,4 @@
-"""Question-answer pairs from a model behind an endpoint: TGI first, any OpenAI-compatible server second.
+"""Question-answer pairs from a model behind endpoints: TGI first, any OpenAI-compatible server second.
 
 ```python
 extractor = EndpointExtractor("http://localhost:8080", store="run/responses.sqlite")
@@ -14,51 +14,68 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from equal_hf.errors import ConfigError, EndpointError
 from equal_hf.extraction.address import Address
-from equal_hf.extraction.batch import Batch, Settings
-from equal_hf.extraction.cache import ResponseStore
+from equal_hf.extraction.asker import Asker, Settings
+from equal_hf.extraction.batch import Batch
+from equal_hf.extraction.cache import Paid, ResponseStore
 from equal_hf.extraction.client import ChatClient
-from equal_hf.extraction.completion import Completion
-from equal_hf.extraction.flavours import FLAVOURS, Server, guided, identify
+from equal_hf.extraction.failures import FailureWindow
+from equal_hf.extraction.flavours import FLAVOURS
+from equal_hf.extraction.loop import LoopThread
+from equal_hf.extraction.member import Member
+from equal_hf.extraction.pace import MinuteCap
 from equal_hf.extraction.parse import PAIRS_SCHEMA
-from equal_hf.extraction.parts import PromptBounds
+from equal_hf.extraction.parts import Planner
+from equal_hf.extraction.passes import Passes
+from equal_hf.extraction.pool import Pool
+from equal_hf.extraction.prices import Prices
+from equal_hf.extraction.probe import Findings, probe
 from equal_hf.extraction.prompts import PromptTemplate
-from equal_hf.extraction.retry import Refusal, TransportFault
+from equal_hf.extraction.second_pass import JUDGE, REFINE, SecondPass
+from equal_hf.extraction.window import Window
 from equal_hf.types import Allowance, Document, Extraction
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
-# A question nobody answers in JSON unless made to, so the reply shows whether the schema was heeded.
-_PROBE = [{"role": "user", "content": "Say hello in one short sentence."}]
-_PROBE_TOKENS = 16
-_PROBE_RETRIES = 4
+@dataclass(frozen=True)
+class _Ready:
+    """What is known after the first contact."""
+
+    pool: Pool
+    planner: Planner
+    settings: Settings
+    findings: list[Findings]
 
 
 class EndpointExtractor:
-    """Extracts pairs with a model behind an HTTP endpoint.
+    """Extracts pairs with a model behind one HTTP endpoint or several.
 
-    What kind of server it is, what it serves and what it takes is found out once, by [`check`] or the first `extract`,
-    which makes one short chat request that no allowance counts. Replies are asked for along a JSON schema in the
+    What kind of server each is, what it serves and what it takes is found out once, by [`check`] or the first
+    `extract`, with one short chat request that no allowance counts. Replies are asked for along a JSON schema in the
     server's own dialect and validated in any case; one that is no valid JSON is asked for once more, which counts as
-    use. Documents beyond the endpoint's limit are split, and each pair names the part it came from. Transport faults
-    (dropped connections, timeouts, 408, 424, 425, 429, 5xx, bodies that are no completion) are tried again with
-    exponential backoff and full jitter, or when `Retry-After` says.
+    use. Documents beyond the endpoint's limit are split, and each pair names the part it came from.
+
+    How many requests are under way is learned from the endpoint: it grows until a 429, a 503 or a timeout, and shrinks
+    then. Transport faults (dropped connections, timeouts, 408, 424, 425, 429, 5xx, bodies that are no completion) are
+    tried again with exponential backoff and full jitter, or when `Retry-After` says. Of several endpoints a fast one
+    serves more, and one that is away is done without until it is back.
 
     Rejections are counted under `transport_error` (given up after all retries), `refused` (the server refuses this
-    document for good), `truncated` (a reply cut short; its whole pairs are kept), `invalid_pair`, and the reasons of
-    `parse_pairs`.
+    document for good), `truncated` (a reply cut short; its whole pairs are kept), `invalid_pair`, the reasons of
+    `parse_pairs`, and those of second requests: `refined_away`, `judged_low`, `not_judged`.
 
     Args:
-        url (`str`): The server, such as `http://localhost:8080`; a trailing `/v1` is ignored. Credentials in it become
-            basic authentication.
+        url (`str` or `Sequence[str]`): The server, such as `http://localhost:8080`; a trailing `/v1` is ignored.
+            Credentials in it become basic authentication. Several must serve the same model and revision.
         model (`str`, *optional*): Model id. Needed where the server offers several; else what is served.
         model_revision (`str`, *optional*): The model's revision, where the server does not tell (TGI does).
         api_key (`str`, *optional*): Bearer token. Without one the Hugging Face token (`HF_TOKEN`) is sent, but to
@@ -70,14 +87,25 @@ class EndpointExtractor:
             server that tells no limit of its own.
         temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
         seed (`int`, *optional*, defaults to `42`): Sampling seed; only sent with a temperature above 0.
-        concurrency (`int`, *optional*, defaults to `32`): Requests under way at a time, less where the server says so.
+        refine (`bool`, *optional*, defaults to `False`): Ask a second time about each document's pairs, to put them
+            right or strike them out.
+        judge (`bool`, *optional*, defaults to `False`): Ask for a grade from 1 to 5 for each pair.
+        judge_min_score (`int`, *optional*, defaults to `3`): Pairs graded below are rejected.
+        concurrency (`int`, *optional*, defaults to `256`): Requests under way at each endpoint at most.
+        requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of each endpoint, in any 60 seconds. Prompt
+            and completion tokens count, by their upper bound until the reply is there.
         timeout_s (`float`, *optional*, defaults to `300.0`): Limit of one request. Waiting for a turn here is not part
             of it.
         max_retries (`int`, *optional*, defaults to `10`): How often a request is sent again before its document is
             given up with `transport_error`.
+        max_error_rate (`float`, *optional*, defaults to `0.5`): Extraction stops when more than this share of the last
+            `error_window` requests failed, each three times in a row or for good.
+        error_window (`int`, *optional*, defaults to `100`): See there.
         load_timeout_s (`float`, *optional*, defaults to `600.0`): How long to wait for a server that is loading, or
             that went away after it had answered.
+        prices ([`Prices`], *optional*): What tokens cost; for `Allowance.cost` and the ledger.
         store (`ResponseStore`, `str` or `Path`, *optional*): Where replies are kept, so that none is paid for twice.
+            Without one they are kept until the extractor is closed.
 
     Raises:
         `ConfigError`: If an argument is out of range.
@@ -86,7 +114,7 @@ class EndpointExtractor:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         model: str | None = None,
         model_revision: str | None = None,
@@ -97,73 +125,141 @@ class EndpointExtractor:
         max_input_tokens: int | None = None,
         temperature: float = 0.0,
         seed: int = 42,
-        concurrency: int = 32,
+        refine: bool = False,
+        judge: bool = False,
+        judge_min_score: int = 3,
+        concurrency: int = 256,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
         timeout_s: float = 300.0,
         max_retries: int = 10,
+        max_error_rate: float = 0.5,
+        error_window: int = 100,
         load_timeout_s: float = 600.0,
+        prices: Prices | None = None,
         store: ResponseStore | str | Path | None = None,
     ) -> None:
         if flavour not in ("auto", *FLAVOURS):
             raise ConfigError(f"`flavour` is {flavour!r}. Set it to auto, {', '.join(FLAVOURS)}.")
-        numbers = {
-            "max_new_tokens": (max_new_tokens, 1),
-            "max_input_tokens": (1 if max_input_tokens is None else max_input_tokens, 1),
-            "temperature": (temperature, 0),
-            "seed": (seed, 0),
-            "concurrency": (concurrency, 1),
-            "timeout_s": (timeout_s, 0.001),
-            "max_retries": (max_retries, 0),
-            "load_timeout_s": (load_timeout_s, 0),
+        prices = prices or Prices()
+        ranges = {
+            "max_new_tokens": (max_new_tokens, 1, None),
+            "max_input_tokens": (max_input_tokens, 1, None),
+            "temperature": (temperature, 0, None),
+            "seed": (seed, 0, None),
+            "judge_min_score": (judge_min_score, 1, 5),
+            "concurrency": (concurrency, 1, None),
+            "requests_per_minute": (requests_per_minute, 1, None),
+            "tokens_per_minute": (tokens_per_minute, max_new_tokens + 1, None),
+            "timeout_s": (timeout_s, 0.001, None),
+            "max_retries": (max_retries, 0, None),
+            "max_error_rate": (max_error_rate, 0, 1),
+            "error_window": (error_window, 1, None),
+            "load_timeout_s": (load_timeout_s, 0, None),
+            "price_per_million_prompt_tokens": (prices.prompt, 0, None),
+            "price_per_million_completion_tokens": (prices.completion, 0, None),
         }
-        for name, (value, least) in numbers.items():
-            if not value >= least:
-                raise ConfigError(f"`{name}` is {value}. Set it to {least} or more.")
+        for name, (value, least, most) in ranges.items():
+            if value is not None and not (value >= least and (most is None or value <= most)):
+                wanted = f"{least} or more" if most is None else f"{least} to {most}"
+                raise ConfigError(f"`{name}` is {value}. Set it to {wanted}.")
+        urls = [url] if isinstance(url, str) else list(url)
+        if not urls:
+            raise ConfigError("`extractor_url` names no endpoint. Set it to one such as http://localhost:8080.")
         self.prompt = prompt or PromptTemplate()
-        self._address = Address.parse(url, api_key)
+        self.prices = prices
+        self.run = "unnamed"
+        self._addresses = list(
+            {address.base: address for address in (Address.parse(u, api_key) for u in urls)}.values()
+        )
         self._model, self._model_revision, self._flavour = model, model_revision, flavour
         self._max_new_tokens, self._max_input_tokens = max_new_tokens, max_input_tokens
         # At temperature 0 no seed changes a reply, so runs under different seeds share what was paid for.
         self._sampling = {"temperature": temperature} | ({"seed": seed} if temperature > 0 else {})
+        self._second: list[SecondPass] = [REFINE] * refine + [JUDGE] * judge
+        self._judge_min_score = judge_min_score
         self._concurrency = concurrency
-        self._transport: dict[str, Any] = {
-            "timeout_s": timeout_s,
-            "max_retries": max_retries,
-            "load_timeout_s": load_timeout_s,
-        }
-        self._store = ResponseStore(store) if isinstance(store, str | Path) else store
-        self._ready: tuple[Server, PromptBounds, Settings] | None = None
+        self._requests_per_minute, self._tokens_per_minute = requests_per_minute, tokens_per_minute
+        self._timeout_s, self._max_retries, self._load_timeout_s = timeout_s, max_retries, load_timeout_s
+        self._failures = FailureWindow(max_error_rate, error_window)
+        self._loop = LoopThread()
+        scratch = tempfile.TemporaryDirectory(prefix="equal-hf-") if store is None else None
+        path = Path(scratch.name) / "responses.sqlite" if scratch is not None else store
+        self._store = path if isinstance(path, ResponseStore) else ResponseStore(path or "")
+        own = None if isinstance(store, ResponseStore) else self._store
+        self._ready: _Ready | None = None
+        # An extractor nobody closes ends its thread when it is collected, or with the process.
+        self._finish = weakref.finalize(self, _close, self._loop, own, scratch)
 
     def check(self) -> None:
-        """Find out whether the endpoint is usable, and what it is. Does nothing the second time.
+        """Find out whether the endpoints are usable, and what they are. Does nothing the second time.
 
         Raises:
-            `EndpointError`: If nobody listens, the key or the model is wrong, what answers is no model server, or
-                it fails beyond `max_retries`. The message names the URL without credentials.
+            `EndpointError`: If nobody listens, the key or the model is wrong, what answers is no model server, it
+                fails again and again, or several serve different models. The message names the URL without
+                credentials.
             `ConfigError`: If the prompt or `max_new_tokens` leave no room within the server's limits.
         """
         self._prepared()
 
     def identity(self) -> dict[str, Any]:
-        """Everything that changes the pairs, as JSON types: no URL, no secret. Checks the endpoint if need be."""
-        server, _, settings = self._prepared()
+        """Everything that changes the pairs, as JSON types: no URL, no secret. Checks the endpoints if need be."""
+        settings = self._prepared().settings
+        second = {step.name: step.prompt_hash for step in self._second}
+        if JUDGE in self._second:
+            second["judge_min_score"] = str(self._judge_min_score)
+        schema = PAIRS_SCHEMA if settings.guided else None
         return {
             "kind": "endpoint",
-            "model": server.model,
+            "model": settings.model,
             "model_revision": settings.revision,
             "prompt_hash": self.prompt.prompt_hash,
-            "schema_hash": hashlib.sha256(json.dumps(settings.schema, sort_keys=True).encode()).hexdigest()[:16],
+            "schema_hash": hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()[:16],
             "sampling": dict(self._sampling),
             "max_new_tokens": self._max_new_tokens,
             "max_prompt_tokens": settings.prompt_limit,
+            **({"second_pass": second} if second else {}),
         }
+
+    def describe(self) -> dict[str, Any]:
+        """What was found out about the endpoints, as JSON types, for the run's record: no secret."""
+        ready = self._prepared()
+        return {
+            "endpoints": [
+                {
+                    "url": member.client.address.shown,
+                    "flavour": member.server.flavour,
+                    "model": member.server.model,
+                    "revision": member.server.revision,
+                    "schema": findings.schema,
+                    "counts_tokens": findings.bounds.counts,
+                    "max_prompt_tokens": ready.settings.prompt_limit,
+                    "max_concurrent": member.window.limit,
+                }
+                for member, findings in zip(ready.pool.members, ready.findings, strict=True)
+            ]
+        }
+
+    def begin(self, run: str) -> None:
+        """Book what is paid from here on to this run.
+
+        Args:
+            run (`str`): Its id.
+        """
+        self.run = run
+
+    def paid(self) -> Paid:
+        """What the run paid so far, by the ledger in the store."""
+        return self._store.paid(self.run)
 
     def extract(self, documents: Sequence[Document], allowance: Allowance | None = None) -> list[Extraction]:
         """Extract pairs, many documents at a time.
 
-        The allowance is never passed. A document's worst case is, over its parts, the bound of the prompt plus
-        `max_new_tokens`, and the same again for asking once more; it is reserved before anything is sent. Documents
-        are admitted in order by the rule in [`equal_hf.extraction.admission`], so which ones are does not depend on
-        timing. Every reply counts in full, whether it was paid for now or came from the store.
+        The allowance is never passed. A document's worst case is, over its parts, the bound of each request's prompt
+        plus `max_new_tokens`, and the same again for asking once more; it is reserved before anything is sent.
+        Documents are admitted in order by the rule in [`equal_hf.extraction.admission`], so which ones are does not
+        depend on timing. Every reply counts in full, whether it was paid for now or came from the store; money counts
+        only where it is paid now.
 
         Args:
             documents (`Sequence[Document]`): In the order they were drawn.
@@ -173,118 +269,140 @@ class EndpointExtractor:
             `list[Extraction]`: One a document, in the same order.
 
         Raises:
-            `EndpointError`: As [`check`], and if the endpoint stops being usable on the way. Replies that came are in
-                the store.
+            `EndpointError`: As [`check`], if the endpoints stop being usable on the way, or if too many requests fail.
+                Replies that came are in the store.
         """
         if not documents:
             return []
-        self._prepared()
-        return _run(self._extract(documents, allowance))
+        ready = self._prepared()
+        return self._loop.run(self._extract(ready, documents, allowance))
 
     def close(self) -> None:
-        """Close the response store."""
-        if self._store is not None:
-            self._store.close()
+        """Close connections, and the response store if it was opened here."""
+        self._finish()
 
-    def _prepared(self) -> tuple[Server, PromptBounds, Settings]:
+    def _prepared(self) -> _Ready:
         if self._ready is None:
-            self._ready = _run(self._probe())
+            self._ready = self._loop.run(self._first_contact())
         return self._ready
 
-    async def _extract(self, documents: Sequence[Document], allowance: Allowance | None) -> list[Extraction]:
-        server, bounds, settings = self._prepared()
-        async with ChatClient(self._address, concurrency=settings.concurrency, **self._transport) as client:
-            return await Batch(client, server, bounds, self.prompt, settings, self._store).run(documents, allowance)
+    async def _extract(
+        self, ready: _Ready, documents: Sequence[Document], allowance: Allowance | None
+    ) -> list[Extraction]:
+        ready.pool.restart()
+        asker = Asker(ready.pool, self._store, ready.settings, self.run)
+        passes = Passes(
+            asker,
+            self.prompt,
+            ready.planner.bounds,
+            ready.pool.post,
+            self._second,
+            ready.findings[0].overheads,
+            self._judge_min_score,
+        )
+        return await Batch(asker, ready.planner, passes).run(documents, allowance)
 
-    async def _probe(self) -> tuple[Server, PromptBounds, Settings]:
-        # Few retries: a server that is broken from the start is better told of at once.
-        transport = self._transport | {"max_retries": min(self._transport["max_retries"], _PROBE_RETRIES)}
-        client = ChatClient(self._address, concurrency=1, was_up=False, **transport)
-        async with client:
-            try:
-                await client.wait_until_loaded()
-                try:
-                    server = await identify(client.get, self._flavour, self._model)
-                except EndpointError as error:
-                    raise client.key_error or client.error(str(error)) from None
-                completion, schema = await self._first_request(client, server)
-                bounds = await PromptBounds.measure(client, server, self.prompt, _PROBE, completion.prompt_tokens)
-            except TransportFault as fault:
-                if fault.kind == "malformed":
-                    raise client.error("what answers is no model server. Correct `extractor_url`.") from fault
-                raise client.error(f"it keeps failing: {fault}. Look at the server's log.") from fault
-        revision = server.revision or self._model_revision
+    async def _first_contact(self) -> _Ready:
+        clients = [ChatClient(address, self._timeout_s) for address in self._addresses]
+        try:
+            findings = await asyncio.gather(
+                *(
+                    probe(
+                        client,
+                        self._flavour,
+                        self._model,
+                        self.prompt,
+                        self._sampling,
+                        self._second,
+                        self._load_timeout_s,
+                    )
+                    for client in clients
+                )
+            )
+            settings, reserve = self._settle(clients, findings)
+        except BaseException:
+            for client in clients:
+                await client.close()
+            raise
+        for client in clients:
+            self._loop.at_stop(client.close)
+        members = [
+            Member(
+                client,
+                found.server,
+                Window(min(self._concurrency, found.server.max_concurrent or self._concurrency)),
+                MinuteCap(self._requests_per_minute),
+                MinuteCap(self._tokens_per_minute),
+            )
+            for client, found in zip(clients, findings, strict=True)
+        ]
+        pool = Pool(
+            members,
+            max_retries=self._max_retries,
+            load_timeout_s=self._load_timeout_s,
+            failures=self._failures,
+        )
+        for member in members:
+            logger.info(
+                "%s (%s) serves %s: prompts of up to %s tokens, up to %d requests at a time.",
+                member.client.address.shown,
+                member.server.flavour,
+                settings.model,
+                settings.prompt_limit or "any number of",
+                member.window.limit,
+            )
+        planner = Planner(pool.post, findings[0].bounds, self.prompt, settings.prompt_limit, reserve)
+        return _Ready(pool, planner, settings, findings)
+
+    def _settle(self, clients: Sequence[ChatClient], findings: Sequence[Findings]) -> tuple[Settings, int]:
+        """What to ask, given what answered; and how much of a prompt's limit second requests need."""
+        first = findings[0].server
+        shown = clients[0].address.shown
+        for client, found in zip(clients, findings, strict=True):
+            if (found.server.model, found.server.revision) != (first.model, first.revision):
+                raise EndpointError(
+                    f"{shown} serves {first.model} at revision {first.revision}, and {client.address.shown} "
+                    f"{found.server.model} at {found.server.revision}. Pairs of one run come from one model: correct "
+                    "`extractor_url`."
+                )
+        revision = first.revision or self._model_revision
         if revision is None:
             logger.warning(
                 "%s does not tell the revision of %s: records will say 'unknown'. Set `extractor_model_revision`.",
-                self._address.shown,
-                server.model,
+                shown,
+                first.model,
             )
         elif self._model_revision not in (None, revision):
             logger.warning(
                 "%s serves %s at revision %s, not at `extractor_model_revision` %s: records name what is served.",
-                self._address.shown,
-                server.model,
+                shown,
+                first.model,
                 revision,
                 self._model_revision,
             )
-        limits = (server.prompt_limit(self._max_new_tokens), self._max_input_tokens)
+        limits = [found.server.prompt_limit(self._max_new_tokens) for found in findings]
+        limits.append(self._max_input_tokens)
+        if self._tokens_per_minute is not None:
+            limits.append(self._tokens_per_minute - self._max_new_tokens)
         prompt_limit = min((limit for limit in limits if limit is not None), default=None)
-        bounds.require_room(prompt_limit)
+        bounds, overheads = findings[0].bounds, findings[0].overheads
+        reserve = Passes.reserve(self._max_new_tokens, overheads, counts=bounds.counts)
+        bounds.require_room(prompt_limit, reserve)
         settings = Settings(
+            model=first.model,
             revision=revision or "unknown",
             max_new_tokens=self._max_new_tokens,
             prompt_limit=prompt_limit,
             sampling=self._sampling,
-            schema=schema,
-            concurrency=min(self._concurrency, server.max_concurrent or self._concurrency),
+            guided=all(found.schema != "refused" for found in findings),
+            prices=self.prices,
         )
-        logger.info(
-            "%s (%s) serves %s: prompts of up to %s tokens, %d requests at a time.",
-            self._address.shown,
-            server.flavour,
-            server.model,
-            prompt_limit or "any number of",
-            settings.concurrency,
-        )
-        return server, bounds, settings
-
-    async def _first_request(self, client: ChatClient, server: Server) -> tuple[Completion, dict[str, Any] | None]:
-        """One short chat request: does it work, and is the schema heeded?"""
-        model = server.requested_model
-
-        async def ask(body: dict[str, Any]) -> Completion:
-            return await client.chat(_PROBE, model, _PROBE_TOKENS, self._sampling | body)
-
-        try:
-            completion = await ask(guided(server.flavour, PAIRS_SCHEMA))
-        except Refusal as refusal:
-            try:
-                completion = await ask({})
-            except Refusal as again:
-                raise client.error(f"it refuses a simple request: {again}. Look at the server's log.") from again
-            logger.warning(
-                "%s refuses a JSON schema (%s): replies follow the prompt alone.", client.address.shown, refusal
-            )
-            return completion, None
-        reply = completion.text.strip()
-        if reply and not '{"pairs":'.startswith("".join(reply.split())[:9]):
-            logger.warning(
-                "%s ignores the JSON schema: replies follow the prompt alone, and more of them may be invalid.",
-                client.address.shown,
-            )
-        return completion, PAIRS_SCHEMA
+        return settings, reserve
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, also where the calling thread already runs an event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        in_loop = False
-    else:
-        in_loop = True
-    if not in_loop:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(asyncio.run, coroutine).result()
+def _close(loop: LoopThread, store: ResponseStore | None, scratch: tempfile.TemporaryDirectory[str] | None) -> None:
+    loop.stop()
+    if store is not None:
+        store.close()
+    if scratch is not None:
+        scratch.cleanup()

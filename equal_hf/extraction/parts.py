@@ -8,17 +8,13 @@ stands for at least one byte, plus all the tokens of a short request made at the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from equal_hf.errors import ConfigError, EndpointError
-from equal_hf.extraction.flavours import Server, count_prompt, count_text
+from equal_hf.extraction.flavours import PostJson, Server, count_prompt, count_text
 from equal_hf.extraction.prompts import PromptTemplate
 from equal_hf.extraction.retry import Refusal, TransportFault
 from equal_hf.extraction.split import Span, split_text
 from equal_hf.types import Messages
-
-if TYPE_CHECKING:
-    from equal_hf.extraction.client import ChatClient
 
 # Room for what may differ between counting a prompt and running it.
 MARGIN_TOKENS = 8
@@ -64,19 +60,19 @@ class PromptBounds:
 
     @classmethod
     async def measure(
-        cls, client: ChatClient, server: Server, prompt: PromptTemplate, messages: Messages, seen: int | None
+        cls, post: PostJson, server: Server, prompt: PromptTemplate, messages: Messages, seen: int | None
     ) -> PromptBounds:
         """Learn the bounds from one short request that was made.
 
         Args:
-            client (`ChatClient`): The endpoint.
+            post (`Callable`): Posts to a path of the server.
             server (`Server`): What it is.
             prompt (`PromptTemplate`): The prompt in use.
             messages (`list[dict[str, str]]`): What was sent.
             seen (`int`, *optional*): How many prompt tokens the server says that was.
         """
         try:
-            counted: int | None = await count_prompt(client.post, server, messages)
+            counted: int | None = await count_prompt(post, server, messages)
         except (Refusal, EndpointError):
             counted = None
         except TransportFault as fault:
@@ -89,17 +85,17 @@ class PromptBounds:
             drift=max(0, (seen or 0) - (counted or 0)) if counted is not None else 0,
             template=max(seen or 0, counted or 0) or _UNKNOWN_TEMPLATE_TOKENS,
         )
-        bounds.empty = await bounds.counted(client, prompt.messages(""))
-        again = await bounds.counted(client, prompt.messages("", repair=True))
+        bounds.empty = await bounds.counted(post, prompt.messages(""))
+        again = await bounds.counted(post, prompt.messages("", repair=True))
         bounds.repair = again - bounds.empty + MARGIN_TOKENS
         return bounds
 
-    def require_room(self, limit: int | None) -> None:
-        """Raise `ConfigError` if the prompt leaves no room for a document within a limit."""
-        if limit is not None and limit - self.empty - self.repair < _MIN_ROOM_TOKENS:
+    def require_room(self, limit: int | None, reserve: int = 0) -> None:
+        """Raise `ConfigError` if the prompt leaves no room for a document within a limit, less a reserve."""
+        if limit is not None and limit - self.empty - self.repair - reserve < _MIN_ROOM_TOKENS:
             raise ConfigError(
-                f"The extraction prompt takes {self.empty + self.repair} tokens by itself, and of the endpoint's "
-                f"context `extractor_max_new_tokens` leaves {limit} for it and a document. Lower "
+                f"The extraction prompt takes {self.empty + self.repair + reserve} tokens by itself, and of the "
+                f"endpoint's context `extractor_max_new_tokens` leaves {limit} for it and a document. Lower "
                 "`extractor_max_new_tokens`, shorten the prompt, or start the server with a larger context."
             )
 
@@ -107,73 +103,82 @@ class PromptBounds:
         """A bound that takes no request."""
         return sum(_bytes(message["content"]) for message in messages) + self.template + MARGIN_TOKENS
 
-    async def counted(self, client: ChatClient, messages: Messages) -> int:
+    async def counted(self, post: PostJson, messages: Messages) -> int:
         """The tightest bound there is; by bytes where the server counts no tokens."""
         loose = self.by_bytes(messages)
         if not self.counts or loose > 4 * _MAX_COUNTED_CHARACTERS:
             return loose
-        return await count_prompt(client.post, self.server, messages) + self.drift + MARGIN_TOKENS
+        return await count_prompt(post, self.server, messages) + self.drift + MARGIN_TOKENS
 
 
-async def plan_parts(
-    client: ChatClient, bounds: PromptBounds, prompt: PromptTemplate, text: str, limit: int | None, *, tight: bool
-) -> list[Part]:
-    """Turn a document into requests: one if it fits, else as few as split at natural boundaries.
+class Planner:
+    """Turns documents into requests.
 
     Args:
-        client (`ChatClient`): The endpoint.
-        bounds (`PromptBounds`): How prompts are bounded.
-        prompt (`PromptTemplate`): The prompt.
-        text (`str`): The document's text.
+        post (`Callable`): Posts to a path of a server that counts.
+        bounds ([`PromptBounds`]): How prompts are bounded.
+        prompt ([`PromptTemplate`]): The prompt.
         limit (`int`, *optional*): Most tokens of a prompt; `None` for no limit.
-        tight (`bool`): Whether to count even what fits by its bytes, because an allowance depends on it.
-
-    Returns:
-        `list[Part]`: In document order; blank parts are left out.
+        reserve (`int`, *optional*, defaults to `0`): Tokens of the limit to leave free, for a second request about the
+            same part.
     """
-    messages = prompt.messages(text)
-    room = None if limit is None else limit - bounds.repair
-    tokens = bounds.by_bytes(messages)
-    if tight or (room is not None and tokens > room):
-        tokens = await bounds.counted(client, messages)
-    if room is None or tokens <= room:
-        return [Part(Span(0, len(text)), messages, tokens)]
 
-    size = room - bounds.empty
-    while True:
-        spans = [span for span in await _split(client, bounds, text, size) if text[slice(*span)].strip()]
-        rendered = [prompt.messages(text[slice(*span)]) for span in spans]
-        counts = [await bounds.counted(client, messages) for messages in rendered]
-        if all(count <= room for count in counts):
-            return [Part(*part) for part in zip(spans, rendered, counts, strict=True)]
-        size = int(size * 0.9)  # the tokens at the seams did not add up
+    def __init__(
+        self, post: PostJson, bounds: PromptBounds, prompt: PromptTemplate, limit: int | None, reserve: int = 0
+    ) -> None:
+        self.post, self.bounds, self.prompt, self.limit = post, bounds, prompt, limit
+        self._room = None if limit is None else limit - bounds.repair - reserve
 
+    async def plan(self, text: str, *, tight: bool) -> list[Part]:
+        """One request if the text fits, else as few as it takes, split at natural boundaries.
 
-async def _split(client: ChatClient, bounds: PromptBounds, text: str, size: int) -> list[Span]:
-    """`split_text` with a server that counts: each time it lacks a count, that is fetched and it starts over."""
-    if not bounds.counts:
-        return split_text(text, size, _bytes)
-    spans = []
-    # Starting over costs the square of the number of parts, so a very long text is cut into stretches first.
-    for start, end in split_text(text, _MAX_COUNTED_CHARACTERS, len):
-        parts = await _split_stretch(client, bounds, text[start:end], size)
-        spans += [Span(start + part.start, start + part.end) for part in parts]
-    return spans
+        Args:
+            text (`str`): The document's text.
+            tight (`bool`): Whether to count even what fits by its bytes, because an allowance depends on it.
 
+        Returns:
+            `list[Part]`: In document order; blank parts are left out.
+        """
+        bounds, room = self.bounds, self._room
+        messages = self.prompt.messages(text)
+        tokens = bounds.by_bytes(messages)
+        if tight or (room is not None and tokens > room):
+            tokens = await bounds.counted(self.post, messages)
+        if room is None or tokens <= room:
+            return [Part(Span(0, len(text)), messages, tokens)]
+        size = room - bounds.empty
+        while True:
+            spans = [span for span in await self._split(text, size) if text[slice(*span)].strip()]
+            rendered = [self.prompt.messages(text[slice(*span)]) for span in spans]
+            counts = [await bounds.counted(self.post, messages) for messages in rendered]
+            if all(count <= room for count in counts):
+                return [Part(*part) for part in zip(spans, rendered, counts, strict=True)]
+            size = int(size * 0.9)  # the tokens at the seams did not add up
 
-async def _split_stretch(client: ChatClient, bounds: PromptBounds, text: str, size: int) -> list[Span]:
-    counts: dict[str, int] = {}
+    async def _split(self, text: str, size: int) -> list[Span]:
+        """`split_text` with a server that counts: each time it lacks a count, that is fetched and it starts over."""
+        if not self.bounds.counts:
+            return split_text(text, size, _bytes)
+        spans = []
+        # Starting over costs the square of the number of parts, so a very long text is cut into stretches first.
+        for start, end in split_text(text, _MAX_COUNTED_CHARACTERS, len):
+            parts = await self._split_stretch(text[start:end], size)
+            spans += [Span(start + part.start, start + part.end) for part in parts]
+        return spans
 
-    def count(piece: str) -> int:
-        if piece not in counts:
-            raise _UncountedError(piece)
-        return counts[piece]
+    async def _split_stretch(self, text: str, size: int) -> list[Span]:
+        counts: dict[str, int] = {}
 
-    while True:
-        try:
-            return split_text(text, size, count)
-        except _UncountedError as uncounted:
-            counts[uncounted.text] = await count_text(client.post, bounds.server, uncounted.text)
+        def count(piece: str) -> int:
+            if piece not in counts:
+                raise _UncountedError(piece)
+            return counts[piece]
+
+        while True:
+            try:
+                return split_text(text, size, count)
+            except _UncountedError as uncounted:
+                counts[uncounted.text] = await count_text(self.post, self.bounds.server, uncounted.text)
 
 
 class _UncountedError(Exception):

@@ -19,14 +19,20 @@ class TransportFault(Exception):
     Args:
         fact (`str`): What happened, without secrets.
         retry_after_s (`float`, *optional*): How long the server asks to be left alone.
-        kind (`str`, *optional*, defaults to `"network"`): `"network"`, `"refused"` (nobody listens), `"unavailable"`
-            (HTTP 503) or `"malformed"` (an answer that is no chat completion).
+        kind (`str`, *optional*, defaults to `"broken"`): `"broken"` (the connection), `"timeout"`, `"malformed"` (an
+            answer that is no chat completion), `"failed"` (an HTTP error), `"busy"` (HTTP 429), `"unavailable"` (HTTP
+            503) or `"refused"` (nobody listens).
     """
 
-    def __init__(self, fact: str, retry_after_s: float | None = None, kind: str = "network") -> None:
+    def __init__(self, fact: str, retry_after_s: float | None = None, kind: str = "broken") -> None:
         super().__init__(fact)
         self.retry_after_s = retry_after_s
         self.kind = kind
+
+    @property
+    def maybe_billed(self) -> bool:
+        """Whether the server may have generated, and billed, a reply that never came."""
+        return self.kind in ("broken", "timeout", "malformed")
 
 
 class Refusal(Exception):

@@ -1,7 +1,7 @@
 """The records of a run: two atomic ones a round, and everything a run knows is a fold over them.
 
 ```
-run.json                              what the run is: fingerprint and sanitised configuration
+run.json                              what the run is: its id, fingerprint and sanitised configuration
 rounds/round-00007/extracted/         before training: decisions, pairs and their embeddings, drops, usage, rewards
 rounds/round-00007/credited.json      after evaluation: all rewards and metrics
 ```
@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -77,8 +78,18 @@ class RoundRecords:
                 f"{self.run_dir} holds round records but no run.json that says what run they belong to: "
                 "set `output_dir` to a new folder"
             )
-        write_json(path, {"fingerprint": wanted, "config": dict(config)})
+        write_json(path, {"id": uuid.uuid4().hex, "fingerprint": wanted, "config": dict(config)})
         return False
+
+    def run_id(self) -> str:
+        """Names this run in ledgers and trackers; made when it starts, and kept."""
+        return self.run()["id"]
+
+    def note(self, name: str, value: Any) -> None:
+        """Write down in `run.json` something that was found out; it decides nothing."""
+        run = self.run()
+        if run.get(name) != value:
+            write_json(self.run_dir / "run.json", run | {name: value})
 
     def run(self) -> dict[str, Any]:
         """What `run.json` says.

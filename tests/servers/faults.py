@@ -34,7 +34,7 @@ class Fault:
         headers (`dict[str, str]`): Extra headers.
         body (`bytes` or `str`): The body.
         action (`str`, *optional*): `"drop"` closes the connection without an answer, `"truncate"` in the middle of the
-            body, `"hang"` after two seconds.
+            body, `"hang"` after two seconds; `"raw"` sends the body as it is, as the whole answer, and closes.
     """
 
     status: int = 200
@@ -157,6 +157,10 @@ class FaultyServer:
             _cut(handler.connection)
             return
         data = fault.body.encode() if isinstance(fault.body, str) else fault.body
+        if fault.action == "raw":
+            handler.wfile.write(data)
+            handler.close_connection = True
+            return
         handler.send_response(fault.status)
         for name, value in fault.headers.items():
             handler.send_header(name, value)

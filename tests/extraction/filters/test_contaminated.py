@@ -1,4 +1,4 @@
-"""Duplicates, contamination, lengths: what is dropped, what is not, and under which name."""
+"""Copies of protected texts: what is found, what is not."""
 
 import random
 import subprocess
@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.quality import Decontaminator, Deduplicator, filter_pairs, normalise
-from equal_hf.types import QAPair
+from equal_hf.extraction.filters.contaminated import ContaminationFilter, Decontaminator
+from equal_hf.types import Document, QAPair
 
 DUCKS = (
     "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends "
@@ -21,50 +21,6 @@ DUCKS = (
 
 def pair(question: str, answer: str = "answer", document_id: str = "d") -> QAPair:
     return QAPair(question, answer, document_id=document_id)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("What is 2+2 ?", "what   is 2 + 2"),
-        ("“Quoted” — text.", '"quoted" — TEXT'),
-        ("ﬁnd x²", "find x2"),
-        ("Straße", "STRASSE"),
-        ("f(x, y);", "f(x y)"),
-        ("a\u00a0b\n\tc", "a b c"),
-    ],
-)
-def test_typesetting_does_not_tell_texts_apart(one, other):
-    assert normalise(one) == normalise(other)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("2 + 2", "2 - 2"), ("5!", "5"), ("1.5", "15"), ("x**2", "x*2"), ("(a)b", "a(b)"), ("a_b", "a b"), (".", "?")],
-)
-def test_mathematics_and_code_do(one, other):
-    assert normalise(one) != normalise(other)
-
-
-@given(st.text())
-def test_normalising_is_idempotent_and_keeps_something(text):
-    once = normalise(text)
-    assert normalise(once) == once
-    assert bool(once) == bool(text.strip())
-
-
-def test_deduplicator_knows_exact_and_normalised_copies():
-    seen = Deduplicator([pair("What is 2 + 2?", "4")])
-    assert not seen.add(pair("What is 2 + 2?", "4", "elsewhere"))
-    assert not seen.add(pair("WHAT is 2+2", "4."))
-    assert seen.add(pair("What is 2 + 2?", "5"))
-    assert seen.add(pair("What is 2 + 2? 4", "4"))
-    assert len(seen) == 3
-
-
-def test_question_and_answer_do_not_run_into_each_other():
-    seen = Deduplicator([pair("a b", "c")])
-    assert seen.add(pair("a", "b c"))
 
 
 def test_decontamination_finds_copies_in_another_dress():
@@ -144,7 +100,7 @@ def test_runs_are_those_that_a_plain_search_finds(questions, text):
 
 def test_verdicts_do_not_depend_on_the_process():
     code = (
-        "from equal_hf.extraction.quality import Decontaminator; "
+        "from equal_hf.extraction.filters.contaminated import Decontaminator; "
         "d = Decontaminator([' '.join(map(str, range(30)))]); "
         "print([int(x) for r in d._runs.values() for x in r._hashes][:3])"
     )
@@ -171,46 +127,10 @@ def test_thousands_of_documents_in_seconds():
     assert time.process_time() - started < 10
 
 
-def test_filter_gives_each_pair_one_reason_and_keeps_order():
-    pairs = [
-        pair("Q1?", "one"),
-        pair("  ", "x"),
-        pair("Q2?", " \n"),
-        pair("q" * 31, "x"),
-        pair("Q3?", "a" * 21),
-        pair(DUCKS[:30], "x"),
-        pair("q1", "ONE"),
-        pair("Q4?", "four"),
-    ]
-    kept, rejected = filter_pairs(
-        pairs,
-        deduplicator=Deduplicator(),
-        decontaminator=Decontaminator([DUCKS[:30]]),
-        max_question_characters=30,
-        max_answer_characters=20,
-    )
-    assert [item.question for item in kept] == ["Q1?", "Q4?"]
-    assert [item.reason for item in rejected] == [
-        "empty_question",
-        "empty_answer",
-        "question_too_long",
-        "answer_too_long",
-        "contaminated",
-        "duplicate",
-    ]
-    assert rejected[5].question == "q1" and rejected[5].document_id == "d"
-
-
-def test_filter_without_state_only_looks_at_lengths():
-    pairs = [pair("Q?", "a"), pair("Q?", "a")]
-    assert filter_pairs(pairs) == (pairs, [])
-
-
-def test_only_kept_pairs_are_remembered_so_a_resumed_run_decides_alike():
-    protected = Decontaminator([DUCKS])
-    pairs = [pair(DUCKS), pair("Q1?"), pair("Q1"), pair("Q2?")]
-    first = Deduplicator()
-    kept, _ = filter_pairs(pairs, deduplicator=first, decontaminator=protected)
-    later = [pair("q1"), pair("Q3?"), pair(DUCKS)]
-    resumed = filter_pairs(later, deduplicator=Deduplicator(kept), decontaminator=protected)
-    assert filter_pairs(later, deduplicator=first, decontaminator=protected) == resumed
+def test_the_filter_names_its_reason_and_what_it_protects():
+    filter, document = ContaminationFilter([DUCKS], ["42"], n=10), Document("d", "")
+    assert filter.check(pair(DUCKS), document) == "contaminated"
+    assert filter.check(pair("How many legs has a duck?"), document) is None
+    other = ContaminationFilter([DUCKS], ["43"], n=10)
+    assert filter.identity() == ContaminationFilter([DUCKS], ["42"], n=10).identity() != other.identity()
+    assert filter.identity()["ngram"] == 10

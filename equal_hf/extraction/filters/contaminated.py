@@ -11,20 +11,48 @@ False
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.normalise import normalise, words
-from equal_hf.types import QAPair
+from equal_hf.extraction.filters.normalise import normalise, words
+from equal_hf.types import Document, QAPair
 
 Hashes = npt.NDArray[np.uint64]
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no bit of a hash is lost
+
+
+class ContaminationFilter:
+    """Turns down pairs that repeat a protected text, as [`Decontaminator`] tells.
+
+    Args:
+        questions (`Sequence[str]`): Protected questions: of reference, validation and test, and of named benchmarks.
+        answers (`Sequence[str]`, *optional*): Protected answers.
+        n (`int`, *optional*, defaults to `13`): Consecutive words that prove a copy.
+    """
+
+    name = "contaminated"
+
+    def __init__(self, questions: Sequence[str], answers: Sequence[str] = (), *, n: int = 13) -> None:
+        self._decontaminator = Decontaminator(questions, answers, n=n)
+        digest = blake2b(digest_size=8)
+        for text in (*questions, *answers):
+            digest.update(blake2b(text.encode("utf-8", "surrogatepass")).digest())
+        self._identity = {"name": self.name, "version": 1, "ngram": n, "protected": digest.hexdigest()}
+
+    def identity(self) -> dict[str, Any]:
+        """Name, version, settings and a digest of all that is protected."""
+        return dict(self._identity)
+
+    def check(self, pair: QAPair, document: Document) -> str | None:
+        """`contaminated`, or None."""
+        return "contaminated" if self._decontaminator.contaminated(pair) else None
 
 
 class Decontaminator:
@@ -111,7 +139,13 @@ class Decontaminator:
         """
         tokens = words(text)
         ids = np.fromiter(map(self._ids.get, tokens, repeat(0)), np.uint64, len(tokens))
-        return any(protected.find(_hash_runs(ids, length)).any() for length, protected in self._runs.items())
+        hashes = np.zeros(len(ids), np.uint64)
+        for end in range(min(len(ids), max(self._runs, default=0))):  # runs of all lengths, each from the one before
+            hashes = hashes[: len(ids) - end] * _FACTOR + ids[end:]
+            protected = self._runs.get(end + 1)
+            if protected is not None and protected.find(hashes).any():
+                return True
+        return False
 
     def _identify(self, tokens: list[str]) -> Hashes:
         """A number for each word; the same in every process, which Python's own hash is not."""

@@ -1,7 +1,8 @@
 """Two views of a text that ignore how it was typeset: `normalise` for equality, `words` for n-grams.
 
 Both fold Unicode forms (NFKC), case, whitespace and the punctuation of prose. Mathematics and code survive: numbers
-keep their decimals, and every other symbol is a token of its own, so `2 + 2` and `2 - 2` differ.
+keep their decimals, and every other symbol is a token of its own, so `2 + 2` and `2 - 2` differ. In scripts that are
+written without spaces, each character is a word.
 
 >>> normalise("What is  2+2 ?") == normalise("what is 2 + 2")
 True
@@ -13,15 +14,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _TOKEN = re.compile(r"[^\W\d]\w*|\d+(?:[.,]\d+)*|[^\w\s.,;:?\"'`\u2018\u2019\u201c\u201d\u2026]")
 _WORD = re.compile(r"[^\W\d]\w*|\d+(?:[.,]\d+)*")
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")  # kana and Chinese characters
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return folded if folded.isascii() else _UNSPACED.sub(r" \g<0> ", folded)
 
 
+@lru_cache(maxsize=8)  # several filters ask for the same question and answer
 def normalise(text: str) -> str:
     """A text's words, numbers and symbols, separated by single spaces.
 

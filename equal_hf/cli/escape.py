@@ -1,0 +1,23 @@
+r"""Text from documents and replies made safe to print: nothing in it can steer the terminal.
+
+>>> print(escape("red: \x1b[31m, bell: \a, reversed: \u202e, Ünïcode: 数 ∑"))
+red: \x1b[31m, bell: \x07, reversed: \u202e, Ünïcode: 数 ∑
+"""
+
+from __future__ import annotations
+
+
+def escape(text: str) -> str:
+    r"""A text with every character that is not printable written as an escape sequence.
+
+    Not printable are control characters (so also escape sequences, carriage returns and new lines), invisible marks of
+    format and direction, lone surrogates, and what Unicode has not assigned.
+
+    >>> escape("one\ntwo")
+    'one\\ntwo'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
+    )

@@ -1,0 +1,214 @@
+"""`equal-hf plan CONFIG`: calls, tokens, money and time of a run, before anything is spent."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.cli.escape import escape
+from equal_hf.errors import ConfigError, CorpusError
+from equal_hf.planning import Limits, Load, Plan, estimate
+
+if TYPE_CHECKING:
+    from equal_hf.arguments import RunArguments
+    from equal_hf.extraction.survey import Survey
+
+_SHUFFLE_BUFFER = 10_000
+_CONCURRENCY_IF_UNKNOWN = 64
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `plan` to the commands."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="estimate what a run will take, before anything is spent",
+        description="Estimate calls, tokens, money and time of a run from a sample of its documents. The endpoint is "
+        "asked what it is and to count tokens, never to generate. Any key of the YAML can be given as a flag.",
+        epilog="example: equal-hf plan recipes/mistral_math.yaml --max_cost 20 --price_per_million_prompt_tokens 0.2",
+    )
+    parser.add_argument("config", help="the recipe's YAML")
+    parser.add_argument("--sample", type=int, default=200, help="documents to look at (default: 200)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(func=run, takes_settings=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the estimate.
+
+    Raises:
+        [`ConfigError`]: If the configuration is wrong.
+        [`CorpusError`]: If the corpus cannot be read.
+    """
+    if args.sample < 1:
+        raise ConfigError(f"`--sample` is {args.sample}: set it to 1 or more")
+    # Libraries greet on standard output when they are imported; that is for the result alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        plan, assumptions = _plan(args)
+    if args.json:
+        print(json.dumps(asdict(plan) | {"assumptions": assumptions}, indent=2))
+    else:
+        for line in render(plan, assumptions):
+            print(line)
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
+    from trl import ModelConfig
+
+    from equal_hf.arguments import RunArguments, parse_config
+    from equal_hf.extraction.survey import survey
+    from equal_hf.training_config import EqualConfig
+
+    settings: tuple[RunArguments, EqualConfig, Any] = parse_config(
+        (RunArguments, EqualConfig, ModelConfig), ["--config", args.config, *args.settings], args.config
+    )
+    what, how, _ = settings
+    if what.extractor != "endpoint":
+        raise ConfigError(f"`extractor` is {what.extractor!r}, which calls nobody: there is nothing to plan")
+    texts, size = _sample(what, args.sample, how.seed)
+    urls = what.extractor_url or []
+    prompt = _prompt(what, how.seed)
+    found = survey(
+        texts,
+        urls[0] if urls else None,
+        api_key=what.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
+        flavour=what.extractor_flavour,
+        model=what.extractor_model,
+        prompt=prompt,
+        max_new_tokens=what.extractor_max_new_tokens,
+        max_input_tokens=what.extractor_max_input_tokens,
+    )
+    load, known = _load(
+        what, str(how.output_dir), found, max(1, len(urls)), a_round := how.arms_per_round * how.documents_per_arm
+    )
+    drawn = how.planned_rounds * a_round
+    ends = {"num_rounds": drawn, "max_documents": how.max_documents, "the corpus": size}
+    ends_by, documents = min(((name, n) for name, n in ends.items() if n is not None), key=lambda end: end[1])
+    limits = Limits(how.max_prompt_tokens, how.max_completion_tokens, how.max_cost)
+    plan = estimate(found.documents, documents, limits, load, ends_by)
+    assumptions = [*_seen(found, len(texts), size), *plan.assumptions, *known]
+    if what.control:
+        assumptions.append(f"the {what.control} control is not counted: at most as much again")
+    return plan, assumptions
+
+
+def render(plan: Plan, assumptions: list[str]) -> Iterator[str]:
+    """The lines that are shown."""
+    minutes = plan.seconds / 60
+    time = f"{minutes / 60:,.1f} h" if minutes >= 120 else f"{minutes:,.1f} min"
+    yield f"documents          {plan.documents:>14,}   (ended by {plan.ends_by})"
+    yield f"calls              {plan.calls:>14,}"
+    yield f"prompt tokens      {plan.prompt_tokens:>14,}"
+    yield f"completion tokens  {plan.completion_tokens:>14,}"
+    yield f"cost               {plan.cost:>14,.2f}"
+    yield f"time in extraction {time:>14}"
+    yield "assumed:"
+    for assumption in assumptions:
+        yield f"- {escape(assumption)}"
+
+
+def _seen(found: Survey, sampled: int, size: int | None) -> Iterator[str]:
+    of = f" of {size:,}" if size is not None else ""
+    yield f"the {sampled:,} documents looked at{of} are like the ones that will be drawn"
+    if found.server is None:
+        yield f"the endpoint could not be asked ({found.problem}): 4 bytes of text are a token"
+    elif not found.counted:
+        yield f"the endpoint ({found.server.flavour}) counts no tokens: 4 bytes of text are a token"
+    else:
+        yield f"the endpoint ({found.server.flavour}, {found.server.model}) counted the tokens"
+
+
+def _prompt(run: RunArguments, seed: int) -> Any:
+    from equal_hf.assemble import make_prompt, open_target
+
+    return make_prompt(run, open_target(run, seed) if run.extractor_examples else None, seed)
+
+
+def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
+    """Texts of some documents of the corpus, and how many there are where that is known."""
+    from equal_hf.assemble import find_clustered
+    from equal_hf.corpus.read import ReadReport, open_dataset, read_documents
+
+    if (corpus := find_clustered(run)) is not None:
+        places = random.Random(seed).sample(range(int(corpus.sizes.sum())), min(count, int(corpus.sizes.sum())))
+        ends = corpus.sizes.cumsum()
+        texts = []
+        for place in sorted(places):
+            cluster = int((ends <= place).sum())
+            start = place - int(ends[cluster] - corpus.sizes[cluster])
+            texts += [document.text for document in corpus.draw(cluster, 1, start)]
+        return texts, int(corpus.sizes.sum())
+    dataset = open_dataset(run.corpus, name=run.corpus_config, split=run.corpus_split, revision=run.corpus_revision)
+    size = len(dataset) if hasattr(dataset, "__len__") else None
+    shuffled = dataset.shuffle(seed=seed) if size is not None else dataset.shuffle(seed, buffer_size=_SHUFFLE_BUFFER)
+    report = ReadReport()
+    documents = read_documents(
+        shuffled,
+        text_column=run.text_column,
+        id_column=run.id_column,
+        min_characters=run.min_characters,
+        report=report,
+    )
+    texts = [document.text for document, _ in zip(documents, range(count), strict=False)]
+    if not texts:
+        raise CorpusError(
+            f"no document of `corpus` {run.corpus} can be used: check `text_column` and `min_characters`"
+        )
+    return texts, size
+
+
+def _load(run: RunArguments, output_dir: str, found: Survey, endpoints: int, a_round: int) -> tuple[Load, list[str]]:
+    from equal_hf.extraction.prices import Prices
+
+    reply_tokens = request_s = None
+    store = Path(run.response_store) if run.response_store else Path(output_dir) / "responses.sqlite"
+    model = found.server.model if found.server else run.extractor_model
+    known = []
+    if model and store.is_file():
+        reply_tokens, request_s, count = _experience(store, model)
+        if count:
+            known.append(f"{count:,} replies of {model} are in {store}")
+    at_most = run.extractor_concurrency
+    if found.server is not None and found.server.max_concurrent:
+        at_most = min(at_most, found.server.max_concurrent)
+    elif run.extractor_concurrency > _CONCURRENCY_IF_UNKNOWN:
+        at_most = _CONCURRENCY_IF_UNKNOWN  # how many a server takes shows only under load
+    per_minute = (run.extractor_requests_per_minute, run.extractor_tokens_per_minute)
+    prices = Prices(run.price_per_million_prompt_tokens, run.price_per_million_completion_tokens)
+    if prices == Prices():
+        known.append("no price is set (`price_per_million_prompt_tokens`, `price_per_million_completion_tokens`)")
+    load = Load(
+        prices,
+        run.extractor_max_new_tokens,
+        reply_tokens,
+        request_s,
+        min(at_most * endpoints, a_round),
+        run.extractor_refine + run.extractor_judge,
+        *(None if cap is None else cap * endpoints for cap in per_minute),
+    )
+    return load, known
+
+
+def _experience(store: Path, model: str) -> tuple[float | None, float | None, int]:
+    """Mean tokens of the model's stored replies, mean seconds from sending to storing, and how many replies."""
+    from equal_hf.extraction.upkeep import connect
+
+    with connect(store) as connection:
+        tokens, count = connection.execute(
+            "SELECT avg(completion_tokens), count(*) FROM responses WHERE model = ? AND finish_reason <> 'refused'",
+            (model,),
+        ).fetchone()
+        (seconds,) = connection.execute(
+            "SELECT avg(created_unix_s - sent_unix_s) FROM attempts JOIN responses USING (key) "
+            "WHERE state = 'answered' AND model = ? AND created_unix_s >= sent_unix_s",
+            (model,),
+        ).fetchone()
+    return tokens, seconds, count

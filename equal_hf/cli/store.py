@@ -1,0 +1,78 @@
+"""`equal-hf store stats|export|prune STORE`: look after the file that holds every reply that was paid for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from equal_hf.cli.escape import escape
+from equal_hf.extraction.upkeep import Selection, export, prune, stats
+
+_FILE = "responses.sqlite"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `store` to the commands."""
+    parser = subparsers.add_parser(
+        "store",
+        help="look after the replies that were paid for",
+        description="Look after the replies that were paid for.",
+        epilog="example: equal-hf store stats runs/mistral_math",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("store", help="a response store, or a run folder that holds one")
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument("--model", help="only replies of this model")
+    which.add_argument("--finish-reason", choices=["stop", "length", "refused"], help="only replies that ended so")
+    which.add_argument("--older-than-days", type=float, help="only replies that came longer ago")
+
+    action = actions.add_parser("stats", parents=[where], help="what is in it, and what each run paid")
+    action.add_argument("--json", action="store_true", help="print JSON")
+    action.set_defaults(func=_stats)
+    action = actions.add_parser("export", parents=[where, which], help="write replies to a table")
+    action.add_argument("target", help="file to write, .jsonl or .parquet")
+    action.set_defaults(func=_export)
+    action = actions.add_parser("prune", parents=[where, which], help="delete replies; they would be paid for again")
+    action.add_argument("--dry-run", action="store_true", help="only count them")
+    action.set_defaults(func=_prune)
+
+
+def _path(args: argparse.Namespace) -> Path:
+    path = Path(args.store)
+    return path / _FILE if path.is_dir() else path
+
+
+def _selection(args: argparse.Namespace) -> Selection:
+    return Selection(args.model, args.finish_reason, args.older_than_days)
+
+
+def _stats(args: argparse.Namespace) -> int:
+    found = stats(_path(args))
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    print(f"{found['path']}: {found['replies']:,} replies, {found['bytes'] / 1e6:,.1f} MB")
+    for row in found["by_model"]:
+        print(
+            f"  {escape(row['model']) or '(unnamed model)'}, ended by {row['finish_reason']}: {row['replies']:,} "
+            f"replies, {row['prompt_tokens']:,} prompt and {row['completion_tokens']:,} completion tokens"
+        )
+    for run, entry in found["runs"].items():
+        attempts = ", ".join(f"{numbers['attempts']:,} {state}" for state, numbers in entry["attempts"].items())
+        print(f"  run {escape(run)}: {attempts}; cost {entry['cost']:,.4f}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    count = export(_path(args), args.target, _selection(args))
+    print(f"{count:,} replies in {args.target}")
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    count = prune(_path(args), _selection(args), dry_run=args.dry_run)
+    print(f"{count:,} replies {'would be ' if args.dry_run else ''}deleted")
+    return 0

@@ -1,0 +1,54 @@
+"""When to stop: the share of requests that keep failing, over the last so many.
+
+A fault by itself says little: servers refuse, restart and drop connections, and the next attempt goes through. What
+counts is a request that failed three times in a row; while it goes on failing, every further attempt counts again.
+
+>>> failures = FailureWindow(share=0.5, size=4)
+>>> for reason in (None, "HTTP 500", "HTTP 500", "HTTP 500"):
+...     failures.add(reason)
+>>> failures.verdict()
+'75 % of the last 4 requests failed: 3 × HTTP 500'
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+PATIENT_ATTEMPTS = 2
+_SHOWN_REASONS = 3
+_REASON_CHARACTERS = 160
+
+
+class FailureWindow:
+    """Outcomes of the last requests.
+
+    Args:
+        share (`float`): Failures above this share are too many; 1 allows any number.
+        size (`int`): Requests that are looked at; fewer prove nothing.
+    """
+
+    def __init__(self, share: float, size: int) -> None:
+        self.share = share
+        self._outcomes: deque[str | None] = deque(maxlen=size)
+
+    def add(self, reason: str | None) -> None:
+        """Take in an outcome.
+
+        Args:
+            reason (`str`, *optional*): Why a request failed; `None` for one that was answered.
+        """
+        self._outcomes.append(reason)
+
+    def clear(self) -> None:
+        """Forget all outcomes."""
+        self._outcomes.clear()
+
+    def verdict(self) -> str | None:
+        """What is wrong, with the commonest reasons; `None` while failures are few."""
+        reasons = [reason[:_REASON_CHARACTERS] for reason in self._outcomes if reason is not None]
+        count = len(self._outcomes)
+        if count < (self._outcomes.maxlen or 0) or len(reasons) <= self.share * count:
+            return None
+        commonest = Counter(reasons).most_common(_SHOWN_REASONS)
+        listed = "; ".join(f"{number} × {reason}" for reason, number in commonest)
+        return f"{100 * len(reasons) / count:.0f} % of the last {count} requests failed: {listed}"

@@ -1,0 +1,56 @@
+"""Quality filters: what every pair has to pass, whoever extracted it; each a named check that gives a reason or None.
+
+They run in the order below, those that remember kept pairs last, and the first reason wins. [`CollectorConfig`]
+switches them (`filters`) and moves their thresholds; all are on by default.
+
+| filter | reasons | what it turns down |
+|---|---|---|
+| `lengths` | `empty_question`, `empty_answer`, `question_too_long`, `answer_too_long` | empty, or too long |
+| `self_contained` | `not_self_contained` | a question that points out of itself: "the figure above", "Table 3" |
+| `grounding` | `not_grounded` | an answer that shares hardly a word with its document |
+| `contaminated` | `contaminated` | what repeats the reference, validation or test set, or a named benchmark |
+| `language` | `wrong_language` | a pair in another language than its document |
+| `duplicate` | `duplicate` | what was kept before, in this round or an earlier one, up to typesetting |
+| `near_duplicate` | `near_duplicate` | the same with a few words changed, but the same numbers, symbols and code |
+
+Whether a reply holds pairs at all is the extractor's own check, before these: see [`parse_pairs`] and its reasons
+(`not_json`, `wrong_schema`, `invalid_pair`, …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from equal_hf.errors import ConfigError
+
+REASONS = {
+    "lengths": ("empty_question", "empty_answer", "question_too_long", "answer_too_long"),
+    "self_contained": ("not_self_contained",),
+    "grounding": ("not_grounded",),
+    "contaminated": ("contaminated",),
+    "language": ("wrong_language",),
+    "duplicate": ("duplicate",),
+    "near_duplicate": ("near_duplicate",),
+}
+"""The reasons of every filter, in the order in which they run."""
+
+FILTERS = tuple(REASONS)
+"""Names of all filters, in the order in which they run."""
+
+
+def check_filters(names: Iterable[str]) -> None:
+    """Make sure that filters of these names exist.
+
+    >>> check_filters(["lengths", "dupplicate"])
+    Traceback (most recent call last):
+    ...
+    equal_hf.errors.ConfigError: `filters` names 'dupplicate', which is no filter: did you mean `duplicate`?
+    """
+    for name in names:
+        if name not in FILTERS:
+            close = get_close_matches(name, FILTERS, n=1)
+            raise ConfigError(
+                f"`filters` names {name!r}, which is no filter: "
+                + (f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(FILTERS)}")
+            )

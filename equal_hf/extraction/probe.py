@@ -1,0 +1,143 @@
+"""The first contact with an endpoint: is it there, what is it, does it heed a schema, how are prompts bounded?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from equal_hf.errors import EndpointError
+from equal_hf.extraction.client import ChatClient
+from equal_hf.extraction.completion import Completion
+from equal_hf.extraction.flavours import Server, guided, identify
+from equal_hf.extraction.parse import PAIRS_SCHEMA
+from equal_hf.extraction.parts import PromptBounds
+from equal_hf.extraction.prompts import PromptTemplate
+from equal_hf.extraction.retry import Refusal, TransportFault, backoff_s
+from equal_hf.extraction.second_pass import SecondPass
+
+logger = logging.getLogger(__name__)
+
+# A question nobody answers in JSON unless made to, so the reply shows whether the schema was heeded.
+_MESSAGES = [{"role": "user", "content": "Say hello in one short sentence."}]
+_MAX_TOKENS = 16
+# Few: a server that is broken from the start is better told of at once.
+_RETRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the first contact told.
+
+    Args:
+        server ([`Server`]): What it is.
+        schema (`str`): `"heeded"`, `"ignored"` (validation alone will tell), or `"refused"` (it is not sent).
+        bounds ([`PromptBounds`]): How its prompts are bounded.
+        overheads (`tuple[int, ...]`): By how much each second prompt, empty, exceeds the first.
+    """
+
+    server: Server
+    schema: str
+    bounds: PromptBounds
+    overheads: tuple[int, ...]
+
+
+async def probe(
+    client: ChatClient,
+    flavour: str,
+    model: str | None,
+    prompt: PromptTemplate,
+    sampling: dict[str, Any],
+    second: Sequence[SecondPass],
+    load_timeout_s: float,
+) -> Findings:
+    """Make one short chat request and a few questions about the server.
+
+    Args:
+        client ([`ChatClient`]): The endpoint.
+        flavour (`str`): One of `FLAVOURS`, or `"auto"`.
+        model (`str`, *optional*): The model the user asks for.
+        prompt ([`PromptTemplate`]): The prompt in use.
+        sampling (`dict[str, Any]`): Sampling parameters.
+        second (`Sequence[SecondPass]`): Second requests to come.
+        load_timeout_s (`float`): How long to wait for a server that is loading.
+
+    Raises:
+        `EndpointError`: If the endpoint cannot be used.
+    """
+    try:
+        await _wait_until_loaded(client, load_timeout_s)
+        try:
+            server = await identify(client.get, flavour, model)
+        except EndpointError as error:
+            raise client.key_error or client.error(str(error)) from None
+        completion, schema = await _first_request(client, server, sampling)
+        bounds = await PromptBounds.measure(client.post, server, prompt, _MESSAGES, completion.prompt_tokens)
+        overheads = [
+            await bounds.counted(client.post, step.messages("", [], repair=True)) - bounds.empty - bounds.repair
+            for step in second
+        ]
+    except TransportFault as fault:
+        if fault.kind == "malformed":
+            raise client.error("what answers is no model server. Correct `extractor_url`.") from fault
+        raise client.error(f"it keeps failing: {fault}. Look at the server's log.") from fault
+    return Findings(server, schema, bounds, tuple(overheads))
+
+
+async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
+    asked_at = time.monotonic()
+    state, fault = await client.state()
+    if state == "down":
+        raise client.error(f"nobody listens there ({fault}). Start the server, or correct `extractor_url`.")
+    if state == "up":
+        return
+    logger.warning("%s is loading: waiting up to %.0f s for it.", client.address.shown, load_timeout_s)
+    while state != "up":
+        if time.monotonic() - asked_at > load_timeout_s:
+            raise client.error(
+                f"it is still {state} after {load_timeout_s:.0f} s. Look at the server's log, or raise "
+                "`extractor_load_timeout_s`."
+            )
+        await asyncio.sleep(min(1.0, load_timeout_s / 10))
+        state, _ = await client.state()
+    logger.warning("%s is ready.", client.address.shown)
+
+
+async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[Completion, str]:
+    """One short chat request: does it work, and is the schema heeded?"""
+    try:
+        completion = await _persist(client, server, sampling | guided(server.flavour, PAIRS_SCHEMA))
+    except Refusal as refusal:
+        try:
+            completion = await _persist(client, server, sampling)
+        except Refusal as again:
+            raise client.error(f"it refuses a simple request: {again}. Look at the server's log.") from again
+        logger.warning(
+            "%s refuses a JSON schema (%s): replies follow the prompt alone.", client.address.shown, refusal
+        )
+        return completion, "refused"
+    reply = completion.text.strip()
+    if reply and not '{"pairs":'.startswith("".join(reply.split())[:9]):
+        logger.warning(
+            "%s ignores the JSON schema: replies follow the prompt alone, and more of them may be invalid.",
+            client.address.shown,
+        )
+        return completion, "ignored"
+    return completion, "heeded"
+
+
+async def _persist(client: ChatClient, server: Server, body: dict[str, Any]) -> Completion:
+    random = Random()
+    for attempt in range(_RETRIES + 1):
+        try:
+            return await client.chat(_MESSAGES, server.requested_model, _MAX_TOKENS, body)
+        except TransportFault as fault:
+            # What answers something else altogether is no model server, and will not become one.
+            if fault.kind == "malformed" or attempt == _RETRIES:
+                raise
+            await asyncio.sleep(fault.retry_after_s or backoff_s(attempt, random))
+    raise AssertionError("unreachable")

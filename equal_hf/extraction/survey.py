@@ -1,0 +1,110 @@
+"""What an endpoint tells about itself for nothing: kind, limits, token counts. No chat request is made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from equal_hf.errors import EndpointError
+from equal_hf.extraction.address import Address
+from equal_hf.extraction.batch import sendable
+from equal_hf.extraction.client import ChatClient
+from equal_hf.extraction.flavours import Server, identify
+from equal_hf.extraction.loop import LoopThread
+from equal_hf.extraction.parts import Planner, PromptBounds
+from equal_hf.extraction.prompts import PromptTemplate
+from equal_hf.extraction.retry import Refusal, TransportFault
+from equal_hf.planning import SampledDocument
+
+logger = logging.getLogger(__name__)
+
+BYTES_PER_TOKEN = 4
+_MESSAGES = [{"role": "user", "content": "Hello."}]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was learned.
+
+    Args:
+        documents (`list[SampledDocument]`): Each document as it would be sent.
+        server ([`Server`], *optional*): The endpoint; `None` where it cannot be reached.
+        problem (`str`, *optional*): Why not.
+        counted (`bool`): Whether the endpoint counted tokens, or they follow from bytes.
+    """
+
+    documents: list[SampledDocument]
+    server: Server | None
+    problem: str | None
+    counted: bool
+
+
+def survey(
+    texts: Sequence[str],
+    url: str | None,
+    *,
+    api_key: str | None = None,
+    flavour: str = "auto",
+    model: str | None = None,
+    prompt: PromptTemplate,
+    max_new_tokens: int,
+    max_input_tokens: int | None = None,
+    timeout_s: float = 30.0,
+) -> Survey:
+    """Measure documents as an endpoint would be sent them.
+
+    Args:
+        texts (`Sequence[str]`): The sample.
+        url (`str`, *optional*): The endpoint; without one, or where it cannot be reached, tokens are estimated.
+        api_key, flavour, model, prompt, max_new_tokens, max_input_tokens: As of [`EndpointExtractor`].
+        timeout_s (`float`, *optional*, defaults to `30.0`): Limit of one question.
+    """
+    if url is None:
+        return Survey(_by_bytes(texts, prompt, max_input_tokens), None, "`extractor_url` is not set", False)
+    thread = LoopThread()
+    address = Address.parse(url, api_key)
+
+    async def ask() -> Survey:
+        client = ChatClient(address, timeout_s)
+        try:
+            state, fault = await client.state()
+            if state != "up":
+                raise EndpointError(f"it is {state}: {fault}")
+            server = await identify(client.get, flavour, model)
+            bounds = await PromptBounds.measure(client.post, server, prompt, _MESSAGES, None)
+            limits = [limit for limit in (server.prompt_limit(max_new_tokens), max_input_tokens) if limit is not None]
+            limit = min(limits, default=None)
+            if not bounds.counts:
+                return Survey(_by_bytes(texts, prompt, limit), server, None, False)
+            bounds.require_room(limit)
+            planner = Planner(client.post, bounds, prompt, limit)
+            documents = []
+            for text in texts:
+                parts = await planner.plan(sendable(text), tight=True)
+                tokens = sum(part.prompt_tokens for part in parts)
+                documents.append(SampledDocument(tokens, max(1, tokens - len(parts) * bounds.empty), len(parts) or 1))
+            return Survey(documents, server, None, True)
+        finally:
+            await client.close()
+
+    try:
+        return thread.run(ask())
+    except (EndpointError, TransportFault, Refusal) as error:
+        return Survey(_by_bytes(texts, prompt, max_input_tokens), None, str(error), False)
+    finally:
+        thread.stop()
+
+
+def _by_bytes(texts: Sequence[str], prompt: PromptTemplate, limit: int | None) -> list[SampledDocument]:
+    frame = _tokens(prompt.messages("")[0]["content"])
+    documents = []
+    for text in texts:
+        tokens = _tokens(text)
+        requests = 1 if limit is None else max(1, -(-tokens // max(1, limit - frame)))
+        documents.append(SampledDocument(tokens + requests * frame, tokens, requests))
+    return documents
+
+
+def _tokens(text: str) -> int:
+    return max(1, len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)

@@ -1,0 +1,159 @@
+"""What a run will take, estimated from a sample of its documents: calls, tokens, money, time, and what was assumed.
+
+>>> sample = SampledDocument(prompt_tokens=900, document_tokens=500, requests=1)
+>>> plan = estimate([sample], documents=1000, limits=Limits(max_cost=1.0), load=Load(prices=Prices(1.0, 2.0)))
+>>> plan.documents, plan.ends_by, plan.prompt_tokens, plan.completion_tokens, round(plan.cost, 2)
+(714, 'max_cost', 642600, 178500, 1.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from equal_hf.extraction.prices import Prices
+
+# Where no reply of the model is stored yet. A reply restates part of the document: half its length is much.
+REPLY_SHARE = 0.5
+# A request's own speed on a busy GPU; what a server does at once comes on top.
+TOKENS_PER_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class SampledDocument:
+    """One document of the sample.
+
+    Args:
+        prompt_tokens (`int`): Of its requests together, prompt and chat template included.
+        document_tokens (`int`): Of its text alone.
+        requests (`int`): How many it is split into.
+    """
+
+    prompt_tokens: int
+    document_tokens: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Budgets of the run; `None` for no limit."""
+
+    max_prompt_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How requests are made.
+
+    Args:
+        prices ([`Prices`]): What tokens cost.
+        max_new_tokens (`int`): Longest reply.
+        reply_tokens (`float`, *optional*): Mean length of a reply, where replies of the model are known.
+        request_s (`float`, *optional*): Mean time of a request, where it is known.
+        concurrency (`int`): Requests under way.
+        second_passes (`int`): Requests about the pairs of each first one: refine, judge.
+        requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of all endpoints together.
+    """
+
+    prices: Prices = Prices()  # noqa: RUF009
+    max_new_tokens: int = 1024
+    reply_tokens: float | None = None
+    request_s: float | None = None
+    concurrency: int = 256
+    second_passes: int = 0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The estimate.
+
+    Args:
+        documents (`int`): Documents that will be extracted.
+        ends_by (`str`): The setting that ends the run.
+        calls (`int`): Requests to the endpoint.
+        prompt_tokens, completion_tokens (`int`): What they use.
+        cost (`float`): What they cost.
+        seconds (`float`): Time spent in extraction.
+        assumptions (`tuple[str, ...]`): What the numbers rest on.
+    """
+
+    documents: int
+    ends_by: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    seconds: float
+    assumptions: tuple[str, ...] = field(default=())
+
+
+def estimate(
+    sample: Sequence[SampledDocument], documents: int, limits: Limits, load: Load, ends_by: str = "max_documents"
+) -> Plan:
+    """Scale a sample up to a run.
+
+    Args:
+        sample (`Sequence[SampledDocument]`): At least one document.
+        documents (`int`): Documents the run would draw if tokens and money did not end it.
+        limits ([`Limits`]): What else may end it.
+        load ([`Load`]): How requests are made.
+        ends_by (`str`, *optional*, defaults to `"max_documents"`): What sets `documents`.
+    """
+    assumptions = []
+    requests = fmean(document.requests for document in sample)
+    first_prompt = fmean(document.prompt_tokens for document in sample)
+    if load.reply_tokens is None:
+        reply = fmean(
+            min(load.max_new_tokens, REPLY_SHARE * document.document_tokens / document.requests) for document in sample
+        )
+        assumptions.append(
+            f"a reply has {REPLY_SHARE:.0%} of the tokens of what it is about, at most `extractor_max_new_tokens`: "
+            f"{reply:.0f} on average"
+        )
+    else:
+        reply = load.reply_tokens
+        assumptions.append(f"a reply has {reply:.0f} tokens, the mean of the stored replies of this model")
+    if load.second_passes:
+        assumptions.append("every request finds pairs, and each second request quotes them and replies as long")
+    calls = requests * (1 + load.second_passes)
+    prompt = first_prompt + load.second_passes * (first_prompt + requests * reply)
+    completion = calls * reply
+    cost = (prompt * load.prices.prompt + completion * load.prices.completion) / 1_000_000
+
+    caps = {
+        "max_prompt_tokens": (limits.max_prompt_tokens, prompt),
+        "max_completion_tokens": (limits.max_completion_tokens, completion),
+        "max_cost": (limits.max_cost, cost),
+    }
+    for name, (cap, each) in caps.items():
+        if cap is not None and each * documents > cap:
+            documents, ends_by = int(cap / each), name
+    assumptions.append("no reply has to be asked for again, and none is in the response store yet")
+
+    if load.request_s is None:
+        request_s = max(1.0, reply / TOKENS_PER_S)
+        assumptions.append(f"a request takes {request_s:.0f} s, at {TOKENS_PER_S:.0f} tokens a second for each")
+    else:
+        request_s = load.request_s
+        assumptions.append(f"a request takes {request_s:.1f} s, the mean of the stored attempts of this model")
+    assumptions.append(f"{load.concurrency} requests are under way at a time")
+    minutes = [0.0]
+    if load.requests_per_minute:
+        minutes.append(documents * calls / load.requests_per_minute)
+    if load.tokens_per_minute:
+        minutes.append(documents * (prompt + completion) / load.tokens_per_minute)
+    return Plan(
+        documents,
+        ends_by,
+        round(documents * calls),
+        round(documents * prompt),
+        round(documents * completion),
+        documents * cost,
+        max(documents * calls * request_s / load.concurrency, 60 * max(minutes)),
+        tuple(assumptions),
+    )

@@ -1,0 +1,131 @@
+"""Several filters together: one reason a pair, order kept, and the same decisions after a resume."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from equal_hf.config import CollectorConfig
+from equal_hf.errors import ConfigError
+from equal_hf.extraction.filters import FILTERS, REASONS
+from equal_hf.extraction.filters.base import apply_filters, remember
+from equal_hf.extraction.filters.build import build_filters
+from equal_hf.extraction.filters.contaminated import ContaminationFilter
+from equal_hf.extraction.filters.duplicate import DuplicateFilter
+from equal_hf.extraction.filters.lengths import LengthFilter
+from equal_hf.target import TargetItem
+from equal_hf.types import Document, QAPair
+
+PROTECTED = "how many eggs do the ducks lay"
+DOCUMENTS = {
+    "d": Document("d", "Ducks lay eggs. The house was built in 1850 beside the river, and a mill was added later.")
+}
+
+
+def pair(question: str, answer: str = "answer") -> QAPair:
+    return QAPair(question, answer, document_id="d")
+
+
+def make(**settings):
+    return build_filters(CollectorConfig(num_rounds=1, **settings), [TargetItem(PROTECTED, "16")])
+
+
+def test_each_pair_has_one_reason_and_order_is_kept():
+    pairs = [
+        pair("Q1?", "one"),
+        pair("  ", "x"),
+        pair("Q2?", " \n"),
+        pair("q" * 41, "x"),
+        pair("Q3?", "a" * 21),
+        pair(PROTECTED, "x"),
+        pair("q1", "ONE"),
+        pair("Q4?", "four"),
+    ]
+    filters = [LengthFilter(40, 20), ContaminationFilter([PROTECTED]), DuplicateFilter()]
+    kept, rejected = apply_filters(pairs, DOCUMENTS, filters)
+    assert [item.question for item in kept] == ["Q1?", "Q4?"]
+    assert [(item.reason, item.question, item.answer) for item in rejected] == [
+        ("empty_question", "  ", "x"),
+        ("empty_answer", "Q2?", " \n"),
+        ("question_too_long", "q" * 41, "x"),
+        ("answer_too_long", "Q3?", "a" * 21),
+        ("contaminated", PROTECTED, "x"),
+        ("duplicate", "q1", "ONE"),
+    ]
+    assert {item.document_id for item in rejected} == {"d"}
+
+
+def test_no_filter_keeps_all():
+    pairs = [pair("Q?", "a"), pair("Q?", "a")]
+    assert apply_filters(pairs, DOCUMENTS, []) == (pairs, [])
+
+
+def test_every_filter_turns_something_down_for_its_reasons_only():
+    filters = make(max_question_characters=300, max_answer_characters=500)
+    long = (
+        "The house beside the river was built in the year of the great flood, when all of the village was young and "
+        "nobody who lives there now had been born, as an old letter to the mayor of the next town tells"
+    )
+    pairs = [
+        pair(" "),
+        pair("Where?", ""),
+        pair("w" * 301),
+        pair("Where?", "w" * 501),
+        pair("What does the figure above show?", "Eggs."),
+        pair("Who was first on the Moon?", "Armstrong walked there during July 1969, Aldrin followed second."),
+        pair(PROTECTED),
+        pair("Wie viele Eier legen die Enten auf dem Hof des alten Bauern an einem einzigen Tag im Sommer?", "Zwei."),
+        pair(f"{long}. When was it built?", "In 1850."),
+        pair(f"{long}; when was it built?", "in 1850"),
+        pair(f"{long}. When was it erected?", "In 1850."),
+    ]
+    kept, rejected = apply_filters(pairs, DOCUMENTS, filters)
+    assert kept == [pairs[8]]
+    assert [item.reason for item in rejected] == [reason for name in FILTERS for reason in REASONS[name]]
+
+
+QUESTIONS = st.sampled_from(["Q1?", "q1", "Q2?", PROTECTED, "What is in this passage?", "", "Q3 + 1?", "Q3 - 1?"])
+PAIRS = st.lists(st.builds(pair, QUESTIONS, st.sampled_from(["one", "ONE", "two"])), max_size=12)
+
+
+@given(PAIRS, PAIRS)
+def test_a_fold_over_kept_pairs_decides_as_if_never_stopped(first, second):
+    running = make()
+    kept, _ = apply_filters(first, DOCUMENTS, running)
+    resumed = make()
+    for item in kept:
+        remember(item, resumed)
+    assert apply_filters(second, DOCUMENTS, running) == apply_filters(second, DOCUMENTS, resumed)
+
+
+def test_filters_run_in_one_order_whatever_the_setting_says():
+    assert [filter.name for filter in make()] == list(FILTERS)
+    assert [filter.name for filter in make(filters=["duplicate", "lengths", "duplicate"])] == ["lengths", "duplicate"]
+    assert make(filters=[]) == []
+
+
+def test_identities_are_json_and_tell_settings():
+    identities = {filter.name: filter.identity() for filter in make(min_grounding=0.2)}
+    assert list(identities) == list(FILTERS)
+    assert json.loads(json.dumps(identities)) == identities
+    assert all(identity["name"] == name and identity["version"] >= 1 for name, identity in identities.items())
+    others = {filter.name: filter.identity() for filter in make(min_grounding=0.3)}
+    assert [name for name in identities if identities[name] != others[name]] == ["grounding"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"filters": ["lenghts"]}, "did you mean `lengths`"),
+        ({"filters": ["zzz"]}, "choose from lengths"),
+        ({"max_answer_characters": 0}, "max_answer_characters"),
+        ({"min_grounding": 1.5}, "min_grounding"),
+        ({"near_duplicate_similarity": 0.5}, "near_duplicate_similarity"),
+        ({"decontaminate_against": ["a:b:c:d"]}, "source"),
+        ({"decontaminate_against": ["a/b"], "filters": ["lengths"]}, "leaves out `contaminated`"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_at_once(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        CollectorConfig(num_rounds=1, **settings)

@@ -1,0 +1,49 @@
+"""Filters inside a run: what they turn down is on record, and they are part of what the run is."""
+
+import json
+
+import pytest
+
+from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector, ExplicitExtractor
+from equal_hf.cli import main
+from equal_hf.errors import ResumeError
+from equal_hf.extraction.filters import FILTERS
+from equal_hf.publishing.rounds import RoundRecords
+from tests.world import make_target
+
+
+@pytest.fixture(scope="module")
+def corpus(world):
+    return ClusteredCorpus.load(world / "corpus")
+
+
+def make(corpus, folder, **settings):
+    args = CollectorConfig(output_dir=str(folder), num_rounds=2, arms_per_round=2, documents_per_arm=4, **settings)
+    return EqualDataCollector(corpus, ExplicitExtractor(), args=args, reference=make_target().reference)
+
+
+def test_what_filters_turn_down_is_recorded_and_shown(corpus, tmp_path, capsys):
+    collector = make(corpus, tmp_path, max_question_characters=70)
+    rounds = list(collector.rounds())
+    collector.close()
+    kept = [pair for round in rounds for pair in round.pairs]
+    rejected = [item for round in rounds for item in round.rejected]
+    assert kept and all(len(pair.question) <= 70 for pair in kept)
+    assert {item.reason for item in rejected} == {"question_too_long"}
+    assert all(len(item.question) > 70 and item.answer for item in rejected)
+    assert [RoundRecords(tmp_path).load(round.index).rejected for round in rounds] == [r.rejected for r in rounds]
+    assert main(["inspect", str(tmp_path), "--json", "--reason", "question_too_long", "--samples", "1"]) == 0
+    [stage] = json.loads(capsys.readouterr().out)["stages"]
+    assert (stage["seen"], stage["passed"]) == (len(kept) + len(rejected), len(kept))
+
+
+def test_a_change_of_filters_is_a_change_of_run(corpus, tmp_path):
+    collector = make(corpus, tmp_path)
+    collector.open()
+    collector.close()
+    assert list(RoundRecords(tmp_path).run()["fingerprint"]["filters"]) == list(FILTERS)
+    with pytest.raises(ResumeError, match=r"filters\.grounding\.min_grounding: 0\.15 → 0\.5"):
+        make(corpus, tmp_path, min_grounding=0.5).open()
+    with pytest.raises(ResumeError, match=r"filters\.language: .* → null"):
+        make(corpus, tmp_path, filters=[name for name in FILTERS if name != "language"]).open()
+    make(corpus, tmp_path).open()
