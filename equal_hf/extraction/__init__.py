@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from equal_hf.types import Allowance, Document, Extraction
 
 if TYPE_CHECKING:
-    from equal_hf.extraction.cache import Paid
+    from equal_hf.extraction.ledger import Paid
     from equal_hf.extraction.prices import Prices
 
 

@@ -11,10 +11,12 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from equal_hf.extraction.admission import Admission
-from equal_hf.extraction.cache import Answer, Reply, ResponseStore, Sending, Unanswered, response_key
+from equal_hf.extraction.cache import ResponseStore
 from equal_hf.extraction.flavours import FLAVOURS, guided
+from equal_hf.extraction.ledger import Answer, Sending, Unanswered
 from equal_hf.extraction.pool import Ask, Pool
 from equal_hf.extraction.prices import Prices
+from equal_hf.extraction.reply import Reply, response_key
 from equal_hf.extraction.retry import Refusal, TransportFault
 from equal_hf.extraction.writer import StoreWriter
 from equal_hf.types import Messages, Usage

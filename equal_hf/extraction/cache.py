@@ -9,6 +9,7 @@ it came to in the same transaction as its reply. One that a kill or a broken con
 worst case, so what a run paid is never more than what the ledger says.
 
 >>> import tempfile
+>>> from equal_hf.extraction.reply import response_key
 >>> key = response_key("org/model", "abc123", [{"role": "user", "content": "Hello"}], {"temperature": 0.0})
 >>> with tempfile.TemporaryDirectory() as folder, ResponseStore(f"{folder}/responses.sqlite") as store:
 ...     reply = store.put(key, Reply("Hello!", "stop", Usage(3, 2, 1)), max_new_tokens=16)
@@ -18,20 +19,18 @@ worst case, so what a run paid is never more than what the ledger says.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from equal_hf.errors import RecordError
-from equal_hf.types import Messages, Usage
+from equal_hf.extraction.ledger import Answer, Paid, Sending, Unanswered, Write
+from equal_hf.extraction.reply import Reply
+from equal_hf.types import Usage
 
 # Tells our files from other programs' SQLite files; the bytes spell "EQUA".
 _APPLICATION_ID = 0x45515541
@@ -77,131 +76,6 @@ _ANSWERED = "UPDATE attempts SET state = 'answered', prompt_tokens = ?, completi
 _LOST = "UPDATE attempts SET state = 'lost' WHERE id = ?"
 _UNBILLED = "DELETE FROM attempts WHERE id = ?"
 _BUSY_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What an endpoint answered.
-
-    Args:
-        text (`str`): The raw reply; for a refusal, the server's error.
-        finish_reason (`str`): `"stop"`, `"length"` (cut short), or `"refused"` (it will be refused every time).
-        usage (`Usage`): Tokens of this one request.
-    """
-
-    text: str
-    finish_reason: str
-    usage: Usage
-
-    def serves(self, paid_max_new_tokens: int, max_new_tokens: int) -> bool:
-        """Whether a reply obtained under one limit answers a request under another.
-
-        >>> Reply("", "stop", Usage()).serves(16, 1024), Reply("", "length", Usage()).serves(16, 1024)
-        (True, False)
-        """
-        if self.finish_reason == "length":
-            return max_new_tokens <= paid_max_new_tokens
-        if self.finish_reason == "refused":  # asking for fewer tokens may fit the context after all
-            return max_new_tokens >= paid_max_new_tokens
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """An attempt is about to be sent.
-
-    Args:
-        attempt (`int`): Names it; unique in the store.
-        run (`str`): The run that pays.
-        key (`str`): Key of the reply it may bring.
-        worst (`Usage`): The most tokens it can use.
-        cost (`int`): The most it can cost, in billionths of the currency.
-    """
-
-    attempt: int
-    run: str
-    key: str
-    worst: Usage
-    cost: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply, and the attempt that brought it.
-
-    Args:
-        key (`str`): From [`response_key`].
-        reply ([`Reply`]): The reply.
-        max_new_tokens (`int`): How many tokens the request allowed.
-        flavour, model (`str`): Dialect and model id, for information.
-        attempt (`int`, *optional*): The attempt; `None` for a reply that is put in without one.
-        cost (`int`): What it cost, in billionths of the currency.
-    """
-
-    key: str
-    reply: Reply
-    max_new_tokens: int
-    flavour: str = ""
-    model: str = ""
-    attempt: int | None = None
-    cost: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """An attempt that came to nothing.
-
-    Args:
-        attempt (`int`): The attempt.
-        maybe_billed (`bool`): Whether it may have been billed all the same; it then stays at its worst case.
-    """
-
-    attempt: int
-    maybe_billed: bool
-
-
-Write = Sending | Answer | Unanswered
-
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """What a run paid, by the ledger.
-
-    Args:
-        cost (`int`): Billionths of the currency, worst cases included.
-        usage (`Usage`): Tokens and requests that were answered.
-        unanswered (`int`): Attempts that are under way, or that a kill or a broken connection left unanswered.
-    """
-
-    cost: int = 0
-    usage: Usage = field(default_factory=Usage)
-    unanswered: int = 0
-
-
-def response_key(
-    model: str,
-    revision: str,
-    messages: Messages,
-    sampling: Mapping[str, Any],
-    schema: Mapping[str, Any] | None = None,
-    attempt: int = 0,
-) -> str:
-    """The address of a reply: SHA-256 over everything that determines it.
-
-    Args:
-        model (`str`): Model id.
-        revision (`str`): The model's revision, or `"unknown"`.
-        messages (`list[dict[str, str]]`): The messages as sent.
-        sampling (`Mapping[str, Any]`): Sampling parameters that change the reply, such as `temperature` and `seed`.
-        schema (`Mapping[str, Any]`, *optional*): The JSON schema that guides decoding.
-        attempt (`int`, *optional*, defaults to `0`): 0 for the first request, 1 for its repair.
-
-    Returns:
-        `str`: 64 hexadecimal digits.
-    """
-    parts = [model, revision, messages, dict(sampling), dict(schema) if schema is not None else None, attempt]
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ResponseStore:

@@ -21,14 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equal_hf.errors import ConfigError, EndpointError
+from equal_hf.errors import ConfigError
 from equal_hf.extraction.address import Address
+from equal_hf.extraction.agreement import agree
 from equal_hf.extraction.asker import Asker, Settings
 from equal_hf.extraction.batch import Batch
-from equal_hf.extraction.cache import Paid, ResponseStore
+from equal_hf.extraction.cache import ResponseStore
 from equal_hf.extraction.client import ChatClient
 from equal_hf.extraction.failures import FailureWindow
 from equal_hf.extraction.flavours import FLAVOURS
+from equal_hf.extraction.ledger import Paid
 from equal_hf.extraction.loop import LoopThread
 from equal_hf.extraction.member import Member
 from equal_hf.extraction.pace import MinuteCap
@@ -319,7 +321,19 @@ class EndpointExtractor:
                     for client in clients
                 )
             )
-            settings, reserve = self._settle(clients, findings)
+            settings = agree(
+                findings,
+                [client.address.shown for client in clients],
+                model_revision=self._model_revision,
+                max_new_tokens=self._max_new_tokens,
+                max_input_tokens=self._max_input_tokens,
+                tokens_per_minute=self._tokens_per_minute,
+                sampling=self._sampling,
+                prices=self.prices,
+            )
+            bounds = findings[0].bounds
+            reserve = Passes.reserve(self._max_new_tokens, findings[0].overheads, counts=bounds.counts)
+            bounds.require_room(settings.prompt_limit, reserve)
         except BaseException:
             for client in clients:
                 await client.close()
@@ -351,53 +365,8 @@ class EndpointExtractor:
                 settings.prompt_limit or "any number of",
                 member.window.limit,
             )
-        planner = Planner(pool.post, findings[0].bounds, self.prompt, settings.prompt_limit, reserve)
+        planner = Planner(pool.post, bounds, self.prompt, settings.prompt_limit, reserve)
         return _Ready(pool, planner, settings, findings)
-
-    def _settle(self, clients: Sequence[ChatClient], findings: Sequence[Findings]) -> tuple[Settings, int]:
-        """What to ask, given what answered; and how much of a prompt's limit second requests need."""
-        first = findings[0].server
-        shown = clients[0].address.shown
-        for client, found in zip(clients, findings, strict=True):
-            if (found.server.model, found.server.revision) != (first.model, first.revision):
-                raise EndpointError(
-                    f"{shown} serves {first.model} at revision {first.revision}, and {client.address.shown} "
-                    f"{found.server.model} at {found.server.revision}. Pairs of one run come from one model: correct "
-                    "`extractor_url`."
-                )
-        revision = first.revision or self._model_revision
-        if revision is None:
-            logger.warning(
-                "%s does not tell the revision of %s: records will say 'unknown'. Set `extractor_model_revision`.",
-                shown,
-                first.model,
-            )
-        elif self._model_revision not in (None, revision):
-            logger.warning(
-                "%s serves %s at revision %s, not at `extractor_model_revision` %s: records name what is served.",
-                shown,
-                first.model,
-                revision,
-                self._model_revision,
-            )
-        limits = [found.server.prompt_limit(self._max_new_tokens) for found in findings]
-        limits.append(self._max_input_tokens)
-        if self._tokens_per_minute is not None:
-            limits.append(self._tokens_per_minute - self._max_new_tokens)
-        prompt_limit = min((limit for limit in limits if limit is not None), default=None)
-        bounds, overheads = findings[0].bounds, findings[0].overheads
-        reserve = Passes.reserve(self._max_new_tokens, overheads, counts=bounds.counts)
-        bounds.require_room(prompt_limit, reserve)
-        settings = Settings(
-            model=first.model,
-            revision=revision or "unknown",
-            max_new_tokens=self._max_new_tokens,
-            prompt_limit=prompt_limit,
-            sampling=self._sampling,
-            guided=all(found.schema != "refused" for found in findings),
-            prices=self.prices,
-        )
-        return settings, reserve
 
 
 def _close(loop: LoopThread, store: ResponseStore | None, scratch: tempfile.TemporaryDirectory[str] | None) -> None:

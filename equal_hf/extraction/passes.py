@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from equal_hf.extraction.asker import Account, Asker, Request
-from equal_hf.extraction.cache import Reply
 from equal_hf.extraction.flavours import PostJson
 from equal_hf.extraction.parse import PAIRS_SCHEMA, Parsed, parse_pairs
 from equal_hf.extraction.parts import MARGIN_TOKENS, Part, PromptBounds
 from equal_hf.extraction.prompts import PromptTemplate
+from equal_hf.extraction.reply import Reply
 from equal_hf.extraction.retry import Refusal, TransportFault
 from equal_hf.extraction.second_pass import REFINE, Pair, SecondPass
 from equal_hf.types import Allowance, Document, Extraction, QAPair, Rejection, Usage

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from equal_hf.extraction.cache import Reply, ResponseStore, Write
+from equal_hf.extraction.cache import ResponseStore
+from equal_hf.extraction.ledger import Write
+from equal_hf.extraction.reply import Reply
 
 
 class StoreWriter:

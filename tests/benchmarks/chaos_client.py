@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,9 @@ def collect(url: str, folder: Path, output: Path, settings: dict[str, Any]) -> N
 
 def in_process(log: Path, function: Any, *arguments: Any) -> None:
     """Run a function with everything that it prints in a file."""
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes, and a kill would leave it behind
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -5,7 +5,8 @@
 
 A bare load generator, the extractor, and a plain `asyncio.gather` over `AsyncInferenceClient` are measured one after
 the other on servers of the same settings, each over a window that begins when it has warmed up. Rates are read from
-the server, CPU from the client's process. Nothing else should run on the machine.
+the server, CPU from the client's process. Nothing else should run on the machine: a client that has to wait for a core
+is measured as slow.
 
 Promises: at 256 slots of 2 s at least 93 % of the ceiling at under 5 ms of client CPU a request; at 8 slots with a
 429 for each request beyond at least 90 % of the ceiling with under 5 % of requests refused. The extractor is given

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import RecordError
-from equal_hf.extraction.cache import Reply, ResponseStore, response_key
+from equal_hf.extraction.cache import ResponseStore
+from equal_hf.extraction.reply import Reply, response_key
 from equal_hf.types import Usage
 from tests.servers import ROOT
 

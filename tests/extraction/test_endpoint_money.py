@@ -12,7 +12,8 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equal_hf.extraction.cache import Paid, ResponseStore
+from equal_hf.extraction.cache import ResponseStore
+from equal_hf.extraction.ledger import Paid
 from equal_hf.extraction.prices import Prices, nano
 from equal_hf.types import Allowance, Document, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor, total
