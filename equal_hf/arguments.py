@@ -58,6 +58,7 @@ class RunArguments:
         extractor_max_new_tokens (`int`, *optional*, defaults to `1024`): Longest reply.
         extractor_temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
         extractor_max_input_tokens (`int`, *optional*): Longest prompt, for an endpoint that tells no limit.
+        extractor_tokenizer (`str`, *optional*): Tokenizer of the endpoint's model, to count tokens here.
         extractor_concurrency (`int`, *optional*, defaults to `256`): Requests in flight at each endpoint at most; how
             many there are is learned from what it takes.
         extractor_requests_per_minute, extractor_tokens_per_minute (`int`, *optional*): Caps of each endpoint.
@@ -115,6 +116,7 @@ class RunArguments:
     extractor_max_new_tokens: int = field(default=1024, metadata={"help": "Longest reply, in tokens."})
     extractor_temperature: float = field(default=0.0, metadata={"help": "Sampling temperature."})
     extractor_max_input_tokens: int | None = field(default=None, metadata={"help": "Longest prompt, in tokens."})
+    extractor_tokenizer: str | None = field(default=None, metadata={"help": "Its tokenizer, to count tokens here."})
     extractor_concurrency: int = field(default=256, metadata={"help": "Requests in flight at most, per endpoint."})
     extractor_requests_per_minute: int | None = field(default=None, metadata={"help": "Cap of each endpoint."})
     extractor_tokens_per_minute: int | None = field(default=None, metadata={"help": "Cap of each endpoint."})

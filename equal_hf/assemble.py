@@ -148,6 +148,7 @@ def make_extractor(run: RunArguments, output_dir: str, target: Target | None = N
         prompt=make_prompt(run, target, seed),
         max_new_tokens=run.extractor_max_new_tokens,
         max_input_tokens=run.extractor_max_input_tokens,
+        tokenizer=run.extractor_tokenizer,
         temperature=run.extractor_temperature,
         seed=seed,
         refine=run.extractor_refine,

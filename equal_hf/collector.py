@@ -351,6 +351,9 @@ class EqualDataCollector:
             None if args.max_cost is None else nano(args.max_cost) - self._paid(),
         )
 
+    def _raw(self, pair: QAPair) -> str:
+        return self.extractor.raw_reply(pair) if isinstance(self.extractor, PaidExtractor) else ""
+
     def _paid(self) -> int:
         return self.extractor.paid().cost if isinstance(self.extractor, PaidExtractor) else 0
 
@@ -377,7 +380,7 @@ class EqualDataCollector:
             decisions.append(Decision(pull.arm, pull.score, tuple(document.id for document, _ in paid), start))
             usage_by_arm.append(sum((result.usage for _, result in paid), Usage()))
             for document, result in paid:
-                kept, dropped = apply_filters(result.pairs, {document.id: document}, self.filters)
+                kept, dropped = apply_filters(result.pairs, {document.id: document}, self.filters, self._raw)
                 pairs += kept
                 rejected += [*result.rejected, *dropped]
         round = Round(

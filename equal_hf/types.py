@@ -49,6 +49,7 @@ class QAPair:
         model (`str`, *optional*): Model id that wrote it, empty for an explicit pair.
         model_revision (`str`, *optional*): That model's revision, `"unknown"` where the server does not tell.
         prompt_hash (`str`, *optional*): Hash of the extraction prompt, empty for an explicit pair.
+        response_key (`str`, *optional*): Key of its reply in the response store, empty for an explicit pair.
     """
 
     question: str
@@ -60,6 +61,7 @@ class QAPair:
     model: str = ""
     model_revision: str = ""
     prompt_hash: str = ""
+    response_key: str = ""
 
     def messages(self) -> dict[str, Messages]:
         """The pair in TRL's conversational prompt-completion form."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from equal_hf.types import Allowance, Document, Extraction
+from equal_hf.types import Allowance, Document, Extraction, QAPair
 
 if TYPE_CHECKING:
     from equal_hf.extraction.ledger import Paid
@@ -47,6 +47,9 @@ class PaidExtractor(Extractor, Protocol):
 
     def paid(self) -> Paid:
         """What the run paid so far."""
+
+    def raw_reply(self, pair: QAPair) -> str:
+        """The reply that a pair was read from."""
 
     def describe(self) -> dict[str, Any]:
         """What was found out about the endpoints, as JSON, for the run's record: no secret."""

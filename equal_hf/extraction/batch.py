@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -76,8 +76,8 @@ class Batch:
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._fail(error)
 
+        plans = self._plans(documents, tight=allowance.prompt_tokens is not None or allowance.cost is not None)
         try:
-            plans = self._plans(documents, tight=allowance.prompt_tokens is not None or allowance.cost is not None)
             for place, (document, planning) in enumerate(plans):
                 plan = await planning
                 pool.to_come = len(documents) - place - 1
@@ -107,6 +107,7 @@ class Batch:
                 await asyncio.wait(tasks)
         finally:
             pool.to_come = 0
+            plans.close()
             for task in tasks:
                 task.cancel()
         if self._error is not None:
@@ -121,15 +122,19 @@ class Batch:
 
     def _plans(
         self, documents: Sequence[Document], *, tight: bool
-    ) -> Iterator[tuple[Document, asyncio.Task[list[Part] | Rejection]]]:
+    ) -> Generator[tuple[Document, asyncio.Task[list[Part] | Rejection]]]:
         """Documents and their plans, some of them being made ahead."""
         ahead: deque[tuple[Document, asyncio.Task[list[Part] | Rejection]]] = deque()
-        for document in documents:
-            ahead.append((document, asyncio.create_task(self._plan(document, tight))))
-            if len(ahead) > _PLANNED_AHEAD:
+        try:
+            for document in documents:
+                ahead.append((document, asyncio.create_task(self._plan(document, tight))))
+                if len(ahead) > _PLANNED_AHEAD:
+                    yield ahead.popleft()
+            while ahead:
                 yield ahead.popleft()
-        while ahead:
-            yield ahead.popleft()
+        finally:
+            for _, planning in ahead:
+                planning.cancel()
 
     async def _plan(self, document: Document, tight: bool) -> list[Part] | Rejection:
         for attempt in count():

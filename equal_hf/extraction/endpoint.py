@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import sys
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ from equal_hf.extraction.loop import LoopThread
 from equal_hf.extraction.member import Member
 from equal_hf.extraction.pace import MinuteCap
 from equal_hf.extraction.parse import PAIRS_SCHEMA
-from equal_hf.extraction.parts import Planner
+from equal_hf.extraction.parts import Planner, Tokenizer
 from equal_hf.extraction.passes import Passes
 from equal_hf.extraction.pool import Pool
 from equal_hf.extraction.prices import Prices
@@ -43,7 +44,7 @@ from equal_hf.extraction.probe import Findings, probe
 from equal_hf.extraction.prompts import PromptTemplate
 from equal_hf.extraction.second_pass import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.window import Window
-from equal_hf.types import Allowance, Document, Extraction
+from equal_hf.types import Allowance, Document, Extraction, QAPair
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,8 @@ class EndpointExtractor:
         max_new_tokens (`int`, *optional*, defaults to `1024`): Limit of a reply.
         max_input_tokens (`int`, *optional*): Limit of a prompt, chat template included, below the server's own; for a
             server that tells no limit of its own.
+        tokenizer (`str`, *optional*): Hub id or folder of the model's tokenizer, to count tokens here. Where it is
+            left out the server counts, and where that cannot, bytes are the bound.
         temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
         seed (`int`, *optional*, defaults to `42`): Sampling seed; only sent with a temperature above 0.
         refine (`bool`, *optional*, defaults to `False`): Ask a second time about each document's pairs, to put them
@@ -125,6 +128,7 @@ class EndpointExtractor:
         prompt: PromptTemplate | None = None,
         max_new_tokens: int = 1024,
         max_input_tokens: int | None = None,
+        tokenizer: str | None = None,
         temperature: float = 0.0,
         seed: int = 42,
         refine: bool = False,
@@ -179,6 +183,7 @@ class EndpointExtractor:
         # At temperature 0 no seed changes a reply, so runs under different seeds share what was paid for.
         self._sampling = {"temperature": temperature} | ({"seed": seed} if temperature > 0 else {})
         self._second: list[SecondPass] = [REFINE] * refine + [JUDGE] * judge
+        self._tokenizer = tokenizer
         self._judge_min_score = judge_min_score
         self._concurrency = concurrency
         self._requests_per_minute, self._tokens_per_minute = requests_per_minute, tokens_per_minute
@@ -254,6 +259,11 @@ class EndpointExtractor:
         """What the run paid so far, by the ledger in the store."""
         return self._store.paid(self.run)
 
+    def raw_reply(self, pair: QAPair) -> str:
+        """The reply that a pair was read from, as the model gave it; empty where it is no longer in the store."""
+        reply = self._store.get(pair.response_key, 1)
+        return reply.text if reply is not None else ""
+
     def extract(self, documents: Sequence[Document], allowance: Allowance | None = None) -> list[Extraction]:
         """Extract pairs, many documents at a time.
 
@@ -305,6 +315,7 @@ class EndpointExtractor:
         return await Batch(asker, ready.planner, passes).run(documents, allowance)
 
     async def _first_contact(self) -> _Ready:
+        tokenizer = _load_tokenizer(self._tokenizer) if self._tokenizer is not None else None
         clients = [ChatClient(address, self._timeout_s) for address in self._addresses]
         try:
             findings = await asyncio.gather(
@@ -317,6 +328,7 @@ class EndpointExtractor:
                         self._sampling,
                         self._second,
                         self._load_timeout_s,
+                        tokenizer,
                     )
                     for client in clients
                 )
@@ -367,6 +379,22 @@ class EndpointExtractor:
             )
         planner = Planner(pool.post, bounds, self.prompt, settings.prompt_limit, reserve)
         return _Ready(pool, planner, settings, findings)
+
+
+def _load_tokenizer(name: str) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"The tokenizer {name} cannot be loaded: {reason}. Correct `extractor_tokenizer`."
+        ) from error
+    tokenizer.model_max_length = sys.maxsize  # counting what is too long is the point
+    if not tokenizer.chat_template:
+        raise ConfigError(f"The tokenizer {name} has no chat template. Leave out `extractor_tokenizer`.")
+    return tokenizer
 
 
 def _close(loop: LoopThread, store: ResponseStore | None, scratch: tempfile.TemporaryDirectory[str] | None) -> None:

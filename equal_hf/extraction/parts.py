@@ -1,13 +1,15 @@
 """A document as the requests to be made for it: each within the endpoint's limit, each with a bound on its tokens.
 
-Where the server counts tokens, the bound is the count of the prompt as the server will see it, chat template included.
-Where it does not, the bound is the prompt's UTF-8 bytes, since a token of a byte-level or byte-fallback tokenizer
+Where the server counts tokens, or the model's tokenizer is at hand, the bound is the count of the prompt as the server
+will see it, chat template included.
+Where neither does, the bound is the prompt's UTF-8 bytes, since a token of a byte-level or byte-fallback tokenizer
 stands for at least one byte, plus all the tokens of a short request made at the start, which hold the chat template.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from equal_hf.errors import ConfigError, EndpointError
 from equal_hf.extraction.flavours import PostJson, Server, count_prompt, count_text
@@ -15,6 +17,8 @@ from equal_hf.extraction.prompts import PromptTemplate
 from equal_hf.extraction.retry import Refusal, TransportFault
 from equal_hf.extraction.split import Span, split_text
 from equal_hf.types import Messages
+
+Tokenizer = Any  # transformers' PreTrainedTokenizerBase, which takes seconds to import
 
 # Room for what may differ between counting a prompt and running it.
 MARGIN_TOKENS = 8
@@ -45,13 +49,17 @@ class PromptBounds:
 
     Args:
         server (`Server`): The server.
-        counts (`bool`): Whether it counts tokens.
+        counts (`bool`): Whether somebody counts tokens: the server, or the tokenizer.
         drift (`int`): By how much a request that was made exceeded its count.
         template (`int`): Tokens that the chat template adds, or more.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer; the server is not asked then.
     """
 
-    def __init__(self, server: Server, *, counts: bool, drift: int, template: int) -> None:
+    def __init__(
+        self, server: Server, *, counts: bool, drift: int, template: int, tokenizer: Tokenizer | None = None
+    ) -> None:
         self.server = server
+        self.tokenizer = tokenizer
         self.counts = counts
         self.drift = drift
         self.template = template
@@ -60,7 +68,13 @@ class PromptBounds:
 
     @classmethod
     async def measure(
-        cls, post: PostJson, server: Server, prompt: PromptTemplate, messages: Messages, seen: int | None
+        cls,
+        post: PostJson,
+        server: Server,
+        prompt: PromptTemplate,
+        messages: Messages,
+        seen: int | None,
+        tokenizer: Tokenizer | None = None,
     ) -> PromptBounds:
         """Learn the bounds from one short request that was made.
 
@@ -70,9 +84,10 @@ class PromptBounds:
             prompt (`PromptTemplate`): The prompt in use.
             messages (`list[dict[str, str]]`): What was sent.
             seen (`int`, *optional*): How many prompt tokens the server says that was.
+            tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer.
         """
         try:
-            counted: int | None = await count_prompt(post, server, messages)
+            counted: int | None = await _count_prompt(post, server, messages, tokenizer)
         except (Refusal, EndpointError):
             counted = None
         except TransportFault as fault:
@@ -84,6 +99,7 @@ class PromptBounds:
             counts=counted is not None,
             drift=max(0, (seen or 0) - (counted or 0)) if counted is not None else 0,
             template=max(seen or 0, counted or 0) or _UNKNOWN_TEMPLATE_TOKENS,
+            tokenizer=tokenizer,
         )
         bounds.empty = await bounds.counted(post, prompt.messages(""))
         again = await bounds.counted(post, prompt.messages("", repair=True))
@@ -108,7 +124,7 @@ class PromptBounds:
         loose = self.by_bytes(messages)
         if not self.counts or loose > 4 * _MAX_COUNTED_CHARACTERS:
             return loose
-        return await count_prompt(post, self.server, messages) + self.drift + MARGIN_TOKENS
+        return await _count_prompt(post, self.server, messages, self.tokenizer) + self.drift + MARGIN_TOKENS
 
 
 class Planner:
@@ -178,7 +194,18 @@ class Planner:
             try:
                 return split_text(text, size, count)
             except _UncountedError as uncounted:
-                counts[uncounted.text] = await count_text(self.post, self.bounds.server, uncounted.text)
+                if self.bounds.tokenizer is not None:
+                    counts[uncounted.text] = len(
+                        self.bounds.tokenizer(uncounted.text, add_special_tokens=False)["input_ids"]
+                    )
+                else:
+                    counts[uncounted.text] = await count_text(self.post, self.bounds.server, uncounted.text)
+
+
+async def _count_prompt(post: PostJson, server: Server, messages: Messages, tokenizer: Tokenizer | None) -> int:
+    if tokenizer is None:
+        return await count_prompt(post, server, messages)
+    return len(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
 
 
 class _UncountedError(Exception):

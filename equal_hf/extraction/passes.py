@@ -127,7 +127,7 @@ class Passes:
         """One part, as if it were a document of its own."""
         uses: list[Usage] = []
         try:
-            reply, parsed = await self._ask_twice(
+            request, reply, parsed = await self._ask_twice(
                 lambda attempt: self._first(part, attempt), parse_pairs, _needs_repair, account, uses
             )
         except TransportFault as fault:
@@ -141,15 +141,15 @@ class Passes:
         raws = [reply.text, *[""] * len(reasons)]
         rejected = [Rejection(document.id, reason, raw=raw) for reason, raw in zip(reasons, raws, strict=False)]
         pairs = list(parsed.pairs)
-        method = "endpoint"
+        method, source = "endpoint", request.key
         for step, overhead in self.second:
             if not pairs:
                 break
-            values = await self._again(step, overhead, text[slice(*part.span)], part, pairs, account, uses)
+            key, values = await self._again(step, overhead, text[slice(*part.span)], part, pairs, account, uses)
             if step is REFINE:
                 if values is None:
                     continue
-                method = "endpoint+refine"
+                method, source = "endpoint+refine", key
                 lost = [pair for pair, value in zip(pairs, values, strict=True) if value is None]
                 rejected += [Rejection(document.id, "refined_away", *pair) for pair in lost]
                 pairs = [value for value in values if value is not None]
@@ -160,7 +160,7 @@ class Passes:
                         reason = "judged_low" if grade else "not_judged"
                         rejected.append(Rejection(document.id, reason, *pair, raw=f"grade {grade}" if grade else ""))
                 pairs = [pair for pair, grade in zip(pairs, grades, strict=True) if grade >= self.judge_min_score]
-        kept = tuple(self._pair(document, part, pair, method) for pair in pairs)
+        kept = tuple(self._pair(document, part, pair, method, source) for pair in pairs)
         return Extraction(document.id, kept, sum(uses, Usage()), finish_reason, tuple(rejected))
 
     async def _again(
@@ -172,21 +172,22 @@ class Passes:
         pairs: list[Pair],
         account: Account,
         uses: list[Usage],
-    ) -> list[Any] | None:
-        """Ask about pairs; `None` where no reply can be read, or the prompt does not fit what was set aside for it."""
+    ) -> tuple[str, list[Any] | None]:
+        """Ask about pairs: the reply's key, and what it says; `None` where it cannot be read, or its prompt does not
+        fit what was set aside for it."""
         asked = [step.messages(text, pairs, repair=repair) for repair in (False, True)]
         try:
             bounds = [await self.bounds.counted(self._post, messages) for messages in asked]
         except (TransportFault, Refusal):
-            return None
+            return "", None
         limit = self.asker.settings.prompt_limit
         if max(bounds) > self._second_bound(part, overhead) or (limit is not None and max(bounds) > limit):
             if not self._told_too_long:
                 self._told_too_long = True
                 logger.warning("Some pairs are too long to %s within `extractor_max_new_tokens`.", step.name)
-            return None
+            return "", None
         try:
-            _, values = await self._ask_twice(
+            request, _, values = await self._ask_twice(
                 lambda attempt: self.asker.request(asked[attempt], bounds[attempt], step.schema, attempt),
                 lambda reply: step.read(reply, len(pairs)),
                 _unreadable,
@@ -194,8 +195,8 @@ class Passes:
                 uses,
             )
         except TransportFault:
-            return None
-        return values
+            return "", None
+        return request.key, values
 
     async def _ask_twice(
         self,
@@ -204,16 +205,18 @@ class Passes:
         again: Callable[[Reply, T], bool],
         account: Account,
         uses: list[Usage],
-    ) -> tuple[Reply, T]:
+    ) -> tuple[Request, Reply, T]:
         """Ask, and once more where the reply cannot be read; `uses` takes down what each reply used."""
-        reply = await self.asker.ask(request(0), account)
+        asked = request(0)
+        reply = await self.asker.ask(asked, account)
         uses.append(reply.usage)
         value = read("" if reply.finish_reason == "refused" else reply.text)
         if again(reply, value):
-            reply = await self.asker.ask(request(1), account)
+            asked = request(1)
+            reply = await self.asker.ask(asked, account)
             uses.append(reply.usage)
             value = read("" if reply.finish_reason == "refused" else reply.text)
-        return reply, value
+        return asked, reply, value
 
     def _first(self, part: Part, attempt: int) -> Request:
         messages = part.messages
@@ -227,7 +230,7 @@ class Passes:
         reserve = self.reserve(limit, [overhead], counts=self.bounds.counts)
         return part.prompt_tokens + self.bounds.repair + reserve
 
-    def _pair(self, document: Document, part: Part, pair: Pair, method: str) -> QAPair:
+    def _pair(self, document: Document, part: Part, pair: Pair, method: str, key: str) -> QAPair:
         settings = self.asker.settings
         return QAPair(
             *pair,
@@ -238,6 +241,7 @@ class Passes:
             model=settings.model,
             model_revision=settings.revision,
             prompt_hash=self.prompt.prompt_hash,
+            response_key=key,
         )
 
 

@@ -15,7 +15,7 @@ from equal_hf.extraction.client import ChatClient
 from equal_hf.extraction.completion import Completion
 from equal_hf.extraction.flavours import Server, guided, identify
 from equal_hf.extraction.parse import PAIRS_SCHEMA
-from equal_hf.extraction.parts import PromptBounds
+from equal_hf.extraction.parts import PromptBounds, Tokenizer
 from equal_hf.extraction.prompts import PromptTemplate
 from equal_hf.extraction.retry import Refusal, TransportFault, backoff_s
 from equal_hf.extraction.second_pass import SecondPass
@@ -54,6 +54,7 @@ async def probe(
     sampling: dict[str, Any],
     second: Sequence[SecondPass],
     load_timeout_s: float,
+    tokenizer: Tokenizer | None = None,
 ) -> Findings:
     """Make one short chat request and a few questions about the server.
 
@@ -65,6 +66,7 @@ async def probe(
         sampling (`dict[str, Any]`): Sampling parameters.
         second (`Sequence[SecondPass]`): Second requests to come.
         load_timeout_s (`float`): How long to wait for a server that is loading.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer, to count without asking.
 
     Raises:
         `EndpointError`: If the endpoint cannot be used.
@@ -76,7 +78,9 @@ async def probe(
         except EndpointError as error:
             raise client.key_error or client.error(str(error)) from None
         completion, schema = await _first_request(client, server, sampling)
-        bounds = await PromptBounds.measure(client.post, server, prompt, _MESSAGES, completion.prompt_tokens)
+        bounds = await PromptBounds.measure(
+            client.post, server, prompt, _MESSAGES, completion.prompt_tokens, tokenizer
+        )
         overheads = [
             await bounds.counted(client.post, step.messages("", [], repair=True)) - bounds.empty - bounds.repair
             for step in second

@@ -26,6 +26,7 @@ PAIR_COLUMNS = {
     "model": "string",
     "model_revision": "string",
     "prompt_hash": "string",
+    "response_key": "string",
 }
 
 
@@ -55,6 +56,7 @@ def pair_row(pair: QAPair, index: int, score: float, document: Document) -> dict
         "model": pair.model,
         "model_revision": pair.model_revision,
         "prompt_hash": pair.prompt_hash,
+        "response_key": pair.response_key,
         **{metadata_column(name): _text(value) for name, value in document.metadata.items()},
     }
 
@@ -62,7 +64,7 @@ def pair_row(pair: QAPair, index: int, score: float, document: Document) -> dict
 def pair_from_row(row: Mapping[str, Any]) -> QAPair:
     """The pair of a row of `pairs.parquet`."""
     span = None if row["span_start"] is None else (row["span_start"], row["span_end"])
-    fields = ("question", "answer", "document_id", "cluster", "method", "model", "model_revision", "prompt_hash")
+    fields = "question answer document_id cluster method model model_revision prompt_hash response_key".split()
     return QAPair(**{name: row[name] for name in fields}, span=span)
 
 

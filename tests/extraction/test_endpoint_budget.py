@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
+from equal_hf.errors import ConfigError
 from equal_hf.extraction.cache import ResponseStore
 from equal_hf.types import Allowance, Document, Extraction, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor, paid, total
@@ -91,3 +94,30 @@ def test_counts_beyond_the_bounds_are_told_of(documents, caplog) -> None:
         (extraction,) = extractor(server.url).extract(documents[:1])
     assert extraction.usage.prompt_tokens == 10**6
     assert "cannot be trusted" in caplog.text
+
+
+def test_the_models_tokenizer_bounds_as_closely_as_a_server_that_counts(world, documents) -> None:
+    long = " ".join(document.text for document in documents * 2)
+    with FaultyServer(pages=MODELS) as server:
+        server.faults = [completion() for _ in range(100)]
+        blind = extractor(server.url)
+        counting = extractor(server.url, tokenizer=str(world / "model"))
+        one = [Document("l", long)]
+        reasons = [each.extract(one, Allowance(prompt_tokens=3000))[0].finish_reason for each in (blind, counting)]
+        assert reasons == ["budget", "stop"], "a byte is the least a token stands for"
+        before = len(server.chats)
+        parts = extractor(server.url, tokenizer=str(world / "model"), max_input_tokens=400).extract(
+            [Document("l", long)]
+        )
+        assert len(server.chats) > before + 2
+        tokenizer = AutoTokenizer.from_pretrained(world / "model")
+        for seen in server.chats[before + 1 :]:  # after the probe
+            prompt = tokenizer.apply_chat_template(
+                seen.body["messages"], add_generation_prompt=True, return_dict=False
+            )
+            assert len(prompt) <= 400
+
+
+def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="`extractor_tokenizer`"):
+        extractor("http://127.0.0.1:9", tokenizer=str(tmp_path)).check()

@@ -43,6 +43,7 @@ def test_every_pair_is_there_with_its_provenance(run_dir: Path, tmp_path: Path):
         "model": "m/big",
         "model_revision": "abc",
         "prompt_hash": "p1",
+        "response_key": "",
         "reward_transport": None,
         "license": "MIT",
         "source": HOSTILE,

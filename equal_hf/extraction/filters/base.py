@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from equal_hf.types import Document, QAPair, Rejection
@@ -37,17 +37,18 @@ class RememberingFilter(Filter, Protocol):
 
 
 def apply_filters(
-    pairs: Iterable[QAPair], documents: Mapping[str, Document], filters: Sequence[Filter]
+    pairs: Iterable[QAPair],
+    documents: Mapping[str, Document],
+    filters: Sequence[Filter],
+    raw: Callable[[QAPair], str] = lambda pair: "",
 ) -> tuple[list[QAPair], list[Rejection]]:
     """Split pairs into those to keep and those turned down, each under the first reason that applies.
-
-    A rejection carries question and answer but no raw reply, since one reply holds many pairs: what a model wrote is
-    in the run's `responses.sqlite`, whether its pairs were kept or not.
 
     Args:
         pairs (`Iterable[QAPair]`): The pairs, in the order in which the first of several duplicates is kept.
         documents (`Mapping[str, Document]`): The documents that they came from, by id.
         filters (`Sequence[Filter]`): Filters, in the order in which they are asked.
+        raw (`Callable`, *optional*): Gives the raw reply that a pair came from, for its rejection.
 
     Returns:
         `tuple[list[QAPair], list[Rejection]]`: Kept pairs and rejections, both in the order given.
@@ -61,7 +62,7 @@ def apply_filters(
             kept.append(pair)
             remember(pair, filters)
         else:
-            rejected.append(Rejection(pair.document_id, reason, pair.question, pair.answer))
+            rejected.append(Rejection(pair.document_id, reason, pair.question, pair.answer, raw(pair)))
     return kept, rejected
 
 

@@ -1,0 +1,75 @@
+"""A collector that pays for its pairs: money, ledger and raw replies over real HTTP."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector
+from equal_hf.errors import ConfigError
+from equal_hf.extraction.endpoint import EndpointExtractor
+from equal_hf.extraction.prices import NANO, Prices
+from equal_hf.publishing.rounds import RoundRecords
+from tests.extraction.endpoints import MODELS, PAIRS, completion
+from tests.servers.faults import FaultyServer
+from tests.world import make_target
+
+USAGE = {"prompt_tokens": 400, "completion_tokens": 100}
+PRICES = Prices(1000.0, 2000.0)
+
+
+@pytest.fixture
+def server():
+    with FaultyServer(pages=MODELS) as server:
+        server.faults = [completion(usage=USAGE) for _ in range(300)]
+        yield server
+
+
+def make(world, folder, server, prices=PRICES, **settings) -> EqualDataCollector:
+    settings = {"num_rounds": 3, "arms_per_round": 2, "documents_per_arm": 4, "filters": ["duplicate"]} | settings
+    return EqualDataCollector(
+        ClusteredCorpus.load(world / "corpus"),
+        EndpointExtractor(server.url, max_new_tokens=200, prices=prices, store=folder / "responses.sqlite"),
+        args=CollectorConfig(output_dir=str(folder), **settings),
+        reference=make_target().reference,
+    )
+
+
+def test_what_is_paid_is_told_and_belongs_to_the_run(world, server, tmp_path) -> None:
+    collector = make(world, tmp_path, server)
+    rounds = list(collector.rounds())
+    assert sum(round.documents for round in rounds) == 24
+    assert collector.totals(2)["cost"] == pytest.approx(24 * (0.4 + 0.2))
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["endpoints"]["endpoints"][0]["schema"] == "heeded"
+    assert server.url in str(run["endpoints"])
+    collector.close()
+    again = make(world, tmp_path, server)
+    assert [round.pairs for round in again.rounds()] == [round.pairs for round in rounds]
+    assert again.totals(2) == collector.totals(2)
+    assert len(server.chats) == 1 + 24 + 1, "two probes, every document once"
+
+
+def test_a_filter_that_rejects_keeps_the_reply(world, server, tmp_path) -> None:
+    collector = make(world, tmp_path, server, num_rounds=1)
+    list(collector.rounds())
+    round = RoundRecords(tmp_path).load(0)
+    assert len(round.pairs) == 1 and len(round.pairs[0].response_key) == 64
+    assert len(round.rejected) == 7
+    assert {(rejection.reason, rejection.raw) for rejection in round.rejected} == {("duplicate", PAIRS)}
+
+
+def test_the_money_cap_ends_the_run_in_order(world, server, tmp_path) -> None:
+    collector = make(world, tmp_path, server, max_cost=9.0, num_rounds=10)
+    rounds = list(collector.rounds())
+    assert rounds and rounds[-1].last and sum(round.documents for round in rounds) < 80
+    assert 0 < collector.extractor.paid().cost <= 9 * NANO
+    collector.close()
+    resumed = make(world, tmp_path, server, max_cost=9.0, num_rounds=10)
+    assert len(list(resumed.rounds())) == len(rounds)
+
+
+def test_a_money_cap_without_prices_is_told_of(world, server, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="`price_per_million_prompt_tokens`"):
+        list(make(world, tmp_path, server, prices=Prices(), max_cost=9.0).rounds())
