@@ -10,7 +10,7 @@ import io
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from equal_hf.errors import ConfigError
 
@@ -80,6 +80,8 @@ class RunArguments:
         hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
     """
 
+    required: ClassVar[tuple[str, ...]] = ("corpus", "target")
+
     corpus: str = field(default="", metadata={"help": "Documents: Hub id, file, folder, or a clustered corpus."})
     corpus_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub dataset."})
     corpus_split: str = field(default="train", metadata={"help": "Split of the Hub dataset."})
@@ -141,7 +143,7 @@ class RunArguments:
     hub_dataset_id: str | None = field(default=None, metadata={"help": "Hub dataset to publish pairs to."})
 
     def __post_init__(self) -> None:
-        for name in ("corpus", "target"):
+        for name in self.required:
             if not getattr(self, name):
                 raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
         if isinstance(self.extractor_url, str):
@@ -190,7 +192,7 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
         if str(name).replace("-", "_").removeprefix("no_") not in known and name not in known:
             close = get_close_matches(str(name), known, n=1)
             raise ConfigError(f"unknown {where}" + (f": did you mean `{close[0]}`?" if close else ": remove it"))
-    if not (content.get("use_cpu") or "--use_cpu" in argv) and not _has_accelerator():
+    if "bf16" in known and not (content.get("use_cpu") or "--use_cpu" in argv) and not _has_accelerator():
         # transformers would stop over the precision alone; what is missing is told by `preflight`, all at once.
         argv += ["--bf16", "False", "--fp16", "False"]
     complaint = io.StringIO()

@@ -43,6 +43,7 @@ class Embedder:
             `"float16"`, `"bfloat16"`, or `"auto"`: on a GPU the half precision it is good at, else `"float32"`.
 
     Attributes:
+        model (`SentenceTransformer`): The model.
         name (`str`): The model as it was named; for a loaded model what its card calls it, else an empty string.
         dimension (`int`): Length of an embedding.
         max_windows (`int`): As above.
@@ -78,7 +79,7 @@ class Embedder:
                 f"`embedder`: {self.name or 'the model'} also takes {' and '.join(sorted(media))}, so a document "
                 "could make it open a file or an address. Choose a model that takes text alone."
             )
-        self._model = model
+        self.model = model
         self._batch_size = batch_size
         self._fingerprint: str | None = None
         self.max_windows = max_windows
@@ -110,16 +111,15 @@ class Embedder:
         """Identity of what the model computes: a hash of its weights, configuration, tokenizer and window rule."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
-            for key, tensor in sorted(self._model.state_dict().items()):
+            for key, tensor in sorted(self.model.state_dict().items()):
                 digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(_raw_bytes(tensor))
             configs: list[Any] = [
-                [type(module).__name__, getattr(module, "get_config_dict", dict)()]
-                for module in self._model.children()
+                [type(module).__name__, getattr(module, "get_config_dict", dict)()] for module in self.model.children()
             ]
-            settings = [configs, self._prompt(), str(self._model.max_seq_length), self.max_windows]
+            settings = [configs, self._prompt(), str(self.model.max_seq_length), self.max_windows]
             digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-            tokenizer = getattr(self._model.tokenizer, "backend_tokenizer", self._model.tokenizer)
+            tokenizer = getattr(self.model.tokenizer, "backend_tokenizer", self.model.tokenizer)
             if hasattr(tokenizer, "to_str"):
                 # Truncation and padding are left on the tokenizer by whatever was encoded last.
                 serialised = json.loads(tokenizer.to_str()) | {"truncation": None, "padding": None}
@@ -128,17 +128,17 @@ class Embedder:
         return self._fingerprint
 
     def _encode(self, texts: list[str], show_progress: bool) -> np.ndarray:
-        vectors = self._model.encode(
+        vectors = self.model.encode(
             texts, batch_size=self._batch_size, show_progress_bar=show_progress, convert_to_numpy=True
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def _prompt(self) -> str:
-        return self._model.prompts.get(self._model.default_prompt_name or "") or ""
+        return self.model.prompts.get(self.model.default_prompt_name or "") or ""
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
         """Split the texts to the model's window: the windows, and the text that each belongs to."""
-        limit = self._model.max_seq_length
+        limit = self.model.max_seq_length
         if limit is None or limit > 1_000_000:  # what a tokenizer without a limit reports is infinite or some 1e30
             windows, owners, long = self._pieces(texts, UNLIMITED_CHARACTERS)
             self.sampled_texts += len(long)
@@ -146,7 +146,7 @@ class Embedder:
         room = self._room(limit)
         # Tokenizing takes memory for every token, so of a text far too long only as much is tokenized as is embedded.
         pieces, piece_owners, long = self._pieces(texts, CHARACTERS_PER_TOKEN * room)
-        encoded = self._model.tokenizer(
+        encoded = self.model.tokenizer(
             pieces, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
         )
         windows = []
@@ -167,7 +167,7 @@ class Embedder:
 
     def _room(self, limit: int) -> int:
         """Tokens of text that fit the window, beside the prompt and special tokens."""
-        tokenizer = self._model.tokenizer
+        tokenizer = self.model.tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise ConfigError(
                 f"`embedder`: {self.name or 'the model'} reads {limit} tokens at a time and its tokenizer is not a "
