@@ -109,9 +109,7 @@ class EqualDataCollector:
     @cached_property
     def embedder(self) -> Embedder:
         """Embeds pairs and reference; loaded when first used, so that idle ranks never load it."""
-        from equal_hf.corpus.embed import Embedder
-
-        return self._embedder if self._embedder is not None else Embedder(self.corpus.embedder_name)
+        return self._embedder if self._embedder is not None else self.corpus.open_embedder()
 
     @cached_property
     def reference_embeddings(self) -> np.ndarray:
@@ -264,6 +262,7 @@ class EqualDataCollector:
             history.finished = True
             return None
         documents = [document for _, _, batch in drawn for document in batch]
+        self._prefetch(index + 1, {pull.arm: len(batch) for pull, _, batch in drawn})
         extractions = self.extractor.extract(documents, self._allowance())
         round, usage_by_arm = self._assemble(index, drawn, extractions, capped)
         if not round.decisions:
@@ -334,6 +333,18 @@ class EqualDataCollector:
                 budget = None if budget is None else budget - count
         left = int(remaining.sum()) - sum(len(batch) for _, _, batch in drawn)
         return drawn, budget == 0 or left == 0
+
+    def _prefetch(self, index: int, drawn: dict[int, int]) -> None:
+        """While a round is extracted, fetch what the next one would draw if nothing were learned from this one."""
+        if index >= self.args.planned_rounds:
+            return
+        cursors = self.open().cursors.copy()
+        for arm, count in drawn.items():
+            cursors[arm] += count
+        rng = np.random.default_rng([self.args.seed, index])
+        args = self.args
+        pulls = self.bandit.select(args.arms_per_round, args.documents_per_arm, self.corpus.sizes - cursors, rng)
+        self.corpus.prefetch([(pull.arm, pull.documents, int(cursors[pull.arm])) for pull in pulls], self._order)
 
     def _order(self, cluster: int) -> np.ndarray | None:
         if self.args.document_order == "random" or self.bandit.identity()["policy"] == "uniform":

@@ -20,9 +20,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "index",
         help="make a clustered corpus of a dataset",
-        description="Make a clustered corpus of a dataset: read, sample, extract, align, embed, cluster, assign, write "
-        "and push. What is complete is skipped, so the same command goes on after a stop or takes up a new revision. Any "
-        "key of the YAML can be given as a flag.",
+        description="Make a clustered corpus of a dataset: read, sample, extract, align, embed, cluster, assign, "
+        "write and push. What is complete is skipped, so the same command goes on after a stop and takes up a new "
+        "revision. Any key of the YAML can be given as a flag.",
         epilog="on many processes: accelerate launch -m equal_hf index CONFIG, or torchrun -m equal_hf index CONFIG",
     )
     parser.add_argument("config", help="the YAML of an index or of a recipe")

@@ -1,14 +1,15 @@
 """Align an embedder: pull documents to the pairs they give, away from others' (arXiv 2505.12250, section 3).
 
 The loss is InfoNCE, `-log(e^{sim(d,q+)/τ} / (e^{sim(d,q+)/τ} + Σ e^{sim(d,q-)/τ}))`, over in-batch negatives and mined
-hard ones, with sentence-transformers' own trainer. Whether it helped is measured on documents held out; if not, nothing
-is kept.
+hard ones, with sentence-transformers' own trainer. Whether it helped is measured on documents held out; if not,
+nothing is kept.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -249,6 +250,7 @@ def _train(model: SentenceTransformer, dataset: Dataset, learning_rate: float, s
             logging_strategy="no",
             report_to="none",
             dataloader_pin_memory=False,
+            disable_tqdm=not sys.stderr.isatty(),
         )
         SentenceTransformerTrainer(model=model, args=arguments, train_dataset=dataset, loss=loss).train()
     model.eval()

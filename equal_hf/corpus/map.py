@@ -101,7 +101,7 @@ def _draw(places: np.ndarray, radii: np.ndarray, terms: Sequence[Sequence[str]],
     axes.add_collection(circles)
     for cluster in np.argsort(-radii, kind="stable")[:LABELS]:
         label = ", ".join(terms[cluster][:3]).replace("$", r"\$")
-        axes.text(*places[cluster], label, ha="center", va="center", fontsize=7)
+        axes.text(float(places[cluster, 0]), float(places[cluster, 1]), label, ha="center", va="center", fontsize=7)
     axes.set_xlim(-0.08, 1.08)
     axes.set_ylim(-0.08, 1.08)
     axes.set_axis_off()

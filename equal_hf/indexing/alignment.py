@@ -97,7 +97,7 @@ def _train(job: dict[str, Any]) -> dict[str, Any]:
     if done.returncode:
         raise CorpusError(
             f"The alignment failed with exit code {done.returncode}; what it said is above. Lower `align_batch_size` "
-            "or set `align_mini_batch_size` where memory ran out, or set `align` to false to embed with the model as it "
-            "is."
+            "or set `align_mini_batch_size` where memory ran out, or set `align` to false to embed with the model as "
+            "it is."
         )
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -251,7 +251,7 @@ class Index:
 
     # -- embed, cluster, assign ------------------------------------------------------------------------------------
 
-    def embed(self) -> None:
+    def embed(self) -> dict[str, Any]:
         """Embed the documents, each rank its own shards."""
         args = self.args
         tuned = self.folder / alignment.FOLDER if self.alignment and self.alignment["kept"] else None
@@ -271,7 +271,9 @@ class Index:
             self.store.remember(set(self.keys))
             return {place: self._embed(place) for place in self.mine(range(len(self.shards)), "embed", "shard")}
 
+        began = time.perf_counter()
         found = {place: told for part in self.ranks.together(work) for place, told in part.items()}
+        seconds = round(time.perf_counter() - began, 3)
         self.embedded = [found[place] for place in range(len(self.shards))]
         usable = sum(told["embedded"] for told in self.embedded)
         kept = int(sum(mask.sum() for mask in self.kept))
@@ -282,6 +284,7 @@ class Index:
         if not usable:
             raise CorpusError(nothing_usable(self.rows, self.dropped, vars(args)))
         self.usable = usable
+        return {"embedding": {"documents": usable, "seconds": seconds}}
 
     def _embed(self, place: int) -> dict[str, Any]:
         shard, key = self.shards[place], self.keys[place]

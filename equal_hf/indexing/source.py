@@ -143,6 +143,7 @@ def _hub_identities(urls: list[str]) -> dict[str, str]:
 
     filesystem = HfFileSystem()
     found: dict[str, str] = {}
+    errors: tuple[type[Exception], ...] = (*hub_errors(), KeyError)
     try:
         for parent in dict.fromkeys(url.rpartition("/")[0] for url in urls):
             entries: list[Any] = list(filesystem.ls(parent, detail=True))
@@ -150,5 +151,5 @@ def _hub_identities(urls: list[str]) -> dict[str, str]:
                 lfs = entry.get("lfs") or {}
                 found[f"hf://{entry['name']}"] = str(lfs.get("sha256") or entry.get("blob_id"))
         return {url: found[url] for url in urls}
-    except (KeyError, *hub_errors()) as error:
+    except errors as error:
         raise CorpusError(f"The files of the corpus cannot be listed: {error}. Check the connection.") from error
