@@ -36,7 +36,9 @@ WARMUP_SHARE = 0.1
 PAIRS_PER_DOCUMENT = 8
 HARD_RANKS = (1, 200)
 LEARNING_RATE = 1e-5
-STATIC_LEARNING_RATE = 1e-2  # 1e-5 would not move a table of word vectors in a few hundred steps
+# 1e-5 would not move a table of word vectors in a few hundred steps. Cosines do not change with the table's scale, so
+# the rate is in units of its root mean square: 1e-2 for entries about 0.1.
+STATIC_LEARNING_RATE = 0.1
 LEAST_DOCUMENTS = 10  # on either side of the split
 
 
@@ -49,7 +51,8 @@ class AlignSettings:
         max_windows (`int`, *optional*, defaults to `8`): Of the embedder that measures.
         holdout (`float`, *optional*, defaults to `0.2`): Share of the documents that measures.
         epochs (`int`, *optional*, defaults to `2`): Passes over the training pairs.
-        learning_rate (`float`, *optional*): 1e-5 for transformers, 1e-2 for static embedders where left out.
+        learning_rate (`float`, *optional*): Where left out 1e-5 for transformers; for static embedders
+            a tenth of the root mean square of their table, 1e-2 where its entries are about 0.1.
         batch_size (`int`, *optional*, defaults to `64`): Pairs a step.
         mini_batch_size (`int`, *optional*): Pairs embedded at once: gradients are cached (Gao et al. 2021), so that
             a large batch needs little memory.
@@ -105,8 +108,7 @@ def align(
     before = _measure(embedder, test, by_document, measure)
     rows = _rows(train, by_document, settings.seed)
     dataset = _mine(rows, transformer, settings)
-    static = type(transformer[0]).__name__ == "StaticEmbedding"
-    rate = settings.learning_rate or (STATIC_LEARNING_RATE if static else LEARNING_RATE)
+    rate = settings.learning_rate or _default_rate(transformer)
     _train(transformer, dataset, rate, settings)
     after = _measure(Embedder(transformer, max_windows=settings.max_windows), test, by_document, measure)
     kept = (after["recall_at_10"] or 0, after["mrr"] or 0) > (before["recall_at_10"] or 0, before["mrr"] or 0)
@@ -211,6 +213,13 @@ def _mine(rows: list[tuple[str, str]], model: SentenceTransformer, settings: Ali
         verbose=False,
     )
     return mined if len(mined) >= len(dataset) / 2 else dataset
+
+
+def _default_rate(model: SentenceTransformer) -> float:
+    if type(model[0]).__name__ != "StaticEmbedding":
+        return LEARNING_RATE
+    table: Any = model[0].embedding.weight
+    return STATIC_LEARNING_RATE * float(table.detach().pow(2).mean().sqrt())
 
 
 def _texts_of(rows: list[tuple[str, str]]) -> Pairs:

@@ -13,7 +13,7 @@ from equal_hf.errors import CorpusError
 PCA_DIMENSIONS = 32
 PCA_ROWS = 65_536
 SAMPLES = 32
-SAMPLE_BYTES = 128 << 20
+SAMPLE_BYTES = 64 << 20
 PROFILES_FILE = "profiles.safetensors"
 
 
@@ -92,7 +92,8 @@ class ClusterProfiles:
         tensors = {
             "count": self.count,
             "mean": self.mean,
-            "covariance": self.covariance,
+            # Symmetric: half of it tells all.
+            "covariance": np.ascontiguousarray(self.covariance[:, *np.triu_indices(self.covariance.shape[-1])]),
             "components": self.components,
             "samples": np.concatenate(self.samples).astype(np.float16),
             "sample_counts": np.asarray([len(sample) for sample in self.samples], dtype=np.int64),
@@ -113,8 +114,12 @@ class ClusterProfiles:
             tensors = load_file(path)
             cuts = np.cumsum(tensors.pop("sample_counts"))[:-1]
             samples = tuple(np.split(tensors.pop("samples").astype(np.float32), cuts))
-            return cls(samples=samples, **tensors)
-        except (SafetensorError, KeyError, TypeError, OSError) as error:
+            half, width = tensors.pop("covariance"), tensors["components"].shape[1]
+            covariance = np.zeros((len(half), width, width), np.float32)
+            upper = np.triu_indices(width)
+            covariance[:, upper[0], upper[1]] = covariance[:, upper[1], upper[0]] = half
+            return cls(samples=samples, covariance=covariance, **tensors)
+        except (SafetensorError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
             raise CorpusError(
                 f"The cluster profiles {path} cannot be read: {error}. Build or download the corpus again."
             ) from error

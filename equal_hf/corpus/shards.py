@@ -21,7 +21,7 @@ from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 
 SHARD_DOCUMENTS = 8192
-SHARD_CHARACTERS = 1 << 25
+CHARACTERS_PER_DOCUMENT = 4096  # a shard of longer documents has fewer of them: it is held in memory
 DIGEST_BYTES = 16
 DIGEST = "__digest__"  # no metadata column of a dataset is likely to be called this; one that is, is refused
 
@@ -58,8 +58,8 @@ def write_shards(
     Args:
         documents (`Iterable[Document]`): In any order.
         folder (`Path`): Where the shards go.
-        max_documents (`int`, *optional*, defaults to `8192`): Documents in a shard at most; it also ends after some
-            32 million characters.
+        max_documents (`int`, *optional*, defaults to `8192`): Documents in a shard at most; it also ends after
+            4,096 characters for each of them.
 
     Raises:
         CorpusError: A metadata column mixes types, or the disk is full.
@@ -144,7 +144,7 @@ def _chunks(documents: Iterable[Document], most: int) -> Iterator[list[Document]
     for document in documents:
         chunk.append(document)
         characters += len(document.text)
-        if len(chunk) == most or characters >= SHARD_CHARACTERS:
+        if len(chunk) == most or characters >= most * CHARACTERS_PER_DOCUMENT:
             yield chunk
             chunk, characters = [], 0
     if chunk:

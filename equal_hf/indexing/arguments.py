@@ -37,7 +37,8 @@ class IndexArguments(RunArguments):
         index_max_cost (`float`, *optional*): The same in money.
         align_holdout (`float`, *optional*, defaults to `0.2`): Share of the sampled documents that measures.
         align_epochs (`int`, *optional*, defaults to `2`): Passes over the training pairs.
-        align_learning_rate (`float`, *optional*): 1e-5 for transformers and 1e-2 for static embedders where left out.
+        align_learning_rate (`float`, *optional*): Where left out 1e-5 for transformers, and for
+            static embedders a tenth of the root mean square of their table.
         align_batch_size (`int`, *optional*, defaults to `64`): Pairs a step, the in-batch negatives.
         align_mini_batch_size (`int`, *optional*): Pairs embedded at once, for a large `align_batch_size` in little
             memory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from equal_hf.corpus.cluster import Centroids
 from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.corpus.records import fingerprint, replacing
+from equal_hf.corpus.runs import Run
 from equal_hf.corpus.shards import common_schema
 from equal_hf.corpus.store import ClusteredCorpus
 from equal_hf.corpus.terms import ClusterWords
@@ -84,8 +86,9 @@ def write_corpus(index: Index) -> dict[str, Any]:
         profiles = written / f"{plan.number:05d}-profiles.safetensors"
 
         def make() -> tuple[list[Path], dict[str, Any]]:
-            with opened(runs) as readers:
-                part = write_file(plan, readers, schema, index.components, samples, building)
+            if not readers:  # opened once, and only where there is something to write
+                readers.extend(stack.enter_context(opened(runs)))
+            part = write_file(plan, readers, schema, index.components, samples, building)
             with replacing(profiles) as temporary:
                 part.profiles.save(temporary)
             files = [building / plan.data, building / plan.embeddings, profiles]
@@ -94,7 +97,9 @@ def write_corpus(index: Index) -> dict[str, Any]:
         inputs = {"of": wanted, "plan": [plan.number, plan.files, *plan.clusters]}
         return index.work.piece("write", written / f"{plan.number:05d}.json", inputs, make)
 
-    done = index.ranks.together(lambda: {plan.number: write(plan) for plan in index.mine(plans, "write", "file")})
+    readers: list[Run] = []
+    with contextlib.ExitStack() as stack:
+        done = index.ranks.together(lambda: {plan.number: write(plan) for plan in index.mine(plans, "write", "file")})
     facts = {number: told for part in done for number, told in part.items()}
 
     def finish() -> None:

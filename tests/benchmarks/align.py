@@ -21,7 +21,7 @@ from typing import Any
 from tests.benchmarks.report import conclude, progress
 
 SHARE = 0.05
-HELD_OUT = 1000
+HELD_OUT = 500
 REFERENCE = 100
 
 

@@ -47,10 +47,11 @@ def rows(documents: int, topics: int, characters: int) -> Iterator[dict[str, str
     letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
     words = np.array(["".join(rng.choice(letters[:18], length)) for length in rng.integers(2, 11, 30_000)])
     share = 1 / np.arange(1, len(words) + 1)
-    share /= share.sum()
+    pool = rng.choice(len(words), 2_000_000, p=share / share.sum())
     for number in range(documents):
         topic = number % topics
-        common = rng.choice(len(words), characters // 8, p=share)
+        start = rng.integers(0, len(pool) - characters)
+        common = pool[start : start + characters // 8]
         own = rng.integers(50 * topic, 50 * topic + 50, characters // 30) + 1000
         text = " ".join(words[np.concatenate([common, own % len(words)])])
         yield {"text": f"{number} {text}", "source": f"site-{topic % 37}"}

@@ -100,10 +100,27 @@ def test_a_disk_that_fills_is_told_and_nothing_half_written_counts(config, tmp_p
     assert told["fingerprint"] == whole["fingerprint"]
 
 
-MISSING = """
+HUB = """
 import json, sys
+import huggingface_hub
 from equal_hf.cli import main
-sys.exit(main(["index", *sys.argv[1:]]))
+config, files, out = sys.argv[1:]
+run = ["index", config, "--json", "--output_dir", out]
+codes = [main(run)]
+huggingface_hub.create_repo("tester/documents", repo_type="dataset", private=True)
+huggingface_hub.upload_folder(repo_id="tester/documents", repo_type="dataset", folder_path=files)
+codes += [main(run), main(run)]
+print(json.dumps(codes))
+"""
+PRIVATE = """
+import sys
+from equal_hf.errors import CorpusError
+from equal_hf.indexing.arguments import parse_index
+from equal_hf.indexing.source import list_files
+try:
+    list_files(parse_index(sys.argv[1], [])[0])
+except CorpusError as error:
+    print(error)
 """
 
 
@@ -115,23 +132,12 @@ def test_a_missing_or_private_repository_is_told_and_one_on_the_hub_is_indexed_a
         f"corpus: tester/documents\nid_column: id\nembedder: {embedder_folder}\nalign: false\ncorpus_map: false\n"
         "n_clusters: 8\nthreads: 1\nhub_corpus_id: tester/clustered\n"
     )
-    upload = "import sys, huggingface_hub as h; h.create_repo('tester/documents', repo_type='dataset', private=True); "
-    upload += "h.upload_folder(repo_id='tester/documents', repo_type='dataset', folder_path=sys.argv[1])"
-    with HubServer() as hub:
-        for attempt in ("missing", "private"):
-            done = subprocess.run(
-                [sys.executable, "-c", MISSING, str(config), "--output_dir", str(tmp_path / "no")],
-                capture_output=True,
-                text=True,
-                env=hub.env(tmp_path / attempt, token=None if attempt == "private" else "hf_write"),
-            )
-            assert done.returncode == 1, done.stderr
-            assert "the Hub has no dataset 'tester/documents' that this token may read" in done.stderr
-            if attempt == "missing":
-                hub.python(upload, dataset[0], home=tmp_path / "home")
-        run = [str(config), "--json", "--output_dir", str(tmp_path / "run")]
-        told = json.loads(hub.python(MISSING, *run, home=tmp_path / "home").splitlines()[-1])
+    with HubServer(python_timeout_s=300) as hub:
+        out = hub.python(HUB, config, dataset[0], tmp_path / "run", home=tmp_path / "home").splitlines()
+        assert json.loads(out[-1]) == [1, 0, 0]  # the first found no repository
+        told, again = (json.loads(line) for line in out if line.startswith('{"threads"'))
         assert told["documents"] == 200 and told["corpus_commit"].startswith(f"{hub.url}/datasets/tester/clustered/")
-        again = json.loads(hub.python(MISSING, *run, home=tmp_path / "home").splitlines()[-1])
         assert sum(pieces["made"] for pieces in again["pieces"].values()) == 0
         assert again["corpus_commit"] == told["corpus_commit"]
+        refused = hub.python(PRIVATE, config, home=tmp_path / "nobody", token=None)
+        assert "the Hub has no dataset 'tester/documents' that this token may read" in refused
