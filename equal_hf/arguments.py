@@ -15,8 +15,20 @@ from typing import Any
 from equal_hf.errors import ConfigError
 
 EXTRACTORS = ("endpoint", "explicit")
-BANDITS = ("ucb", "uniform")
-REWARDS = ("transport", "loss_drop")
+BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform")
+REWARDS = (
+    "worth",
+    "transport",
+    "debiased_transport",
+    "pooled_transport",
+    "marginal_transport",
+    "yield",
+    "worth_per_token",
+    "yield_per_token",
+    "loss_drop",
+    "loss_credit",
+    "influence",
+)
 
 
 @dataclass
@@ -73,9 +85,15 @@ class RunArguments:
             charges, in the currency of `max_cost`.
         response_store (`str`, *optional*): Where replies are kept, `<output_dir>/responses.sqlite` where left out.
             Runs that name the same file never pay twice for the same reply.
-        bandit (`str`, *optional*, defaults to `"ucb"`): `"ucb"` or `"uniform"`.
-        alpha, prior_weight, neighbour_radius (`float`, *optional*): Settings of [`UCB`].
-        reward_funcs (`list[str]`, *optional*): Rewards that pay arms: `transport`, `loss_drop`.
+        bandit (`str`, *optional*, defaults to `"ucb"`): `"ucb"`, `"thompson"`, `"linucb"`, `"exp3"`, `"greedy"` or
+            `"uniform"`.
+        alpha (`float`, *optional*): Exploration of [`UCB`] and [`LinUCB`].
+        prior_weight, neighbour_radius (`float`, *optional*): Settings of [`UCB`] and [`Thompson`].
+        bandit_discount (`float`, *optional*, defaults to `1.0`): Weight that rewards keep from round to round, for
+            rewards that drift.
+        reward_funcs (`list[str]`, *optional*): Rewards that pay arms: `worth`, `transport`, `debiased_transport`,
+            `pooled_transport`, `marginal_transport`, `yield`, `worth_per_token`, `yield_per_token`, `loss_drop`,
+            `loss_credit`, `influence`.
         control (`str`, *optional*): `"uniform"` repeats the run with uniform selection, at equal documents and steps.
         hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
     """
@@ -131,11 +149,12 @@ class RunArguments:
         default=None, metadata={"help": "File of replies, shared by runs that name it."}
     )
     bandit: str = field(default="ucb", metadata={"help": "Selection policy.", "choices": [*BANDITS]})
-    alpha: float = field(default=0.1, metadata={"help": "Exploration weight of UCB."})
-    prior_weight: float = field(default=2.0, metadata={"help": "Rewards the document prior counts for; 0: none."})
+    alpha: float = field(default=0.1, metadata={"help": "Exploration weight of UCB and LinUCB."})
+    prior_weight: float = field(default=10.0, metadata={"help": "Rewards the document prior counts for; 0: none."})
     neighbour_radius: float = field(default=0.0, metadata={"help": "Distance under which clusters share rewards."})
+    bandit_discount: float = field(default=1.0, metadata={"help": "Weight that rewards keep from round to round."})
     reward_funcs: list[str] = field(
-        default_factory=lambda: ["transport", "loss_drop"], metadata={"help": "Rewards that pay arms."}
+        default_factory=lambda: ["worth", "loss_drop"], metadata={"help": "Rewards that pay arms."}
     )
     control: str | None = field(default=None, metadata={"help": "uniform: repeat the run with uniform selection."})
     hub_dataset_id: str | None = field(default=None, metadata={"help": "Hub dataset to publish pairs to."})

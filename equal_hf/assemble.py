@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.arguments import RunArguments
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandit import UCB, Bandit, Uniform
-from equal_hf.selection.rewards import loss_drop_reward, transport_reward
+from equal_hf.selection.bandit import UCB, Bandit, Greedy, Uniform
+from equal_hf.selection.cost import per_token
+from equal_hf.selection.credit import loss_credit_reward
+from equal_hf.selection.exp3 import EXP3
+from equal_hf.selection.influence import influence_reward
+from equal_hf.selection.linucb import LinUCB
+from equal_hf.selection.rewards import loss_drop_reward, reward_name, transport_reward, worth_reward, yield_reward
+from equal_hf.selection.thompson import Thompson
+from equal_hf.selection.transport_rewards import (
+    debiased_transport_reward,
+    marginal_transport_reward,
+    pooled_transport_reward,
+)
 from equal_hf.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -20,8 +31,20 @@ if TYPE_CHECKING:
     from equal_hf.extraction.prompts import PromptTemplate
 
 REWARD_FUNCTIONS: dict[str, Callable[..., list[float | None]]] = {
-    "transport": transport_reward,
-    "loss_drop": loss_drop_reward,
+    reward_name(function): function
+    for function in (
+        worth_reward,
+        transport_reward,
+        debiased_transport_reward,
+        pooled_transport_reward,
+        marginal_transport_reward,
+        yield_reward,
+        per_token(worth_reward),
+        per_token(yield_reward),
+        loss_drop_reward,
+        loss_credit_reward,
+        influence_reward,
+    )
 }
 
 
@@ -196,11 +219,19 @@ def make_bandit(run: RunArguments, name: str | None = None) -> Bandit:
         [`ConfigError`]: If the name is unknown.
     """
     name = name or run.bandit
-    if name == "uniform":
-        return Uniform()
-    if name == "ucb":
-        return UCB(run.alpha, run.prior_weight, run.neighbour_radius)
-    raise ConfigError(f"`bandit` is {name!r}: set it to 'ucb' or 'uniform'")
+    makers: dict[str, Callable[[], Bandit]] = {
+        "ucb": lambda: UCB(run.alpha, run.prior_weight, run.neighbour_radius, run.bandit_discount),
+        "thompson": lambda: Thompson(
+            prior_weight=run.prior_weight, neighbour_radius=run.neighbour_radius, discount=run.bandit_discount
+        ),
+        "linucb": lambda: LinUCB(run.alpha, discount=run.bandit_discount),
+        "exp3": lambda: EXP3(discount=run.bandit_discount),
+        "greedy": Greedy,
+        "uniform": Uniform,
+    }
+    if name not in makers:
+        raise ConfigError(f"`bandit` is {name!r}: set it to one of {', '.join(makers)}")
+    return makers[name]()
 
 
 def make_rewards(run: RunArguments) -> list[Callable[..., list[float | None]]]:

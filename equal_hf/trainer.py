@@ -34,6 +34,9 @@ T = TypeVar("T")
 # SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
 _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
 
+# Rows that an influence reward looks at: of each arm, and of the validation set.
+INFLUENCE_ROWS, VALIDATION_ROWS = 8, 32
+
 # Settings that decide what a model has learned after a round, and so what a loss reward says.
 _TRAINING_SETTINGS = (
     "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm per_device_train_batch_size "
@@ -108,6 +111,7 @@ class EqualTrainer(SFTTrainer):
         self.is_last_round = False
         self.rounds_trained = self.steps_trained = self.pool_steps_trained = 0
         self._trained_rows: list[int] = []
+        self._arm_rows: list[list[dict[str, Any]]] = []
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
         if self._waits_for_evaluation:
@@ -204,6 +208,10 @@ class EqualTrainer(SFTTrainer):
         self._round_dataset.replace(chosen)
         arms = Counter(opened.row_arms[place] for place in {row["place"] for row in chosen})
         self._trained_rows = [arms[arm] for arm in range(opened.arms)]
+        self._arm_rows = [
+            [row for row in prepared if opened.row_arms[row["place"]] == arm][:INFLUENCE_ROWS]
+            for arm in range(opened.arms)
+        ]
 
     def credit_round(self, metrics: dict[str, float]) -> None:
         """Credit the open round with what an evaluation said, on every process, if it has the metric that pays."""
@@ -211,9 +219,31 @@ class EqualTrainer(SFTTrainer):
         if wanted not in metrics and (metrics or self._waits_for_evaluation):
             return  # one of several evaluation sets, another is awaited
         loss = metrics.get(wanted)
-        logs = self._on_main(lambda: self.round_source.credit(loss, self._trained_rows, self.model))
+        logs = self._on_main(
+            lambda: self.round_source.credit(loss, self._trained_rows, model=self.model, **self._influence_batches())
+        )
         if logs:
             self.log(logs)
+
+    def _influence_batches(self) -> dict[str, Any]:
+        """What [`influence_reward`] looks at: a few rows of each arm, and of the validation set that pays."""
+        if "influence" not in self.data_collector.stages:
+            return {}
+
+        def batch(rows: Any) -> dict[str, Any]:
+            collated = self.data_collator([dict(row) for row in rows])
+            return {name: value.to(self.args.device) for name, value in collated.items()}
+
+        rewarding: Any = self.eval_dataset
+        if isinstance(rewarding, dict):
+            rewarding = rewarding[self.args.reward_metric.removeprefix("eval_").removesuffix("_loss")]
+        chosen = [rewarding[place] for place in range(min(len(rewarding), VALIDATION_ROWS))]
+        return {
+            "arm_batches": [batch(rows) if rows else None for rows in self._arm_rows],
+            "validation_batches": [
+                batch(chosen[start : start + INFLUENCE_ROWS]) for start in range(0, len(chosen), INFLUENCE_ROWS)
+            ],
+        }
 
     # -- publishing ------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def test_flags_win_over_the_file(tmp_path):
         (GOOD.replace("3", "0"), [], "`num_rounds` is 0"),
         (GOOD + "feedback_lag: 2\n", [], "`feedback_lag` is 2"),
         (GOOD + "control: random\n", [], "`control` is 'random'"),
-        (GOOD + "reward_funcs: [transprt]\n", [], "transprt.*choose from transport"),
+        (GOOD + "reward_funcs: [transprt]\n", [], "transprt.*choose from worth"),
         (GOOD + "packing: true\n", [], "`packing` cannot be used"),
         (GOOD + "max_steps: 100\n", [], "`max_steps` cannot be used.*`num_rounds`"),
         (GOOD + "dataloader_persistent_workers: true\ndataloader_num_workers: 1\n", [], "persistent_workers"),

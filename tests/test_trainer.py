@@ -17,6 +17,8 @@ from equal_hf import (
 from equal_hf.assemble import conversational
 from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.selection.credit import loss_credit_reward
+from equal_hf.selection.influence import influence_reward
 from tests.world import make_target
 
 
@@ -153,6 +155,17 @@ def test_with_a_lag_rounds_are_collected_ahead_from_the_rewards_it_allows(world,
     records = RoundRecords(tmp_path)
     assert [records.load(index).credited_through for index in range(4)] == [-1, -1, 0, 1]
     assert trainer.rounds_trained == 4
+
+
+def test_arms_may_be_paid_by_their_influence_and_their_share_of_the_loss(world, tmp_path):
+    trainer = make(world, tmp_path, rewards=[influence_reward, loss_credit_reward], num_rounds=3)
+    trainer.train()
+    for index in range(3):
+        rewards = RoundRecords(tmp_path).credited(index)["rewards"]
+        trained = RoundRecords(tmp_path).credited(index)["metrics"]["trained_rows"]
+        for influence, credit, rows in zip(rewards["influence"], rewards["loss_credit"], trained, strict=True):
+            assert influence is not None and -1 <= influence <= 1
+            assert (credit is not None) == (rows > 0)
 
 
 def test_without_an_evaluation_set_rounds_are_credited_at_their_end(world, tmp_path):

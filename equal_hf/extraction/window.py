@@ -5,7 +5,7 @@ a timeout. From there it grows additively and shrinks multiplicatively, as TCP's
 mean two things, and each request remembers how many were under way when it was sent, to tell them apart:
 
 - **More than it takes.** Refusals of requests that went where none was answered yet. The window goes back to what the
-  endpoint still holds, and one more is tried once in ten round trips: so a server with 8 slots refuses a request or two
+  endpoint still holds, and one more is tried once in ten round trips: a server with 8 slots refuses a request or two
   in 80, instead of one in 9.
 - **Trouble.** Refusals where others were answered. The window shrinks by half the share of requests that was refused
   (DCTCP, RFC 8257): the odd 429 costs little, and an endpoint that refuses half of all is soon asked for less.

@@ -49,7 +49,7 @@ def test_a_good_arm_among_many_is_found_by_its_prior_and_kept_by_its_reward():
 
 
 def test_a_misleading_prior_fades():
-    bandit = UCB(alpha=0.1)
+    bandit = UCB(alpha=0.1, prior_weight=2.0)
     bandit.start(3, prior=np.array([3.0, 0.0, 0.0]))
     drawn = play(bandit, [-2.0, 1.0, 1.0], [300] * 3, rounds=50, arms=1)
     assert drawn[0] < 0.2 * drawn.sum()
@@ -70,7 +70,7 @@ def test_neighbours_share_rewards():
     bandit = UCB(alpha=0.0, prior_weight=0)
     bandit.start(3, neighbours=neighbours)
     bandit.update([0, 2], [1.0, 0.5])
-    assert bandit.counts.tolist() == [1, 1, 1]
+    assert bandit.evidence.counts.tolist() == [1, 1, 1]
     assert bandit.scores().tolist() == [1.0, 1.0, 0.5]
 
 
