@@ -180,12 +180,13 @@ class EqualDataCollector:
         if self._history is not None:
             return self._history
         resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
+        paid = isinstance(self.extractor, PaidExtractor) and self.extractor.prices != Prices()
+        if self.args.max_cost is not None and not paid:
+            raise ConfigError(
+                "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
+                "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"
+            )
         if isinstance(self.extractor, PaidExtractor):
-            if self.args.max_cost is not None and self.extractor.prices == Prices():
-                raise ConfigError(
-                    "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
-                    "`price_per_million_completion_tokens`"
-                )
             self.extractor.begin(self.records.run_id())
             self.records.note("endpoints", self.extractor.describe())
         history = History()
