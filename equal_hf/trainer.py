@@ -243,11 +243,13 @@ class EqualTrainer(SFTTrainer):
         if wanted not in metrics and (metrics or self._waits_for_evaluation):
             return  # one of several evaluation sets, another is awaited
         loss = metrics.get(wanted)
-        context = {"model": self.model, **self._influence_batches()}
-        losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
-        if len(losses) > 1:
+        context: dict[str, Any] = {"model": self.model}
+        if len(self.data_collector.targets) > 1:
+            losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
             context["target_losses"] = {name: value for name, value in losses.items() if value is not None}
-        logs = self._on_main(lambda: self.round_source.credit(loss, self._trained_rows, **context))
+        logs = self._on_main(
+            lambda: self.round_source.credit(loss, self._trained_rows, **context, **self._influence_batches())
+        )
         if logs:
             self.log(logs)
 

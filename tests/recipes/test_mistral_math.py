@@ -122,7 +122,9 @@ def test_several_targets_are_told_apart_from_the_file_to_the_card(config, world,
     del settings["control"]
     (tmp_path / "several.yaml").write_text(yaml.safe_dump(settings))
     folder = tmp_path / "run"
-    output = run([RECIPE, "--config", str(tmp_path / "several.yaml"), "--output_dir", str(folder)], tmp_path / "log")
+    arguments = ["-m", "torch.distributed.run", "--nproc_per_node", "2", RECIPE]
+    arguments += ["--config", str(tmp_path / "several.yaml"), "--output_dir", str(folder)]
+    output = run(arguments, tmp_path / "log")
     equal = json.loads((folder / "summary.json").read_text())["equal"]
     assert equal["test_loss"] == pytest.approx(0.75 * equal["test_loss_sums"] + 0.25 * equal["test_loss_proofs"])
     assert equal["exact_match"] == equal["exact_match_sums"]  # the other's items have no final result
