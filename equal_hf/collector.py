@@ -37,6 +37,7 @@ from equal_hf.sanitise import sanitise
 from equal_hf.selection.bandit import UCB, Bandit
 from equal_hf.selection.rewards import reward_name, stage_of, worth_reward
 from equal_hf.selection.selector import Draw, Selector
+from equal_hf.target_weights import target_shares
 from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What is recorded of the context that evaluated rewards are paid from.
-METRICS = ("eval_loss", "previous_eval_loss", "trained_rows", "replayed_rows")
+METRICS = ("eval_loss", "previous_eval_loss", "target_losses", "trained_rows", "replayed_rows")
 
 
 class EqualDataCollector:
@@ -94,11 +95,7 @@ class EqualDataCollector:
         self._embedder = embedder
         if not self.targets or not all(self.targets.values()):
             raise ConfigError("the reference is empty: pass items of the target task as `reference`")
-        if self.args.target_weights is not None and len(self.args.target_weights) != len(self.targets):
-            raise ConfigError(
-                f"`target_weights` has {len(self.args.target_weights)} values for {len(self.targets)} targets: "
-                "give one each"
-            )
+        self.target_shares = target_shares(self.targets, self.args.target_weights)
         weights = self.args.reward_weights or [1.0] * len(self.reward_funcs)
         if len(weights) != len(self.reward_funcs):
             raise ConfigError(
@@ -134,9 +131,7 @@ class EqualDataCollector:
             {name: self.embedder.encode([item.text() for item in items]) for name, items in self.targets.items()},
             self.corpus.embeddings,
             weights=args.reward_weights,
-            target_weights=None
-            if args.target_weights is None
-            else dict(zip(self.targets, args.target_weights, strict=True)),
+            target_weights=self.target_shares,
             order=args.document_order,
             documents_per_arm=args.documents_per_arm,
             discount=args.discount,

@@ -245,6 +245,14 @@ class RoundRecords:
             last=facts["last"],
         )
 
+    def usage_by_arm(self, index: int) -> list[Usage]:
+        """What each decision's documents used in one round."""
+        import pyarrow.parquet as pq
+
+        columns = ["prompt_tokens", "completion_tokens", "requests"]
+        table = pq.read_table(self.folder(index) / "extracted" / "decisions.parquet", columns=columns)
+        return [Usage(**row) for row in table.to_pylist()]
+
     def embeddings(self, index: int) -> np.ndarray:
         """Embeddings of one round's pairs, shape `(pairs, d)`."""
         return self._tensors(index)["pairs"]
