@@ -18,6 +18,7 @@ _HOMES = {
     "ClusteredCorpus": "equal_hf.corpus.store",
     "CollectorConfig": "equal_hf.config",
     "Document": "equal_hf.types",
+    "EXP3": "equal_hf.selection.exp3",
     "EndpointExtractor": "equal_hf.extraction.endpoint",
     "EqualConfig": "equal_hf.training_config",
     "EqualDataCollector": "equal_hf.collector",
@@ -25,16 +26,20 @@ _HOMES = {
     "EqualTrainer": "equal_hf.trainer",
     "ExplicitExtractor": "equal_hf.extraction.explicit",
     "Extraction": "equal_hf.types",
+    "Greedy": "equal_hf.selection.bandit",
+    "LinUCB": "equal_hf.selection.linucb",
     "QAPair": "equal_hf.types",
     "Round": "equal_hf.types",
     "Target": "equal_hf.target",
     "TargetItem": "equal_hf.target",
+    "Thompson": "equal_hf.selection.thompson",
     "UCB": "equal_hf.selection.bandit",
     "Uniform": "equal_hf.selection.bandit",
     "known_at": "equal_hf.selection.rewards",
     "load_target": "equal_hf.target",
     "loss_drop_reward": "equal_hf.selection.rewards",
     "transport_reward": "equal_hf.selection.rewards",
+    "worth_reward": "equal_hf.selection.rewards",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])
@@ -46,8 +51,11 @@ if TYPE_CHECKING:
     from equal_hf.errors import EqualError
     from equal_hf.extraction.endpoint import EndpointExtractor
     from equal_hf.extraction.explicit import ExplicitExtractor
-    from equal_hf.selection.bandit import UCB, Uniform
-    from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward
+    from equal_hf.selection.bandit import UCB, Greedy, Uniform
+    from equal_hf.selection.exp3 import EXP3
+    from equal_hf.selection.linucb import LinUCB
+    from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward, worth_reward
+    from equal_hf.selection.thompson import Thompson
     from equal_hf.target import Target, TargetItem, load_target
     from equal_hf.trainer import EqualTrainer
     from equal_hf.training_config import EqualConfig

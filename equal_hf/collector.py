@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -34,10 +34,10 @@ from equal_hf.extraction.prices import NANO, Prices, nano
 from equal_hf.history import History
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.sanitise import sanitise
-from equal_hf.selection.bandit import UCB, Bandit, Pull
-from equal_hf.selection.mixing import RewardMixer
-from equal_hf.selection.neighbours import find_neighbours
-from equal_hf.selection.rewards import document_prior, reward_name, stage_of, transport_reward
+from equal_hf.selection.bandit import UCB, Bandit
+from equal_hf.selection.rewards import reward_name, stage_of, worth_reward
+from equal_hf.selection.selector import Draw, Selector
+from equal_hf.target_weights import target_shares
 from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What is recorded of the context that evaluated rewards are paid from.
+METRICS = ("eval_loss", "previous_eval_loss", "target_losses", "trained_rows", "replayed_rows")
+
 
 class EqualDataCollector:
     """Selects clusters, draws documents, extracts pairs and keeps the books.
@@ -56,9 +59,10 @@ class EqualDataCollector:
         corpus ([`ClusteredCorpus`]): Where documents come from; its clusters are the bandit's arms.
         extractor ([`Extractor`]): Turns documents into pairs.
         bandit ([`Bandit`], *optional*): The policy; [`UCB`] with its defaults where it is left out.
-        reward_funcs (`list[Callable]`, *optional*): Reward functions; `[transport_reward]` where it is left out.
+        reward_funcs (`list[Callable]`, *optional*): Reward functions; `[worth_reward]` where it is left out.
         args ([`CollectorConfig`], *optional*): Settings; an `EqualConfig` is one.
-        reference (`Sequence[TargetItem]`): Items of the target task that pay the transport reward.
+        reference (`Sequence[TargetItem]` or `Mapping[str, Sequence[TargetItem]]`): Items of the target task that say
+            what is wanted; of several targets by name, whose rewards are paid and reported for each.
         protected (`Sequence[TargetItem]`, *optional*): Items no pair may repeat, such as validation and test; the
             reference always counts among them.
         embedder ([`Embedder`], *optional*): Embeds pairs and reference; the one the corpus was embedded with where it
@@ -76,18 +80,22 @@ class EqualDataCollector:
         reward_funcs: Sequence[Callable[..., list[float | None]]] | None = None,
         args: CollectorConfig | None = None,
         *,
-        reference: Sequence[TargetItem],
+        reference: Sequence[TargetItem] | Mapping[str, Sequence[TargetItem]],
         protected: Sequence[TargetItem] = (),
         embedder: Embedder | None = None,
     ) -> None:
         self.corpus, self.extractor = corpus, extractor
         self.bandit: Bandit = bandit if bandit is not None else UCB()
         self.args = args if args is not None else CollectorConfig(num_rounds=10)
-        self.reward_funcs = list(reward_funcs) if reward_funcs is not None else [transport_reward]
-        self.reference, self.protected = list(reference), [*reference, *protected]
+        self.reward_funcs = list(reward_funcs) if reward_funcs is not None else [worth_reward]
+        targets = reference if isinstance(reference, Mapping) else {"target": reference}
+        self.targets = {name: list(items) for name, items in targets.items()}
+        self.reference = [item for items in self.targets.values() for item in items]
+        self.protected = [*self.reference, *protected]
         self._embedder = embedder
-        if not self.reference:
+        if not self.targets or not all(self.targets.values()):
             raise ConfigError("the reference is empty: pass items of the target task as `reference`")
+        self.target_shares = target_shares(self.targets, self.args.target_weights)
         weights = self.args.reward_weights or [1.0] * len(self.reward_funcs)
         if len(weights) != len(self.reward_funcs):
             raise ConfigError(
@@ -102,7 +110,6 @@ class EqualDataCollector:
         self.extra_fingerprint: dict[str, Any] = {}
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
         self._history: History | None = None
-        self._updated = 0  # rounds the bandit was updated with
 
     # -- what rounds are decided by --------------------------------------------------------------------------------
 
@@ -112,20 +119,21 @@ class EqualDataCollector:
         return self._embedder if self._embedder is not None else self.corpus.open_embedder()
 
     @cached_property
-    def reference_embeddings(self) -> np.ndarray:
-        """Embeddings of the reference items, shape `(m, d)`."""
-        return self.embedder.encode([item.text() for item in self.reference])
-
-    @cached_property
-    def prior(self) -> np.ndarray | None:
-        """Transport reward of every cluster's own documents, shape `(k,)`; `None` without a transport reward."""
-        if "transport" not in self.reward_weights:
-            return None
-        return document_prior(self.corpus.profiles.samples, self.reference_embeddings)
-
-    @cached_property
-    def _mixer(self) -> RewardMixer:
-        return RewardMixer(self.reward_weights, {} if self.prior is None else {"transport": self.prior})
+    def selector(self) -> Selector:
+        """Policy, prior, promise and draws; a fold over the recorded rounds, which `open` feeds it."""
+        args = self.args
+        return Selector(
+            self.bandit,
+            self.reward_funcs,
+            self.corpus.profiles,
+            {name: self.embedder.encode([item.text() for item in items]) for name, items in self.targets.items()},
+            self.corpus.embeddings,
+            weights=args.reward_weights,
+            target_weights=self.target_shares,
+            order=args.document_order,
+            documents_per_arm=args.documents_per_arm,
+            discount=args.discount,
+        )
 
     @cached_property
     def filters(self) -> list[Filter]:
@@ -139,7 +147,7 @@ class EqualDataCollector:
         args = self.args
         names = (
             "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens "
-            "max_cost feedback_lag document_order decontamination_ngram"
+            "max_cost feedback_lag document_order discount target_weights decontamination_ngram"
         )
         return {
             **{name: getattr(args, name) for name in names.split()},
@@ -148,7 +156,7 @@ class EqualDataCollector:
             "corpus": self.corpus.fingerprint,
             "embedder": self.embedder.fingerprint(),
             "extractor": self.extractor.identity(),
-            "reference": _digest(self.reference),
+            "reference": {name: _digest(items) for name, items in self.targets.items()},
             "protected": _digest(self.protected),
             "filters": {filter.name: filter.identity() for filter in self.filters},
             **self.extra_fingerprint,
@@ -165,27 +173,24 @@ class EqualDataCollector:
         if self._history is not None:
             return self._history
         resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
+        paid = isinstance(self.extractor, PaidExtractor) and self.extractor.prices != Prices()
+        if self.args.max_cost is not None and not paid:
+            raise ConfigError(
+                "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
+                "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"
+            )
         if isinstance(self.extractor, PaidExtractor):
-            if self.args.max_cost is not None and self.extractor.prices == Prices():
-                raise ConfigError(
-                    "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
-                    "`price_per_million_completion_tokens`"
-                )
             self.extractor.begin(self.records.run_id())
             self.records.note("endpoints", self.extractor.describe())
-        neighbours = None
-        if self.bandit.neighbour_radius > 0:
-            profiles = self.corpus.profiles
-            neighbours = find_neighbours(profiles.mean, profiles.covariance, self.bandit.neighbour_radius)
-        self.bandit.start(self.corpus.n_clusters, self._mixer.prior(), neighbours)
-        history = History(np.zeros(self.corpus.n_clusters, dtype=np.int64))
+        history = History()
         for index in self.records.indices():
             round = self.records.load(index)
             history.extracted(round)
             for pair in round.pairs:
                 remember(pair, self.filters)
+            self.selector.take(round, self.records.embeddings(index), self.records.document_embeddings(index))
             if (credited := self.records.credited(index)) is not None:
-                history.credited(round, self._mixer.mix(credited["rewards"]))
+                self.selector.credit(round, credited["rewards"], credited["metrics"])
         if resumed and history.rounds:
             logger.info("Resuming %s after %d recorded rounds", self.args.output_dir, history.rounds)
         self._history = history
@@ -256,15 +261,14 @@ class EqualDataCollector:
                 f"round {index} is next but {self.args.output_dir} has records of {history.rounds} rounds only: the "
                 "checkpoint is newer than the records; restore them, or remove the checkpoints and train from records"
             )
-        self._update_bandit(through=index - 1 - self.args.feedback_lag)
+        self._advance(through=index - 1 - self.args.feedback_lag)
         drawn, capped = self._draw(index)
         if not drawn:
             history.finished = True
             return None
-        documents = [document for _, _, batch in drawn for document in batch]
-        self._prefetch(index + 1, {pull.arm: len(batch) for pull, _, batch in drawn})
+        documents = [document for _, batch in drawn for document in batch]
         extractions = self.extractor.extract(documents, self._allowance())
-        round, usage_by_arm = self._assemble(index, drawn, extractions, capped)
+        round, usage_by_arm, document_embeddings = self._assemble(index, drawn, extractions, capped)
         if not round.decisions:
             logger.warning(
                 "Nothing drawn for round %d fits what is left of the token budget: the run ends here", index
@@ -272,11 +276,12 @@ class EqualDataCollector:
             history.finished = True
             return None
         embeddings = self.embedder.encode([pair.text() for pair in round.pairs])
-        round = replace(round, rewards=self._rewards("extracted", round, pair_embeddings=embeddings))
-        priors = [None if self.prior is None else float(self.prior[decision.arm]) for decision in round.decisions]
+        known = self.selector.take(round, embeddings, document_embeddings, usage_by_arm)
+        round = replace(round, rewards=self.selector.rewards("extracted", round, **known))
         by_id = {document.id: document for document in documents}
-        self.records.write_extracted(round, embeddings, by_id, usage_by_arm, priors)
+        self.records.write_extracted(round, embeddings, by_id, usage_by_arm, document_embeddings)
         history.extracted(round)
+        self._prefetch(index + 1)
         return round
 
     def credit(self, round: Round, **context: Any) -> dict[str, Any]:
@@ -289,68 +294,54 @@ class EqualDataCollector:
             **context: What evaluated reward functions need (`eval_loss`, `previous_eval_loss`, `trained_rows`,
                 `model`). Without it, rewards that wait for an evaluation credit nobody.
         """
-        history = self.open()
+        self.open()
         if (record := self.records.credited(round.index)) is not None:
             return record
         rewards = dict(round.rewards)
         if context:
-            embeddings = self.records.embeddings(round.index)
-            rewards |= self._rewards("evaluated", round, pair_embeddings=embeddings, **context)
-        mixed = self._mixer.mix(rewards)
-        numbers = {name: value for name, value in context.items() if isinstance(value, int | float | list | None)}
+            embeddings, losses = self.records.embeddings(round.index), self.selector.loss_history(round, context)
+            rewards |= self.selector.rewards(
+                "evaluated", round, pair_embeddings=embeddings, loss_history=losses, **context
+            )
+        numbers = {name: context.get(name) for name in METRICS if name in context}
+        mixed = self.selector.credit(round, rewards, numbers)
         record = {"index": round.index, "rewards": rewards, "mixed": mixed, "metrics": numbers}
         self.records.write_credited(round.index, record)
-        history.credited(round, mixed)
         return record
 
     # -- parts of a round ------------------------------------------------------------------------------------------
 
-    def _update_bandit(self, through: int) -> None:
-        history = self.open()
-        if through >= len(history.credits):
+    def _advance(self, through: int) -> None:
+        if through >= self.selector.credited:
             raise ResumeError(
-                f"round {len(history.credits)} was not credited, and round {through + 1 + self.args.feedback_lag} is "
-                "selected from its rewards: credit rounds in order, or raise `feedback_lag`"
+                f"round {self.selector.credited} was not credited, and round {through + 1 + self.args.feedback_lag} "
+                "is selected from its rewards: credit rounds in order, or raise `feedback_lag`"
             )
-        while self._updated <= through:
-            self.bandit.update(*history.credits[self._updated])
-            self._updated += 1
+        self.selector.advance(through)
 
-    def _draw(self, index: int) -> tuple[list[tuple[Pull, int, list[Document]]], bool]:
-        """The round's pulls, where each starts in its cluster, and its documents; and whether the cap cut it short."""
+    def _draw(self, index: int) -> tuple[list[tuple[Draw, list[Document]]], bool]:
+        """What is drawn, with its documents; and whether cap or corpus cut it short."""
         history, args = self.open(), self.args
-        remaining = self.corpus.sizes - history.cursors
         # Each round has a generator of its own, so that there is no generator state to save or to lose.
         rng = np.random.default_rng([args.seed, index])
-        pulls = self.bandit.select(args.arms_per_round, args.documents_per_arm, remaining, rng)
         budget = None if args.max_documents is None else args.max_documents - history.documents
-        drawn = []
-        for pull in pulls:
-            count = pull.documents if budget is None else min(pull.documents, budget)
-            if count:
-                start = int(history.cursors[pull.arm])
-                drawn.append((pull, start, self.corpus.draw(pull.arm, count, start, self._order(pull.arm))))
-                budget = None if budget is None else budget - count
-        left = int(remaining.sum()) - sum(len(batch) for _, _, batch in drawn)
-        return drawn, budget == 0 or left == 0
+        draws = self.selector.draw(args.arms_per_round, args.documents_per_arm, rng, budget)
+        drawn = [
+            (draw, self.corpus.draw(draw.arm, len(draw.rows), order=np.array(draw.rows, dtype=np.int64)))
+            for draw in draws
+        ]
+        count = sum(len(draw.rows) for draw in draws)
+        return drawn, count == budget or count == int(self.selector.remaining.sum())
 
-    def _prefetch(self, index: int, drawn: dict[int, int]) -> None:
-        """While a round is extracted, fetch what the next one would draw if nothing were learned from this one."""
-        if index >= self.args.planned_rounds:
+    def _prefetch(self, index: int) -> None:
+        """While this round is trained on, have fetched what the next would draw if nothing were learned meanwhile."""
+        if index >= self.args.planned_rounds or not self.corpus.remote:
             return
-        cursors = self.open().cursors.copy()
-        for arm, count in drawn.items():
-            cursors[arm] += count
-        rng = np.random.default_rng([self.args.seed, index])
-        args = self.args
-        pulls = self.bandit.select(args.arms_per_round, args.documents_per_arm, self.corpus.sizes - cursors, rng)
-        self.corpus.prefetch([(pull.arm, pull.documents, int(cursors[pull.arm])) for pull in pulls], self._order)
-
-    def _order(self, cluster: int) -> np.ndarray | None:
-        if self.args.document_order == "random" or self.bandit.identity()["policy"] == "uniform":
-            return None  # the stored order is a seeded shuffle
-        similarity = self.corpus.embeddings(cluster) @ self.reference_embeddings.mean(axis=0)
-        return np.argsort(-similarity, kind="stable")
+        pulls = self.selector.likely(
+            self.args.arms_per_round, self.args.documents_per_arm, np.random.default_rng([self.args.seed, index])
+        )
+        # Inside a cluster the promise decides, which may change; twice as many of those it favours now hold most.
+        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], self.selector.order_of)
 
     def _allowance(self) -> Allowance | None:
         args, used = self.args, self.open().usage
@@ -374,23 +365,27 @@ class EqualDataCollector:
         return totals | {"cost": self._paid() / NANO} if isinstance(self.extractor, PaidExtractor) else totals
 
     def _assemble(
-        self, index: int, drawn: list[tuple[Pull, int, list[Document]]], extractions: list[Extraction], capped: bool
-    ) -> tuple[Round, list[Usage]]:
-        """Filter what was extracted and put the round together; also what each arm's documents used."""
+        self, index: int, drawn: list[tuple[Draw, list[Document]]], extractions: list[Extraction], capped: bool
+    ) -> tuple[Round, list[Usage], np.ndarray | None]:
+        """Filter what was extracted and put the round together; also what each arm used, and documents' embeddings."""
         decisions: list[Decision] = []
         usage_by_arm: list[Usage] = []
         pairs: list[QAPair] = []
         rejected = []
+        embeddings: list[np.ndarray] = []
         results = iter(extractions)
-        for pull, start, batch in drawn:
-            done = [(document, result) for document, result in zip(batch, results, strict=False)]
-            paid = [(document, result) for document, result in done if result.finish_reason != "budget"]
+        for draw, batch in drawn:
+            done = [result for _, result in zip(batch, results, strict=False)]
+            paid = [place for place, result in enumerate(done) if result.finish_reason != "budget"]
             capped = capped or len(paid) < len(batch)
             if not paid:
                 continue
-            decisions.append(Decision(pull.arm, pull.score, tuple(document.id for document, _ in paid), start))
-            usage_by_arm.append(sum((result.usage for _, result in paid), Usage()))
-            for document, result in paid:
+            ids, rows = tuple(batch[place].id for place in paid), tuple(draw.rows[place] for place in paid)
+            decisions.append(Decision(draw.arm, draw.score, ids, rows, draw.promised))
+            usage_by_arm.append(sum((done[place].usage for place in paid), Usage()))
+            if draw.embeddings is not None:
+                embeddings.append(draw.embeddings[paid])
+            for document, result in ((batch[place], done[place]) for place in paid):
                 kept, dropped = apply_filters(result.pairs, {document.id: document}, self.filters, self._raw)
                 pairs += kept
                 rejected += [*result.rejected, *dropped]
@@ -400,25 +395,10 @@ class EqualDataCollector:
             pairs=tuple(pairs),
             usage=sum(usage_by_arm, Usage()),
             rejected=tuple(rejected),
-            credited_through=self._updated - 1,
+            credited_through=self.selector.advanced - 1,
             last=capped or index + 1 >= self.args.planned_rounds,
         )
-        return round, usage_by_arm
-
-    def _rewards(self, stage: str, round: Round, **context: Any) -> dict[str, list[float | None]]:
-        rewards = {}
-        for function in self.reward_funcs:
-            name = reward_name(function)
-            if self.stages[name] != stage:
-                continue
-            values = function(round, reference_embeddings=self.reference_embeddings, **context)
-            if len(values) != len(round.decisions):
-                raise ConfigError(
-                    f"reward function {name!r} gave {len(values)} values for {len(round.decisions)} arms: "
-                    "return one value per decision of the round, None where it has nothing to say"
-                )
-            rewards[name] = [None if value is None or not np.isfinite(value) else float(value) for value in values]
-        return rewards
+        return round, usage_by_arm, np.concatenate(embeddings) if embeddings else None
 
 
 def _digest(items: Sequence[TargetItem]) -> str:

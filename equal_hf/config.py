@@ -16,7 +16,7 @@ from equal_hf.extraction.filters.grounding import GroundingFilter
 from equal_hf.extraction.filters.lengths import LengthFilter
 from equal_hf.extraction.filters.near_duplicate import NearDuplicateFilter
 
-DOCUMENT_ORDERS = ("nearest", "random")
+DOCUMENT_ORDERS = ("promise", "nearest", "random")
 
 
 @dataclass
@@ -37,8 +37,11 @@ class CollectorConfig:
             from the response store costs nothing. Never passed, unanswered attempts included.
         feedback_lag (`int`, *optional*, defaults to `0`): Round r is selected from the rewards of rounds up to
             r - 1 - lag. With 1 the next round is extracted while this one trains.
-        document_order (`str`, *optional*, defaults to `"nearest"`): In which order a cluster's documents are drawn:
-            `"nearest"` to the reference first, or `"random"`.
+        document_order (`str`, *optional*, defaults to `"promise"`): In which order a cluster's documents are drawn:
+            those first of which most is expected (`"promise"`), `"nearest"` to the reference first, or `"random"`.
+        discount (`float`, *optional*, defaults to `1.0`): Weight that what was learned of documents keeps from round
+            to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
+        target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.
         filters (`list[str]`, *optional*, defaults to all): Quality filters that pairs have to pass; the table in
             `equal_hf.extraction.filters` lists them.
@@ -74,11 +77,17 @@ class CollectorConfig:
         default=0, metadata={"help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0 or 1)."}
     )
     document_order: str = field(
-        default="nearest",
+        default="promise",
         metadata={
-            "help": "Order inside a cluster: nearest to the reference first, or random.",
-            "choices": ["nearest", "random"],
+            "help": "Order inside a cluster: most promising first, nearest to the reference first, or random.",
+            "choices": [*DOCUMENT_ORDERS],
         },
+    )
+    discount: float = field(
+        default=1.0, metadata={"help": "Weight that what was learned of documents keeps from round to round."}
+    )
+    target_weights: list[float] | None = field(
+        default=None, metadata={"help": "With several targets, what each counts; the same where left out."}
     )
     reward_weights: list[float] | None = field(
         default=None, metadata={"help": "One weight a reward function; all 1 where left out."}
@@ -110,6 +119,8 @@ class CollectorConfig:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise ConfigError(f"`{name}` is {value}, which pays for nothing: raise it, or leave it out for no cap")
+        if not 0 < self.discount <= 1:
+            raise ConfigError(f"`discount` is {self.discount}: set it above 0 and to 1 at most, 1 to forget nothing")
         check_filters(self.filters)
         # Each filter knows what its own settings may be.
         LengthFilter(self.max_question_characters, self.max_answer_characters)

@@ -1,4 +1,4 @@
-"""What a run has done so far, as a fold over its records: cursors, budget used, pairs seen, what was credited.
+"""What a run has done so far, as a fold over its records: budget used, pairs seen, whether it is over.
 
 Feeding the same rounds in the same order gives the same state, whether they come from this process or from the disk;
 so there is nothing else to save, and nothing that could disagree with the records.
@@ -6,10 +6,7 @@ so there is nothing else to save, and nothing that could disagree with the recor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from equal_hf.types import Round, Usage
 
@@ -19,19 +16,15 @@ class History:
     """State of a run between rounds.
 
     Args:
-        cursors (`np.ndarray` of shape `(k,)`): How many documents of each cluster were drawn.
         document_counts (`list[int]`): Documents of every round.
         usages (`list[Usage]`): What every round used.
         pair_counts (`list[int]`): Pairs of every round.
-        credits (`list[tuple[list[int], list[float | None]]]`): By round: its arms and their mixed rewards.
         finished (`bool`): The last round said that budget or corpus had come to an end.
     """
 
-    cursors: np.ndarray
     document_counts: list[int] = field(default_factory=list)
     usages: list[Usage] = field(default_factory=list)
     pair_counts: list[int] = field(default_factory=list)
-    credits: list[tuple[list[int], list[float | None]]] = field(default_factory=list)
     finished: bool = False
 
     @property
@@ -69,15 +62,7 @@ class History:
         """Take in a round's record of extraction."""
         if round.index != self.rounds:
             raise ValueError(f"round {round.index} cannot follow {self.rounds} rounds")
-        for decision in round.decisions:
-            self.cursors[decision.arm] += len(decision.documents)
         self.document_counts.append(round.documents)
         self.usages.append(round.usage)
         self.pair_counts.append(len(round.pairs))
         self.finished = round.last
-
-    def credited(self, round: Round, mixed: Sequence[float | None]) -> None:
-        """Take in what a round was worth."""
-        if round.index != len(self.credits):
-            raise ValueError(f"round {round.index} cannot be credited after {len(self.credits)} rounds")
-        self.credits.append(([decision.arm for decision in round.decisions], list(mixed)))

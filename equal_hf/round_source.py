@@ -115,8 +115,11 @@ class RoundSource:
             self._look_ahead(index + 1)
         return OpenedRound(rows, row_arms, len(round.decisions) if round else 0, round is None or round.last)
 
-    def credit(self, loss: float | None, trained_rows: list[int], model: Any) -> dict[str, float] | None:
-        """Credit the open round; the metrics to log for it, or `None` where no round is open."""
+    def credit(self, loss: float | None, trained_rows: list[int], **context: Any) -> dict[str, float] | None:
+        """Credit the open round; the metrics to log for it, or `None` where no round is open.
+
+        `context` is what further reward functions look at, such as the model.
+        """
         if self._round is None:
             return None
         round, self._round = self._round, None
@@ -125,7 +128,8 @@ class RoundSource:
             eval_loss=loss if loss is not None and math.isfinite(loss) else None,
             previous_eval_loss=self._loss_before(round.index),
             trained_rows=trained_rows,
-            model=model,
+            replayed_rows=max(0, self.args.rows_per_round - sum(trained_rows)),
+            **context,
         )
         self._tell(round, record)
         return round_metrics(round, record, self.collector.totals(round.index))

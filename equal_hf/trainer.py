@@ -6,6 +6,7 @@ the evaluation at its end pays the round's arms.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from equal_hf.errors import ConfigError, EqualError
 from equal_hf.round_dataset import RoundDataset
 from equal_hf.round_source import RoundSource
 from equal_hf.sanitise import sanitise
+from equal_hf.target_weights import weighted_mean
 from equal_hf.training_config import EqualConfig
 from equal_hf.types import QAPair
 
@@ -33,6 +35,9 @@ T = TypeVar("T")
 
 # SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
 _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
+
+# Rows that an influence reward looks at: of each arm, and of the validation set.
+INFLUENCE_ROWS, VALIDATION_ROWS = 8, 32
 
 # Settings that decide what a model has learned after a round, and so what a loss reward says.
 _TRAINING_SETTINGS = (
@@ -50,7 +55,8 @@ class EqualTrainer(SFTTrainer):
         data_collector ([`EqualDataCollector`]): Yields the rounds. Only the main process collects; it hands rows, or
             the error it met, to all others.
         eval_dataset (`Dataset` or `dict[str, Dataset]`, *optional*): The validation set whose loss pays rewards.
-            Needed where a reward function waits for an evaluation.
+            Needed where a reward function waits for an evaluation. With several targets one set for each, by name:
+            their mean by `target_weights` is `eval_loss`.
         **kwargs: Anything else `SFTTrainer` takes, such as `peft_config` or `processing_class`; not `train_dataset`.
 
     Raises:
@@ -108,6 +114,7 @@ class EqualTrainer(SFTTrainer):
         self.is_last_round = False
         self.rounds_trained = self.steps_trained = self.pool_steps_trained = 0
         self._trained_rows: list[int] = []
+        self._arm_rows: list[list[dict[str, Any]]] = []
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
         if self._waits_for_evaluation:
@@ -204,6 +211,31 @@ class EqualTrainer(SFTTrainer):
         self._round_dataset.replace(chosen)
         arms = Counter(opened.row_arms[place] for place in {row["place"] for row in chosen})
         self._trained_rows = [arms[arm] for arm in range(opened.arms)]
+        self._arm_rows = [
+            [row for row in prepared if opened.row_arms[row["place"]] == arm][:INFLUENCE_ROWS]
+            for arm in range(opened.arms)
+        ]
+
+    def evaluate(  # type: ignore[override]
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """As `SFTTrainer.evaluate`; of sets of several targets, the weighted mean is `<prefix>_loss`."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        sets = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(sets, dict) and self._are_targets(sets):
+            losses = {name: metrics[f"{metric_key_prefix}_{name}_loss"] for name in sets}
+            mean = {f"{metric_key_prefix}_loss": weighted_mean(losses, self.data_collector.target_shares)}
+            self.log(dict(mean))
+            metrics |= mean
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _are_targets(self, sets: dict[str, Any]) -> bool:
+        targets = self.data_collector.targets
+        return len(targets) > 1 and set(sets) <= set(targets)
 
     def credit_round(self, metrics: dict[str, float]) -> None:
         """Credit the open round with what an evaluation said, on every process, if it has the metric that pays."""
@@ -211,9 +243,42 @@ class EqualTrainer(SFTTrainer):
         if wanted not in metrics and (metrics or self._waits_for_evaluation):
             return  # one of several evaluation sets, another is awaited
         loss = metrics.get(wanted)
-        logs = self._on_main(lambda: self.round_source.credit(loss, self._trained_rows, self.model))
+        context: dict[str, Any] = {"model": self.model}
+        if len(self.data_collector.targets) > 1:
+            losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
+            context["target_losses"] = {name: value for name, value in losses.items() if value is not None}
+        logs = self._on_main(
+            lambda: self.round_source.credit(loss, self._trained_rows, **context, **self._influence_batches())
+        )
         if logs:
             self.log(logs)
+
+    def _influence_batches(self) -> dict[str, Any]:
+        """What [`influence_reward`] looks at: a few rows of each arm, and of the validation set that pays."""
+        if "influence" not in self.data_collector.stages:
+            return {}
+
+        def batch(rows: Any) -> dict[str, Any]:
+            collated = self.data_collator([dict(row) for row in rows])
+            return {name: value.to(self.args.device) for name, value in collated.items()}
+
+        chosen = [rows[place] for rows, count in self._rewarding_sets() for place in range(min(len(rows), count))]
+        return {
+            "arm_batches": [batch(rows) if rows else None for rows in self._arm_rows],
+            "validation_batches": [
+                batch(chosen[start : start + INFLUENCE_ROWS]) for start in range(0, len(chosen), INFLUENCE_ROWS)
+            ],
+        }
+
+    def _rewarding_sets(self) -> list[tuple[Any, int]]:
+        """The validation sets that `reward_metric` is about, and how many rows of each are looked at."""
+        sets: Any = self.eval_dataset
+        if not isinstance(sets, dict):
+            return [(sets, VALIDATION_ROWS)]
+        if (named := self.args.reward_metric.removeprefix("eval_").removesuffix("_loss")) in sets:
+            return [(sets[named], VALIDATION_ROWS)]
+        shares = self.data_collector.target_shares
+        return [(rows, math.ceil(shares[name] * VALIDATION_ROWS)) for name, rows in sets.items()]
 
     # -- publishing ------------------------------------------------------------------------------------------------
 

@@ -147,13 +147,15 @@ class Decision:
         arm (`int`): The cluster.
         score (`float`): The arm's score when it was selected.
         documents (`tuple[str, ...]`): Ids of the documents drawn and extracted.
-        start (`int`): Position in the cluster's order of the first document drawn.
+        rows (`tuple[int, ...]`): Their positions in the cluster's stored order.
+        promised (`float`, *optional*): What was expected of them, on the scale of the mixed rewards.
     """
 
     arm: int
     score: float
     documents: tuple[str, ...]
-    start: int = 0
+    rows: tuple[int, ...] = ()
+    promised: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from importlib import import_module
 
 from equal_hf.errors import EqualError
 
-COMMANDS = ("index", "plan", "inspect", "store")
+COMMANDS = ("index", "plan", "inspect", "store", "replay")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -218,8 +218,8 @@ def _mine(rows: list[tuple[str, str]], model: SentenceTransformer, settings: Ali
 def _default_rate(model: SentenceTransformer) -> float:
     if type(model[0]).__name__ != "StaticEmbedding":
         return LEARNING_RATE
-    table: Any = model[0].embedding.weight
-    return STATIC_LEARNING_RATE * float(table.detach().pow(2).mean().sqrt())
+    static: Any = model[0]
+    return STATIC_LEARNING_RATE * float(static.embedding.weight.detach().pow(2).mean().sqrt())
 
 
 def _texts_of(rows: list[tuple[str, str]]) -> Pairs:

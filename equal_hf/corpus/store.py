@@ -301,6 +301,11 @@ class ClusteredCorpus:
         self._check_cluster(cluster)
         return self._reader.embeddings(int(cluster))
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is read from the Hub, so that fetching ahead pays."""
+        return self._folder is None
+
     def prefetch(
         self, wanted: Sequence[tuple[int, int, int]], order: Callable[[int], np.ndarray | None] | None = None
     ) -> None:

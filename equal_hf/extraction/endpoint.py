@@ -73,8 +73,9 @@ class EndpointExtractor:
     serves more, and one that is away is done without until it is back.
 
     Rejections are counted under `transport_error` (given up after all retries), `refused` (the server refuses this
-    document for good), `truncated` (a reply cut short; its whole pairs are kept), `invalid_pair`, the reasons of
-    `parse_pairs`, and those of second requests: `refined_away`, `judged_low`, `not_judged`.
+    document for good), `truncated` (a reply cut short; its whole pairs are kept), `whitespace_loop` (cut short while
+    it wrote nothing but blanks), `invalid_pair`, the reasons of `parse_pairs`, and those of second requests:
+    `refined_away`, `judged_low`, `not_judged`.
 
     Args:
         url (`str` or `Sequence[str]`): The server, such as `http://localhost:8080`; a trailing `/v1` is ignored.

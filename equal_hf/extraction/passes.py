@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 # A valid empty list is an answer; these are not.
 _WORTH_REPAIR = ("empty_reply", "not_json", "wrong_schema")
+_LOOP_CHARACTERS = 32
 # Where nobody counts, a prompt is bounded by its bytes: so many are set aside for each token of quoted pairs.
 _BYTES_PER_TOKEN = 4
 
@@ -134,7 +135,7 @@ class Passes:
             rejection = Rejection(document.id, "transport_error", raw=str(fault))
             return Extraction(document.id, usage=sum(uses, Usage()), finish_reason="error", rejected=(rejection,))
         finish_reason = {"refused": "error"}.get(reply.finish_reason, reply.finish_reason)
-        reasons = {"refused": ["refused"], "length": ["truncated"]}.get(reply.finish_reason)
+        reasons = {"refused": ["refused"], "length": [_cut_short(reply.text)]}.get(reply.finish_reason)
         if reasons is None:
             reasons = [parsed.reason] if parsed.reason else ["invalid_pair"] * parsed.invalid
         # The raw reply is kept once, however many of its entries are broken.
@@ -243,6 +244,11 @@ class Passes:
             prompt_hash=self.prompt.prompt_hash,
             response_key=key,
         )
+
+
+def _cut_short(text: str) -> str:
+    # Guided decoding allows blanks between tokens of JSON, and some models never stop writing them.
+    return "whitespace_loop" if len(text) - len(text.rstrip()) >= _LOOP_CHARACTERS else "truncated"
 
 
 def _unreadable(reply: Reply, values: list[Any] | None) -> bool:

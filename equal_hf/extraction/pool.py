@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _LONG_PAUSE_S = 60.0
+_BOOKED_AHEAD = 16
 
 
 class Booking(Protocol):
     """Keeps the books of one request over all its attempts."""
 
     async def sending(self) -> None:
-        """An attempt is about to be sent."""
+        """An attempt is next in line to be sent."""
 
     async def unanswered(self, *, maybe_billed: bool) -> bool:
         """It got no answer; returns whether another attempt can be paid for."""
@@ -83,7 +84,10 @@ class Pool:
         self.load_timeout_s = load_timeout_s
         self.failures = failures
         self.to_come = 0  # requests that are not in the line yet, as far as the caller knows
+        self._waiting = 0  # requests that wait for their turn, booked or not
         self._line: deque[_Waiting] = deque()
+        # Booking waits for the disk: the next few are booked in advance, so that no slot stands empty meanwhile.
+        self._booked = asyncio.Semaphore(_BOOKED_AHEAD)
         self._random = Random()
         self._timer: asyncio.TimerHandle | None = None
         self._watching: set[asyncio.Task[None]] = set()
@@ -106,11 +110,14 @@ class Pool:
         refused_at_s = -math.inf  # when it last came to nothing
         avoid: Member | None = None
         while True:
-            turn = await self._turn(ask.prompt_tokens + ask.max_tokens, avoid)
+            self._waiting += 1
+            try:
+                turn = await self._booked_turn(ask, booking, avoid)
+            finally:
+                self._waiting -= 1
             member, server = turn.member, turn.member.server
             settled = False
             try:
-                await booking.sending()
                 try:
                     completion = await member.client.chat(
                         ask.messages, server.requested_model, ask.max_tokens, ask.body[server.flavour]
@@ -177,6 +184,15 @@ class Pool:
 
     # -- the line --------------------------------------------------------------------------------------------------
 
+    async def _booked_turn(self, ask: Ask, booking: Booking, avoid: Member | None) -> Turn:
+        async with self._booked:
+            await booking.sending()
+            try:
+                return await self._turn(ask.prompt_tokens + ask.max_tokens, avoid)
+            except Exception:
+                await booking.unanswered(maybe_billed=False)
+                raise
+
     async def _turn(self, tokens: int, avoid: Member | None) -> Turn:
         waiting = _Waiting(asyncio.get_running_loop().create_future(), tokens, avoid)
         self._line.append(waiting)
@@ -231,7 +247,7 @@ class Pool:
             if not faster:
                 return member
             per_s = sum(other.window.size / latencies[id(other)] for other in faster)
-            without_s = (len(self._line) + self.to_come) / per_s + min(latencies[id(other)] for other in faster)
+            without_s = (self._waiting + self.to_come) / per_s + min(latencies[id(other)] for other in faster)
             if without_s >= latencies[id(member)]:
                 return member
         return None

@@ -24,11 +24,11 @@ _SETTINGS = "embedder align_holdout align_epochs align_learning_rate align_batch
 _LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 
 
-def open_target_if_named(args: IndexArguments, seed: int) -> Target | None:
-    """The target task, where `target` names one; an index can do without."""
-    from equal_hf.assemble import open_target
+def open_targets_if_named(args: IndexArguments, seed: int) -> dict[str, Target] | None:
+    """The target tasks, where `target` names some; an index can do without."""
+    from equal_hf.assemble import open_targets
 
-    return open_target(args, seed) if args.target else None
+    return open_targets(args, seed) if args.target else None
 
 
 def align_piece(
@@ -74,8 +74,8 @@ def align_piece(
 
 
 def _reference(args: IndexArguments, seed: int) -> list[str] | None:
-    target = open_target_if_named(args, seed)
-    return None if target is None else [item.text() for item in target.reference]
+    targets = open_targets_if_named(args, seed)
+    return None if targets is None else [item.text() for target in targets.values() for item in target.reference]
 
 
 def _train(job: dict[str, Any]) -> dict[str, Any]:

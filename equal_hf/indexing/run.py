@@ -228,8 +228,8 @@ class Index:
         def make() -> tuple[list[Path], dict[str, Any]]:
             from equal_hf.assemble import make_extractor
 
-            target = alignment.open_target_if_named(self.args, self.seed)
-            extractor = make_extractor(self.args, self.output_dir, target, self.seed)
+            targets = alignment.open_targets_if_named(self.args, self.seed)
+            extractor = make_extractor(self.args, self.output_dir, targets, self.seed)
             run = f"index-{fingerprint(str(self.folder.absolute()))[:12]}"
             documents = pairs.load_sample(self.folder / "sample.parquet")
             found, facts = pairs.extract_sample(extractor, documents, self.args, run, self.show_progress)

@@ -148,7 +148,7 @@ class RoundRecords:
         embeddings: np.ndarray,
         documents: Mapping[str, Document],
         usage_by_arm: list[Usage],
-        priors: list[float | None],
+        document_embeddings: np.ndarray | None = None,
     ) -> None:
         """Record a round as extraction left it.
 
@@ -157,7 +157,8 @@ class RoundRecords:
             embeddings (`np.ndarray` of shape `(pairs, d)`): Embeddings of its pairs.
             documents (`Mapping[str, Document]`): The documents drawn, by id, for provenance.
             usage_by_arm (`list[Usage]`): What each decision's documents used.
-            priors (`list[float | None]`): Each decision's prior.
+            document_embeddings (`np.ndarray` of shape `(documents, d)`, *optional*): Embeddings of the documents,
+                where selection learns from them.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -179,18 +180,20 @@ class RoundRecords:
                 "round": round.index,
                 "arm": decision.arm,
                 "score": decision.score,
-                "start": decision.start,
                 "documents": list(decision.documents),
-                "prior": prior,
+                "rows": list(decision.rows),
+                "promised": decision.promised,
                 "pairs": len(pairs),
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
                 "requests": usage.requests,
             }
-            for decision, prior, pairs, usage in zip(round.decisions, priors, yields, usage_by_arm, strict=True)
+            for decision, pairs, usage in zip(round.decisions, yields, usage_by_arm, strict=True)
         ]
         pq.write_table(pa.Table.from_pylist(decisions, decision_schema()), building / "decisions.parquet")
-        save_file({"pairs": np.ascontiguousarray(embeddings, dtype=np.float32)}, building / "embeddings.safetensors")
+        kept = {"pairs": embeddings} | ({} if document_embeddings is None else {"documents": document_embeddings})
+        tensors = {name: np.ascontiguousarray(vectors, dtype=np.float32) for name, vectors in kept.items()}
+        save_file(tensors, building / "embeddings.safetensors")
         write_json(
             building / "round.json",
             {
@@ -231,7 +234,8 @@ class RoundRecords:
         return Round(
             index=facts["index"],
             decisions=tuple(
-                Decision(row["arm"], row["score"], tuple(row["documents"]), row["start"]) for row in decisions
+                Decision(row["arm"], row["score"], tuple(row["documents"]), tuple(row["rows"]), row["promised"])
+                for row in decisions
             ),
             pairs=tuple(pair_from_row(row) for row in pairs),
             usage=Usage(**facts["usage"]),
@@ -241,11 +245,26 @@ class RoundRecords:
             last=facts["last"],
         )
 
+    def usage_by_arm(self, index: int) -> list[Usage]:
+        """What each decision's documents used in one round."""
+        import pyarrow.parquet as pq
+
+        columns = ["prompt_tokens", "completion_tokens", "requests"]
+        table = pq.read_table(self.folder(index) / "extracted" / "decisions.parquet", columns=columns)
+        return [Usage(**row) for row in table.to_pylist()]
+
     def embeddings(self, index: int) -> np.ndarray:
         """Embeddings of one round's pairs, shape `(pairs, d)`."""
+        return self._tensors(index)["pairs"]
+
+    def document_embeddings(self, index: int) -> np.ndarray | None:
+        """Embeddings of one round's documents, shape `(documents, d)`; `None` where they were not recorded."""
+        return self._tensors(index).get("documents")
+
+    def _tensors(self, index: int) -> dict[str, np.ndarray]:
         from safetensors.numpy import load_file
 
-        return load_file(self.folder(index) / "extracted" / "embeddings.safetensors")["pairs"]
+        return load_file(self.folder(index) / "extracted" / "embeddings.safetensors")
 
     def write_credited(self, index: int, record: Mapping[str, Any]) -> None:
         """Record what a round was worth: its rewards by name, their mixture, and the metrics they were paid from."""

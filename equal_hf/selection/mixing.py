@@ -56,16 +56,23 @@ class RewardMixer:
                     mixed[place] = (mixed[place] or 0.0) + weight * self._scaled(name, value)
         return mixed
 
-    def prior(self) -> np.ndarray | None:
-        """The arms' prior on the scale of [`mix`], or `None` where no reward has one."""
+    def prior(self, refreshed: Mapping[str, np.ndarray] | None = None) -> np.ndarray | None:
+        """The arms' prior on the scale of [`mix`], or `None` where no reward has one.
+
+        Args:
+            refreshed (`Mapping[str, np.ndarray]`, *optional*): What is expected now of rewards that have a prior, such
+                as the arms' promise; the unit stays that of the prior.
+        """
+        now = self.priors | dict(refreshed or {})
         parts = [
-            self.weights[name] * (prior - prior.mean()) / self._spread(name)
+            self.weights[name] * (now[name] - prior.mean()) / self.spread(name)
             for name, prior in self.priors.items()
             if self.weights.get(name)
         ]
         return np.sum(parts, axis=0) if parts else None
 
-    def _spread(self, name: str) -> float:
+    def spread(self, name: str) -> float:
+        """The unit that a reward is measured in."""
         if name in self.priors:
             return float(self.priors[name].std()) or 1.0
         count, squares = self.moments[name]
@@ -73,8 +80,8 @@ class RewardMixer:
 
     def _scaled(self, name: str, value: float) -> float:
         if name in self.priors:
-            return (value - float(self.priors[name].mean())) / self._spread(name)
-        return min(max(value / self._spread(name), -CLIP), CLIP)
+            return (value - float(self.priors[name].mean())) / self.spread(name)
+        return min(max(value / self.spread(name), -CLIP), CLIP)
 
     def _observe(self, name: str, values: Sequence[float | None]) -> None:
         if name in self.priors:

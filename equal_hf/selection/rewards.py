@@ -3,16 +3,21 @@
 A reward function is a plain function `f(round, **context) -> list[float | None]` with one value per decision of the
 round, in order; `None` means the arm is not credited. It says by decorator when its value can be known:
 
-- `"extracted"`: as soon as the round's pairs are there. Context: `pair_embeddings` (`np.ndarray` of shape `(pairs,
-d)`,
-  row i belongs to `round.pairs[i]`) and `reference_embeddings` (`np.ndarray` of shape `(m, d)`).
-- `"evaluated"`: after the round was trained on and evaluated. Context: the same, and `eval_loss`, `previous_eval_loss`
-  (`float | None`), `trained_rows` (`list[int]`, rows of this round's own pairs trained on, by arm) and `model`.
+- `"extracted"`: as soon as the round's pairs are there. Context: `pair_embeddings` (`np.ndarray` of shape
+  `(pairs, d)`, row i belongs to `round.pairs[i]`), `reference_embeddings` (`np.ndarray` of shape `(m, d)`),
+  `pool_embeddings` (`np.ndarray` of shape `(p, d)`, pairs of earlier rounds, at most
+  [`POOL_PAIRS`] of them), `earlier_embeddings` (`list[np.ndarray]`, the earlier pairs of each arm of the round),
+  `document_worths` (`np.ndarray` of shape `(documents, targets)`, in the order they were drawn; nan where a document
+  was lost on the way) and `arm_usage` (`list[Usage]`, what each arm's documents used).
+- `"evaluated"`: after the round was trained on and evaluated. Context: the same less what is about documents and pool,
+  and `eval_loss`, `previous_eval_loss` (`float | None`), `trained_rows` (`list[int]`, rows of this round's own pairs
+  trained on, by arm), `loss_history` (`list[TrainedRound]`, this round last), `model`, `arm_batches` and
+  `validation_batches`.
 
 A function takes what it needs by name and swallows the rest with `**context`.
 
 >>> @known_at("extracted")
-... def yield_reward(round, **context):
+... def pairs_reward(round, **context):
 ...     return [float(len(pairs)) for pairs in round.pairs_by_arm()]
 """
 
@@ -76,6 +81,11 @@ def transport_reward(
     again for want of evidence; an arm none of whose documents was extracted is not credited.
     """
     costs = transport_costs([pair_embeddings[arm] for arm in round.pairs_by_arm()], reference_embeddings)
+    return transport_values(round, costs)
+
+
+def transport_values(round: Round, costs: Sequence[float | None]) -> list[float | None]:
+    """Transport costs of a round's arms, `None` for an arm without pairs, on the scale of [`transport_reward`]."""
     return [
         None if not decision.documents else 1.0 - (UNRELATED_COST if cost is None else cost) - TRANSPORT_OFFSET
         for decision, cost in zip(round.decisions, costs, strict=True)
@@ -93,13 +103,39 @@ def loss_drop_reward(
 ) -> list[float | None]:
     """Relative drop of the evaluation loss over the round, for every arm whose pairs were trained on.
 
-    One number cannot tell a round's arms apart: they share it. The drop is relative because losses fall more slowly as
-    training goes on, whatever the data.
+    One number cannot tell a round's arms apart: they share it. ([`loss_credit_reward`] tells them apart over rounds.)
+    The drop is relative because losses fall more slowly as training goes on, whatever the data.
     """
     if eval_loss is None or previous_eval_loss is None or not previous_eval_loss:
         return [None] * len(round.decisions)
     drop = (previous_eval_loss - eval_loss) / previous_eval_loss
     return [drop if rows else None for rows in trained_rows]
+
+
+@known_at("extracted")
+def worth_reward(round: Round, *, document_worths: np.ndarray, **context: Any) -> list[float | None]:
+    """What each arm's documents turned out to be worth on average, as [`Promise`] counts it.
+
+    It is the reward that an arm's promise foretells: near the target, pairs given, pairs near the target.
+    """
+    return per_document(round, document_worths.sum(axis=1))
+
+
+@known_at("extracted")
+def yield_reward(round: Round, **context: Any) -> list[float | None]:
+    """Pairs per document of each arm."""
+    return [
+        len(pairs) / len(decision.documents) if decision.documents else None
+        for decision, pairs in zip(round.decisions, round.pairs_by_arm(), strict=True)
+    ]
+
+
+def per_document(round: Round, values: np.ndarray) -> list[float | None]:
+    """Average over each arm's documents of values given in the order the documents were drawn; nan is left out."""
+    ends = np.cumsum([len(decision.documents) for decision in round.decisions])
+    parts = np.split(np.asarray(values, dtype=np.float64), ends[:-1]) if len(ends) else []
+    known = [part[~np.isnan(part)] for part in parts]
+    return [float(part.mean()) if len(part) else None for part in known]
 
 
 def document_prior(samples: Sequence[np.ndarray], reference_embeddings: np.ndarray) -> np.ndarray:

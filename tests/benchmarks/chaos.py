@@ -10,6 +10,7 @@ budget that ends it, and one kill.
 - **lost**: documents that end with neither a pair nor a reason.
 - **double_paid**: answers that the server gave whole more than once, except those in flight at a kill: answered in
   the last two seconds, and not in the store when the client was dead and the server had nothing more under way.
+  Answers that came after the client's timeout (the machine stalled) are no answers to it; they are told apart.
 - **over_budget**: tokens beyond a cap, by the run's records and by the server's log.
 
 All three are to be 0, and the records of each run, pairs included, equal to those of the run on a good day.
@@ -177,9 +178,11 @@ class Bench:
             client.kill()
             client.join()
             server.stop()
+        books = ServerBooks.read(server.state)
+        excuses.at_end(books, output / "responses.sqlite", TIMEOUT_S)
         result = Result(
             run=RunBooks.read(output),
-            server=ServerBooks.read(server.state),
+            server=books,
             excuses=excuses,
             records=digests(output / "rounds"),
             kills=kills,
@@ -235,6 +238,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
         "double_paid": sum(result.excuses.double_paid(result.server) for result in both),
         "over_budget": max(over_budget(bad, wide), over_budget(bad_capped, caps)),
         "in_flight_at_kills": excused,
+        "answered_after_the_timeout": sum(result.excuses.late.total() for result in both),
         "admitted_under_a_cap": {"good": admitted, "bad": len(bad_capped.run.documents), **caps},
         "used_under_a_cap": {
             "prompt_tokens": bad_capped.run.usage.prompt_tokens,

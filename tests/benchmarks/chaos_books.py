@@ -25,14 +25,14 @@ class ServerBooks:
         whole (`Counter`): How often each request was answered whole.
         digests (`dict[str, str]`): The digest of each answer's text.
         tokens (`dict[str, tuple[int, int]]`): Prompt and completion tokens of each answer.
-        answered_unix_s (`dict[str, float]`): When it was last given.
+        answered_unix_s (`dict[str, list[float]]`): When it was given.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
     whole: Counter[str] = field(default_factory=Counter)
     digests: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
-    answered_unix_s: dict[str, float] = field(default_factory=dict)
+    answered_unix_s: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> ServerBooks:
@@ -44,7 +44,7 @@ class ServerBooks:
             else:
                 books.whole[key] += 1
                 books.digests[key], books.tokens[key] = rest[0], (int(rest[1]), int(rest[2]))
-                books.answered_unix_s[key] = float(rest[3])
+                books.answered_unix_s.setdefault(key, []).append(float(rest[3]))
         return books
 
     @property
@@ -56,26 +56,44 @@ class ServerBooks:
 
 @dataclass
 class Excuses:
-    """Answers that a kill kept out of the store, so that they are paid for again.
+    """Answers that could not come into the store, so that they are paid for again.
 
     Args:
         paid (`Counter`): By request, how many answers were lost to kills.
         by_kill (`list[int]`): How many requests each kill excused.
+        late (`Counter`): By request, how many answers came when the client had stopped waiting.
     """
 
     paid: Counter[str] = field(default_factory=Counter)
     by_kill: list[int] = field(default_factory=list)
+    late: Counter[str] = field(default_factory=Counter)
 
     def at_kill(self, server: ServerBooks, stored: set[str], killed_unix_s: float) -> None:
         """Excuse what the server had just answered whole and the store does not hold."""
-        just = (key for key, time_s in server.answered_unix_s.items() if time_s > killed_unix_s - IN_FLIGHT_S)
+        just = (key for key, times in server.answered_unix_s.items() if times[-1] > killed_unix_s - IN_FLIGHT_S)
         lost = [key for key in just if server.digests[key] not in stored]
         self.by_kill.append(sum(self.paid[key] < server.whole[key] for key in lost))
         self.paid |= {key: server.whole[key] for key in lost}
 
+    def at_end(self, server: ServerBooks, store: Path, timeout_s: float) -> None:
+        """Excuse answers beyond the client's timeout: a machine that stalls for seconds stalls both sides.
+
+        The ledger says when each attempt was sent, and whether the client saw an answer to it.
+        """
+        with closing(sqlite3.connect(store)) as connection:
+            keys = {text_digest(text): key for key, text in connection.execute("SELECT key, text FROM responses")}
+            query = (
+                "SELECT sent_unix_s, state FROM attempts WHERE key = ? AND sent_unix_s <= ? ORDER BY 1 DESC LIMIT 1"
+            )
+            for key, times in server.answered_unix_s.items():
+                for time_s in times if len(times) > 1 else ():
+                    sent = connection.execute(query, (keys.get(server.digests[key]), time_s)).fetchone()
+                    if sent and sent[1] == "lost" and time_s - sent[0] >= timeout_s:
+                        self.late[key] += 1
+
     def double_paid(self, server: ServerBooks) -> int:
-        """Answers beyond the first that no kill excuses."""
-        return sum(max(0, count - self.paid[key] - 1) for key, count in server.whole.items())
+        """Answers beyond the first that nothing excuses."""
+        return sum(max(0, count - self.paid[key] - self.late[key] - 1) for key, count in server.whole.items())
 
 
 def stored_digests(store: Path) -> set[str]:
@@ -86,7 +104,12 @@ def stored_digests(store: Path) -> set[str]:
         if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'responses'").fetchone()[0]:
             return set()
         rows = connection.execute("SELECT text FROM responses").fetchall()
-    return {hashlib.sha256(text.encode()).hexdigest()[:16] for (text,) in rows}
+    return {text_digest(text) for (text,) in rows}
+
+
+def text_digest(text: str) -> str:
+    """The digest of an answer's text, as the server's log has it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def make_round(index: int, rejected: tuple[Rejection, ...] = (), pairs: int = 2)
     kept = tuple(
         QAPair(f"What is {place} + {index}?", str(place + index), f"doc-{index}", 0) for place in range(pairs)
     )
-    return Round(index, (Decision(0, 0.5, (f"doc-{index}",), index),), kept, rejected=rejected)
+    return Round(index, (Decision(0, 0.5, (f"doc-{index}",), (index,)),), kept, rejected=rejected)
 
 
 REJECTED = (
@@ -43,7 +43,7 @@ def run(tmp_path):
     records.open({"filters": {name: {"name": name} for name in FILTERS}}, {})
     for round in (make_round(0, REJECTED), make_round(1)):
         documents = {f"doc-{round.index}": Document(f"doc-{round.index}", "text", 0)}
-        records.write_extracted(round, np.zeros((len(round.pairs), 4)), documents, [Usage()], [None])
+        records.write_extracted(round, np.zeros((len(round.pairs), 4)), documents, [Usage()])
     yield tmp_path / "run"  # the run is going on: its lock is held
     records.close()
 

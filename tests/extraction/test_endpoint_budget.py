@@ -106,9 +106,7 @@ def test_the_models_tokenizer_bounds_as_closely_as_a_server_that_counts(world, d
         reasons = [each.extract(one, Allowance(prompt_tokens=3000))[0].finish_reason for each in (blind, counting)]
         assert reasons == ["budget", "stop"], "a byte is the least a token stands for"
         before = len(server.chats)
-        parts = extractor(server.url, tokenizer=str(world / "model"), max_input_tokens=400).extract(
-            [Document("l", long)]
-        )
+        extractor(server.url, tokenizer=str(world / "model"), max_input_tokens=400).extract([Document("l", long)])
         assert len(server.chats) > before + 2
         tokenizer = AutoTokenizer.from_pretrained(world / "model")
         for seen in server.chats[before + 1 :]:  # after the probe

@@ -106,3 +106,16 @@ def test_what_a_server_refuses_for_good_costs_that_document_only(tgi, documents,
         sent = len(server.chats)
         assert endpoint.extract(documents[:2]) == [first, second]
         assert len(server.chats) == sent, "a refusal for good is not asked for again"
+
+
+def test_a_loop_of_blanks_is_told_from_a_reply_that_is_too_long(documents) -> None:
+    pairs = '{"pairs": [{"question": "How many?", "answer": "12"}'
+    with FaultyServer(pages=MODELS) as server:
+        cut = [
+            {"index": 0, "message": {"role": "assistant", "content": pairs + end}, "finish_reason": "length"}
+            for end in (" \n" * 100, ', {"question": "Who bou')
+        ]
+        server.faults = [completion(), *(completion(choices=[choice]) for choice in cut)]
+        looping, long = extractor(server.url, concurrency=1).extract(documents[:2])
+    assert (looping.dropped, long.dropped) == ({"whitespace_loop": 1}, {"truncated": 1})
+    assert len(looping.pairs) == len(long.pairs) == 1, "whole pairs are kept"

@@ -48,7 +48,7 @@ def write_round(records: RoundRecords, index: int, pairs_per_arm: int = 2, credi
         credited_through=index - 1,
     )
     embeddings = np.zeros((len(pairs), 4), dtype=np.float32)
-    records.write_extracted(round, embeddings, documents, [Usage(50, 10, 2)] * 2, [0.1, None])
+    records.write_extracted(round, embeddings, documents, [Usage(50, 10, 2)] * 2)
     if credited:
         credit(records, index)
     return round

@@ -17,7 +17,7 @@ def a_round(index=0):
     )
     return Round(
         index,
-        (Decision(4, 1.5, ("d1",), 3), Decision(2, float("inf"), ("d2",))),
+        (Decision(4, 1.5, ("d1",), (3,), 0.25), Decision(2, float("inf"), ("d2",))),
         pairs,
         Usage(10, 5, 2),
         {"transport": [0.25, None]},
@@ -29,13 +29,15 @@ def a_round(index=0):
 
 def write(records, round):
     documents = {d: Document(d, f"text {d}", metadata={"license": "mit", "round": 7}) for d in ("d1", "d2")}
-    records.write_extracted(round, np.eye(2), documents, [Usage(6, 3, 1), Usage(4, 2, 1)], [0.1, None])
+    records.write_extracted(round, np.eye(2), documents, [Usage(6, 3, 1), Usage(4, 2, 1)], 2 * np.eye(2))
 
 
 def test_a_round_reads_back_as_it_was_written(tmp_path):
     records = RoundRecords(tmp_path)
     write(records, a_round())
     assert records.load(0) == a_round()
+    np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
+    np.testing.assert_array_equal(records.document_embeddings(0), 2 * np.eye(2))
     np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
     assert records.credited(0) is None
     records.write_credited(0, {"rewards": {"transport": [0.25, None]}, "mixed": [1.0, None], "metrics": {}})

@@ -3,11 +3,12 @@
 import itertools
 
 import numpy as np
+import ot
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.selection.transport import transport_cost, transport_costs
+from equal_hf.selection.transport import excess_cost, marginal_gains, transport_cost, transport_costs
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5))
@@ -31,3 +32,53 @@ def test_no_points_is_said_not_guessed():
     assert transport_costs([np.zeros((0, 2)), np.ones((1, 2))], np.ones((2, 2))) == [None, 0.0]
     with pytest.raises(ValueError, match="both sides"):
         transport_cost(np.zeros((0, 2)), np.ones((1, 2)))
+
+
+def test_is_exact_and_quick():
+    import time
+
+    rng = np.random.default_rng(0)
+    pairs, reference = (rng.normal(size=(n, 384)) for n in (100, 300))
+    pairs, reference = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (pairs, reference))
+    exact = ot.emd2(np.full(100, 1 / 100), np.full(300, 1 / 300), ot.dist(pairs, reference, metric="euclidean"))
+    assert transport_cost(pairs, reference) == pytest.approx(exact, abs=1e-6)
+    spent = []
+    for _ in range(9):
+        began = time.perf_counter()
+        transport_cost(pairs, reference)
+        spent.append(time.perf_counter() - began)
+    assert min(spent) < 0.02
+
+
+def test_excess_over_the_targets_own_points_does_not_grow_as_points_get_few():
+    rng = np.random.default_rng(1)
+    target = np.repeat(np.eye(8), 12, axis=0) + 0.01 * rng.normal(size=(96, 8))
+    plain = [transport_cost(target[rng.choice(96, n, replace=False)], target) for n in (2, 40)]
+    excess = [excess_cost(target[rng.choice(96, n, replace=False)], target) for n in (2, 40)]
+    assert plain[0] > plain[1] + 0.5
+    assert abs(excess[0] - excess[1]) < 0.2
+    assert excess_cost(target[:1], target[:1]) == 0.0
+
+
+@given(st.integers(0, 1000))
+def test_marginal_gains_are_what_a_little_more_mass_changes(seed):
+    """Against a small step done in full."""
+
+    rng = np.random.default_rng(seed)
+    pool, target, points = rng.normal(size=(7, 3)), rng.normal(size=(5, 3)), rng.normal(size=(4, 3))
+    gains = marginal_gains(points, pool, target)
+    step = 1e-6
+    b = np.full(5, 1 / 5)
+    before = transport_cost(pool, target)
+    for gain, point in zip(gains, points, strict=True):
+        mass = np.append(np.full(7, (1 - step) / 7), step)
+        after = ot.emd2(mass, b, ot.dist(np.vstack([pool, point]), target, metric="euclidean"))
+        # A linear programme is convex in its masses: no step falls faster than its price says.
+        assert (before - after) / step <= gain + 1e-6
+
+
+def test_marginal_gains_pay_for_what_is_bare_and_not_for_what_is_covered():
+    target = np.eye(4)
+    pool = np.eye(4)[[0, 0, 0, 1]]
+    gains = marginal_gains(target, pool, target)
+    assert gains[:2].max() < gains[2:].min()

@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--state", required=True, help="the log, made where there is none")
     parser.add_argument("--seed", type=int, default=0, help="decides the faults and what is spoilt")
     parser.add_argument("--mark", required=True, help="what the prompt of a first attempt ends with")
-    parser.add_argument("--latency-s", type=float, default=0.1, help="what a request takes on average")
+    parser.add_argument("--latency-s", type=float, default=0.05, help="what a request takes on average")
     parser.add_argument("--hang-s", type=float, default=8.0, help="how long it keeps silent before it hangs up")
     parser.add_argument("--no-faults", dest="faults", action="store_false", help="spoilt content only")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input is closed")

@@ -1,0 +1,159 @@
+"""`equal-hf replay RUN`: what another policy would have selected, without a single call."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from equal_hf.errors import ConfigError
+
+SHOWN_MISSING = 5
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `replay` to the commands."""
+    from equal_hf.arguments import BANDITS, REWARDS
+    from equal_hf.config import DOCUMENT_ORDERS
+    from equal_hf.selection.neighbours import NEIGHBOURS
+
+    parser = subparsers.add_parser(
+        "replay",
+        help="what another policy would have selected, from the records of a run",
+        description="Select again from the records of a run, under another policy, without a single call. What is not "
+        "given stays as the run had it. A document that no record holds is counted as missing: it would need a call.",
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="RUN", help="further runs on the corpus")
+    parser.add_argument("--corpus", type=Path, help="folder of the clustered corpus, where it is not in the run's own")
+    parser.add_argument("--bandit", choices=BANDITS)
+    parser.add_argument("--alpha", type=float)
+    parser.add_argument("--prior_weight", type=float)
+    parser.add_argument("--neighbour_radius", type=float)
+    parser.add_argument("--neighbours", choices=NEIGHBOURS)
+    parser.add_argument("--bandit_discount", type=float)
+    parser.add_argument("--reward_funcs", nargs="+", choices=REWARDS)
+    parser.add_argument("--reward_weights", nargs="+", type=float)
+    parser.add_argument("--target_weights", nargs="+", type=float)
+    parser.add_argument("--price_per_million_prompt_tokens", type=float)
+    parser.add_argument("--price_per_million_completion_tokens", type=float)
+    parser.add_argument("--document_order", choices=DOCUMENT_ORDERS)
+    parser.add_argument("--rounds", type=int, help="rounds at most; as many as the run has where left out")
+    parser.add_argument("--json", action="store_true", help="print JSON, with every draw and score")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay and print one line a round, or JSON.
+
+    Raises:
+        [`ConfigError`]: If the run does not say what corpus and target it had, or the corpus is another one.
+        [`RecordError`]: If the folder holds no run, or damaged records.
+    """
+    from equal_hf.publishing.rounds import RoundRecords
+    from equal_hf.replay import recorded_documents, replay
+
+    records = [RoundRecords(folder) for folder in (args.run, *args.also)]
+    told = records[0].run()
+    settings, fingerprint = told["config"], told["fingerprint"]
+    for other in records[1:]:
+        if other.run()["fingerprint"]["corpus"] != fingerprint["corpus"]:
+            raise ConfigError(f"{other.run_dir} ran on another corpus than {args.run}: leave it out of `--also`")
+    recorded = recorded_documents(records)
+    played = list(
+        replay(
+            _selector(args, settings, fingerprint),
+            recorded,
+            rounds=args.rounds or len(records[0].indices()),
+            arms_per_round=fingerprint["arms_per_round"],
+            documents_per_arm=fingerprint["documents_per_arm"],
+            seed=fingerprint["seed"],
+            max_documents=fingerprint["max_documents"],
+            feedback_lag=fingerprint["feedback_lag"],
+        )
+    )
+    print(json.dumps(_as_json(played)) if args.json else "\n".join(_as_lines(played)))
+    return 0
+
+
+def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
+    from equal_hf.arguments import RunArguments
+    from equal_hf.assemble import make_bandit, make_rewards, open_corpus, open_targets
+    from equal_hf.corpus.embed import Embedder
+    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.selection.selector import Selector
+    from equal_hf.target_weights import target_shares
+
+    known = {field.name for field in fields(RunArguments)}
+    if not {"corpus", "target"} <= set(settings):
+        raise ConfigError(f"{args.run}/run.json does not say what `corpus` and `target` were: only recipe runs do")
+    changed = {name: value for name, value in vars(args).items() if name in known and value is not None}
+    run = RunArguments(
+        **{name: value for name, value in settings.items() if name in known} | changed | {"corpus": settings["corpus"]}
+    )
+    corpus = (
+        ClusteredCorpus.load(args.corpus)
+        if args.corpus
+        else open_corpus(run, str(args.run), fingerprint["seed"], build=False)
+    )
+    if corpus.fingerprint != fingerprint["corpus"]:
+        raise ConfigError(f"{corpus.source} is not the corpus that {args.run} ran on: name that one with `--corpus`")
+    targets = open_targets(run, fingerprint["seed"])
+    embedder = Embedder(corpus.embedder_name)
+    weights = args.reward_weights or (None if args.reward_funcs else settings.get("reward_weights"))
+    return Selector(
+        make_bandit(run),
+        make_rewards(run),
+        corpus.profiles,
+        {name: embedder.encode([item.text() for item in target.reference]) for name, target in targets.items()},
+        corpus.embeddings,
+        weights=weights,
+        target_weights=target_shares(targets, args.target_weights or fingerprint["target_weights"]),
+        order=args.document_order or fingerprint["document_order"],
+        documents_per_arm=fingerprint["documents_per_arm"],
+        discount=fingerprint["discount"],
+    )
+
+
+def _as_json(played: list[Any]) -> dict[str, Any]:
+    return {
+        "exact_rounds": _exact(played),
+        "rounds": [
+            {
+                "index": step.round.index,
+                "decisions": [
+                    {"arm": d.arm, "score": d.score, "rows": list(d.rows), "promised": d.promised}
+                    for d in step.round.decisions
+                ],
+                "documents": step.round.documents,
+                "pairs": len(step.round.pairs),
+                "rewards": dict(step.round.rewards),
+                "mixed": step.mixed,
+                "missing": [list(place) for place in step.missing],
+            }
+            for step in played
+        ],
+    }
+
+
+def _as_lines(played: list[Any]) -> list[str]:
+    lines = [f"{'round':>5} {'arms':>5} {'documents':>10} {'missing':>8} {'pairs':>6}"]
+    for step in played:
+        round = step.round
+        lines.append(
+            f"{round.index:>5} {len(round.decisions):>5} {round.documents:>10} {len(step.missing):>8} "
+            f"{len(round.pairs):>6}"
+        )
+    missing = [place for step in played for place in step.missing]
+    lines.append(f"exact: the first {_exact(played)} of {len(played)} rounds need no document that is not on record")
+    if missing:
+        shown = ", ".join(f"cluster {arm} row {row}" for arm, row in missing[:SHOWN_MISSING])
+        more = f" and {len(missing) - SHOWN_MISSING:,} more" if len(missing) > SHOWN_MISSING else ""
+        lines.append(f"would need new calls: {len(missing):,} documents ({shown}{more})")
+    return lines
+
+
+def _exact(played: list[Any]) -> int:
+    return next((place for place, step in enumerate(played) if step.missing), len(played))

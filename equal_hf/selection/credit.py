@@ -1,0 +1,99 @@
+"""Whose doing a falling loss was: credit shared by evidence over the rounds, not evenly within one.
+
+>>> rounds = [TrainedRound({0: 8, 1: 8}, 0.2), TrainedRound({0: 8, 2: 8}, 0.2), TrainedRound({1: 8, 2: 8}, 0.0)]
+>>> credit = share_credit(rounds)
+>>> credit[0] > max(credit[1], credit[2])
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equal_hf.selection.rewards import known_at
+from equal_hf.types import Round
+
+# Variance that arms explain over the variance they do not, for each of which the likelihood is asked.
+SIGNAL_TO_NOISE = np.geomspace(1e-3, 1e3, 25)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRound:
+    """What a round trained on, and how far the loss fell.
+
+    Args:
+        rows (`Mapping[int, int]`): Rows of the round's own pairs that were trained on, by arm.
+        drop (`float`): Relative drop of the evaluation loss.
+        replayed (`int`, *optional*, defaults to `0`): Rows of earlier rounds' pairs among those trained on.
+    """
+
+    rows: Mapping[int, int]
+    drop: float
+    replayed: int = 0
+
+
+@known_at("evaluated")
+def loss_credit_reward(round: Round, *, loss_history: Sequence[TrainedRound], **context: Any) -> list[float | None]:
+    """The drop that a round made of each arm's pairs alone would have brought, by all rounds so far.
+
+    Not credited are arms without a row trained on, and all while no loss is known. The first rounds cannot tell arms
+    apart and give each the average drop.
+    """
+    if not loss_history:
+        return [None] * len(round.decisions)
+    credit = share_credit(loss_history)
+    latest = loss_history[-1].rows
+    return [credit[decision.arm] if latest.get(decision.arm) else None for decision in round.decisions]
+
+
+def share_credit(rounds: Sequence[TrainedRound]) -> dict[int, float]:
+    """The loss drop to expect of a round of each arm's pairs alone, at the point that training has reached.
+
+    A regression of the drops on what each round contained: a baseline that may fade as training goes on (a constant
+    and 1 / round), and an effect of each arm by its share of the rows. Effects are drawn towards zero, as strongly as
+    makes the drops most likely, so without evidence every arm gets the baseline.
+
+    Args:
+        rounds (`Sequence[TrainedRound]`): In order; at least one.
+
+    Returns:
+        `dict[int, float]`: By arm, for every arm with a row in any round.
+    """
+    arms = sorted({arm for trained in rounds for arm, rows in trained.rows.items() if rows})
+    place = {arm: i for i, arm in enumerate(arms)}
+    shares = np.zeros((len(rounds), len(arms)))
+    for t, trained in enumerate(rounds):
+        total = sum(trained.rows.values()) + trained.replayed
+        for arm, rows in trained.rows.items():
+            if rows:
+                shares[t, place[arm]] = rows / total
+    drops = np.array([trained.drop for trained in rounds])
+    steps = 1.0 / np.arange(1, len(rounds) + 1)
+    # Two numbers of baseline need more than two rounds.
+    baseline = np.stack([np.ones(len(rounds)), steps], axis=1)[:, : 1 if len(rounds) < 4 else 2]
+    fitted, effects = _mixed_model(baseline, shares, drops)
+    return {arm: float(fitted[-1] + effects[i]) for arm, i in place.items()}
+
+
+def _mixed_model(fixed: np.ndarray, shares: np.ndarray, drops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Baseline of every round and effect of every arm, under the most likely ratio of signal to noise."""
+    values, vectors = np.linalg.eigh(shares @ shares.T)
+    values = np.clip(values, 0.0, None)
+    x, y = vectors.T @ fixed, vectors.T @ drops
+    unit = values.mean() or 1.0
+    best = None
+    for ratio in SIGNAL_TO_NOISE / unit:
+        variance = 1.0 + ratio * values
+        weights = x.T / variance
+        coefficients = np.linalg.lstsq(weights @ x, weights @ y, rcond=None)[0]
+        residual = y - x @ coefficients
+        misfit = max(float((residual**2 / variance).sum()), 1e-18)
+        cost = len(y) * np.log(misfit) + np.log(variance).sum()
+        if best is None or cost < best[0]:
+            best = cost, coefficients, ratio * shares.T @ (vectors @ (residual / variance))
+    assert best is not None
+    return fixed @ best[1], best[2]

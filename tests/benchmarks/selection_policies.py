@@ -1,0 +1,72 @@
+"""The policies that are compared: the baselines, what the library does by default, and its parts one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from equal_hf.selection.bandit import UCB, Bandit, Greedy, Uniform
+from equal_hf.selection.exp3 import EXP3
+from equal_hf.selection.linucb import LinUCB
+from equal_hf.selection.rewards import RewardFunction, transport_reward, worth_reward
+from equal_hf.selection.thompson import Thompson
+from equal_hf.selection.transport_rewards import (
+    debiased_transport_reward,
+    marginal_transport_reward,
+    pooled_transport_reward,
+)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One way to select.
+
+    Args:
+        rank (`str`, *optional*): All documents by this, no clusters: `"mean"` or `"nearest"` of the reference.
+        bandit (`Callable[[], Bandit]`, *optional*): Makes the bandit over clusters.
+        rewards (`tuple[RewardFunction, ...]`): What pays it.
+        order (`str`): Inside a cluster: `"random"`, `"nearest"` or `"promise"`.
+        learns (`bool`): Whether the promise learns from what documents gave.
+        unscaled_alpha (`float`, *optional*): UCB's α for rewards that are not put on a common scale.
+    """
+
+    rank: str | None = None
+    bandit: Callable[[], Bandit] | None = None
+    rewards: tuple[RewardFunction, ...] = (transport_reward,)
+    order: str = "random"
+    learns: bool = True
+    unscaled_alpha: float | None = None
+
+
+def _promise(bandit: Callable[[], Bandit], **changes) -> Policy:
+    return Policy(**{"bandit": bandit, "rewards": (worth_reward,), "order": "promise"} | changes)
+
+
+POLICIES: dict[str, Policy] = {
+    "uniform": Policy(bandit=Uniform),
+    "nearest-mean": Policy(rank="mean"),
+    "nearest-5": Policy(rank="nearest"),
+    "paper": Policy(bandit=lambda: UCB(prior_weight=0.0, neighbour_radius=0.2), unscaled_alpha=0.001),
+    "ours": _promise(UCB),
+    # What each part buys, from the paper's method upwards.
+    "ucb-cold": Policy(bandit=lambda: UCB(prior_weight=0.0)),
+    "ucb-prior": Policy(bandit=UCB),
+    "ucb-nearest": Policy(bandit=UCB, order="nearest"),
+    "ucb-debiased": Policy(bandit=UCB, order="nearest", rewards=(debiased_transport_reward,)),
+    "ucb-pooled": Policy(bandit=UCB, order="nearest", rewards=(pooled_transport_reward,)),
+    "ucb-marginal": Policy(bandit=UCB, order="nearest", rewards=(transport_reward, marginal_transport_reward)),
+    "thompson-nearest": Policy(bandit=Thompson, order="nearest"),
+    "linucb-nearest": Policy(bandit=LinUCB, order="nearest"),
+    "exp3-nearest": Policy(bandit=EXP3, order="nearest"),
+    "greedy-nearest": Policy(bandit=Greedy, order="nearest"),
+    "ucb-promise-order": Policy(bandit=UCB, order="promise"),
+    "promise-unlearned": _promise(Greedy, learns=False),
+    "promise-greedy": _promise(Greedy),
+    "promise-thompson": _promise(Thompson),
+    "promise-linucb": _promise(LinUCB),
+    "promise-exp3": _promise(EXP3),
+    "promise-transport": _promise(UCB, rewards=(transport_reward, worth_reward)),
+    "promise-marginal": _promise(UCB, rewards=(worth_reward, marginal_transport_reward)),
+}
+BASELINES = ("uniform", "nearest-mean", "nearest-5", "paper")
+COMPARED = (*BASELINES, "ours")

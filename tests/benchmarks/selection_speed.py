@@ -1,0 +1,101 @@
+"""How fast selection is: a round's bookkeeping over many arms, and transport against the paper's solver.
+
+    python -m tests.benchmarks.selection_speed
+
+Times are medians, in milliseconds, and mean little on another machine; ratios mean more. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from equal_hf.selection.bandit import UCB, Bandit
+from equal_hf.selection.exp3 import EXP3
+from equal_hf.selection.linucb import LinUCB
+from equal_hf.selection.promise import Promise
+from equal_hf.selection.thompson import Thompson
+from equal_hf.selection.transport import distances, marginal_gains, transport_cost
+
+ARMS, PULLED, DOCUMENTS = 100_000, 50, 10
+PAIRS, REFERENCE, DIMENSION = 100, 300, 384
+
+
+def median_ms(run: Callable[[], object], times: int = 15) -> float:
+    spent = []
+    for _ in range(times + 1):
+        began = time.perf_counter()
+        run()
+        spent.append(1000 * (time.perf_counter() - began))
+    return float(np.median(spent[1:]))  # the first one warms up
+
+
+def ipot(cost: np.ndarray, beta: float = 1.0, outer: int = 500, inner: int = 10) -> float:
+    """Transport cost by inexact proximal point steps, as the paper solves it (Xie et al. 2018, arXiv 1802.04307)."""
+    n, m = cost.shape
+    plan, kernel, column = np.ones((n, m)), np.exp(-cost / beta), np.full(m, 1.0 / m)
+    for _ in range(outer):
+        weighted = kernel * plan
+        for _ in range(inner):
+            row = 1.0 / (n * (weighted @ column))
+            column = 1.0 / (m * (weighted.T @ row))
+        plan = row[:, None] * weighted * column
+    return float((plan * cost).sum())
+
+
+def round_ms(bandit: Bandit, arms: int = ARMS) -> float:
+    """A selection and the update that follows it."""
+    rng = np.random.default_rng(0)
+    bandit.start(arms, rng.normal(size=arms), None, rng.normal(size=(arms, 32)))
+    remaining = rng.integers(1, 2000, size=arms)
+    promise = rng.normal(size=arms)
+
+    def run() -> None:
+        pulls = bandit.select(PULLED, DOCUMENTS, remaining, rng, promise)
+        bandit.update([pull.arm for pull in pulls], rng.normal(size=len(pulls)).tolist())
+
+    return median_ms(run)
+
+
+def promise_ms(clusters: int = 1_000, samples: int = 32, dimension: int = 768) -> float:
+    """Learning from a round's documents and judging every cluster anew."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(clusters * samples, dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    sizes = np.full(clusters, 1_500)
+    promise = Promise([vectors[:100]], np.split(vectors, clusters), sizes)
+    drawn = vectors[rng.choice(len(vectors), PULLED * DOCUMENTS, replace=False)]
+
+    def run() -> None:
+        promise.update(drawn, rng.random((len(drawn), 1)))
+        promise.of_arms(sizes, DOCUMENTS)
+
+    return median_ms(run, times=3)
+
+
+def main() -> dict[str, float]:
+    numbers = {
+        f"{name}_round_100k_arms": round_ms(bandit)
+        for name, bandit in {"ucb": UCB(), "thompson": Thompson(), "linucb": LinUCB(), "exp3": EXP3()}.items()
+    }
+    numbers["promise_round_1000_clusters_768d"] = promise_ms()
+    rng = np.random.default_rng(0)
+    unit = [rng.normal(size=(n, DIMENSION)) for n in (PAIRS, REFERENCE, 2_000)]
+    pairs, reference, pool = (points / np.linalg.norm(points, axis=1, keepdims=True) for points in unit)
+    numbers["transport_100x300_384d"] = median_ms(lambda: transport_cost(pairs, reference))
+    numbers["marginal_gains_pool_2000x300"] = median_ms(lambda: marginal_gains(pairs, pool, reference), times=3)
+    cost = distances(pairs, reference)
+    numbers["ipot_100x300_384d"] = median_ms(lambda: ipot(cost), times=3)
+    numbers["ipot_over_exact_time"] = numbers["ipot_100x300_384d"] / numbers["transport_100x300_384d"]
+    numbers["ipot_error"] = ipot(cost) - transport_cost(pairs, reference)
+    for name, value in numbers.items():
+        print(f"{name:40}{value:12.4f}")
+    print(json.dumps({name: round(value, 6) for name, value in numbers.items()}))
+    return numbers
+
+
+if __name__ == "__main__":
+    main()
