@@ -72,7 +72,14 @@ def transformer(folder: Path, window: int) -> Path:
     )
     fast.save_pretrained(folder / "bert")
     torch.manual_seed(0)
-    config = BertConfig(3002, 128, 2, 4, 512, max_position_embeddings=window)
+    config = BertConfig(
+        vocab_size=3002,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=window,
+    )
     BertModel(config).save_pretrained(folder / "bert")
     first = Transformer(str(folder / "bert"))
     SentenceTransformer(modules=[first, Pooling(128)], device="cpu").save_pretrained(str(folder / "model"))
