@@ -23,6 +23,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,9 +99,11 @@ def prepare_wandb(project: str | None = None) -> None:
     Raises:
         [`MissingDependencyError`]: If wandb is not installed.
     """
-    wandb = _import("wandb")
     if project is not None:
         os.environ.setdefault("WANDB_PROJECT", project)
+    with masked_command():
+        wandb = _import("wandb")
+        wandb.setup()
     if wandb.run is not None or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode != "online":
         return
     # With a key W&B asks its server about it, and one that is not there it may ask for minutes.
@@ -170,12 +173,13 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) ->
         wandb = _import("wandb")
         if wandb.run is None:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-            opened = wandb.init(
-                project=os.environ["WANDB_PROJECT"],
-                name=args.run_name,
-                config=sanitise(config or {}),
-                dir=args.output_dir,
-            )
+            with masked_command():
+                opened = wandb.init(
+                    project=os.environ["WANDB_PROJECT"],
+                    name=args.run_name,
+                    config=sanitise(config or {}),
+                    dir=args.output_dir,
+                )
     try:
         yield
         failed = False
@@ -183,6 +187,17 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) ->
         args.run_name = before
         if opened is not None:
             opened.finish(exit_code=int(failed))
+
+
+@contextmanager
+def masked_command() -> Iterator[None]:
+    """Take secrets out of the command line while W&B starts a run, which records it."""
+    before = sys.argv
+    sys.argv = sanitise(before)
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 class RunTracker:
@@ -227,9 +242,9 @@ class RunTracker:
         if "wandb" in names:
             prepare_wandb()
             wandb = _import("wandb")
-            self._wandb = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", project), name=name, config=clean, dir=dir, reinit="create_new"
-            )
+            project_name = os.environ.get("WANDB_PROJECT", project)
+            with masked_command():
+                self._wandb = wandb.init(project=project_name, name=name, config=clean, dir=dir, reinit="create_new")
         if "trackio" in names:
             self._trackio = _import("trackio").init(
                 project=project, name=name, config=clean, space_id=trackio_space_id, private=private, embed=False
