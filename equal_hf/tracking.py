@@ -23,6 +23,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from equal_hf.types import Round
 logger = logging.getLogger(__name__)
 
 TRACKERS = ("wandb", "trackio")
+_REACH_S = 10.0
 
 
 def round_metrics(
@@ -97,19 +99,42 @@ def prepare_wandb(project: str | None = None) -> None:
     Raises:
         [`MissingDependencyError`]: If wandb is not installed.
     """
-    wandb = _import("wandb")
     if project is not None:
         os.environ.setdefault("WANDB_PROJECT", project)
+    with masked_command():
+        wandb = _import("wandb")
+        wandb.setup()
     if wandb.run is not None or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode != "online":
         return
-    try:
-        problem = "" if wandb.login(prompt=False) else "no key is set (WANDB_API_KEY, or `wandb login`)"
-    except wandb.errors.Error as error:
-        problem = mask_text(str(error).partition("\n")[0])
+    # With a key W&B asks its server about it, and one that is not there it may ask for minutes.
+    settings = wandb.setup().settings
+    problem = _unreachable(settings.base_url) if settings.api_key or os.environ.get("WANDB_API_KEY") else ""
+    if not problem:
+        try:
+            problem = "" if wandb.login(prompt=False) else "no key is set (WANDB_API_KEY, or `wandb login`)"
+        except wandb.errors.Error as error:
+            problem = mask_text(str(error).partition("\n")[0])
     if problem:
         os.environ["WANDB_MODE"] = "offline"
         wandb.teardown()  # it read its environment before
         logger.warning("W&B logs offline, to upload later with `wandb sync`: %s", problem)
+
+
+def _unreachable(url: str) -> str:
+    """Why nobody can be reached at a URL; empty where somebody listens, or a proxy would have to be asked."""
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    parts = urlsplit(url)
+    if parts.hostname is None or parts.scheme in getproxies():
+        return ""
+    address = (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+    try:
+        socket.create_connection(address, timeout=_REACH_S).close()
+    except OSError as error:
+        return mask_text(f"{parts.hostname}:{address[1]} cannot be reached ({error})")
+    return ""
 
 
 def keep_trackio_local(args: Any) -> None:
@@ -148,12 +173,13 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) ->
         wandb = _import("wandb")
         if wandb.run is None:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-            opened = wandb.init(
-                project=os.environ["WANDB_PROJECT"],
-                name=args.run_name,
-                config=sanitise(config or {}),
-                dir=args.output_dir,
-            )
+            with masked_command():
+                opened = wandb.init(
+                    project=os.environ["WANDB_PROJECT"],
+                    name=args.run_name,
+                    config=sanitise(config or {}),
+                    dir=args.output_dir,
+                )
     try:
         yield
         failed = False
@@ -161,6 +187,17 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) ->
         args.run_name = before
         if opened is not None:
             opened.finish(exit_code=int(failed))
+
+
+@contextmanager
+def masked_command() -> Iterator[None]:
+    """Take secrets out of the command line while W&B starts a run, which records it."""
+    before = sys.argv
+    sys.argv = sanitise(before)
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 class RunTracker:
@@ -205,9 +242,9 @@ class RunTracker:
         if "wandb" in names:
             prepare_wandb()
             wandb = _import("wandb")
-            self._wandb = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", project), name=name, config=clean, dir=dir, reinit="create_new"
-            )
+            project_name = os.environ.get("WANDB_PROJECT", project)
+            with masked_command():
+                self._wandb = wandb.init(project=project_name, name=name, config=clean, dir=dir, reinit="create_new")
         if "trackio" in names:
             self._trackio = _import("trackio").init(
                 project=project, name=name, config=clean, space_id=trackio_space_id, private=private, embed=False

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.completion import Completion
 from equal_hf.extraction.failures import PATIENT_ATTEMPTS, FailureWindow
+from equal_hf.extraction.flavours import guided
 from equal_hf.extraction.member import Member, Turn
 from equal_hf.extraction.retry import Refusal, TransportFault, backoff_s
 from equal_hf.types import Messages
@@ -49,13 +50,15 @@ class Ask:
         messages (`list[dict[str, str]]`): The conversation.
         max_tokens (`int`): Limit of the reply.
         prompt_tokens (`int`): Upper bound of the prompt.
-        body (`dict[str, dict[str, Any]]`): Sampling parameters and guidance, by the server's flavour.
+        sampling (`dict[str, Any]`): Sampling parameters.
+        schema (`dict[str, Any]`, *optional*): What the reply is guided by, put in the server's own dialect.
     """
 
     messages: Messages
     max_tokens: int
     prompt_tokens: int
-    body: dict[str, dict[str, Any]]
+    sampling: dict[str, Any]
+    schema: dict[str, Any] | None
 
 
 @dataclass
@@ -116,47 +119,49 @@ class Pool:
             finally:
                 self._waiting -= 1
             member, server = turn.member, turn.member.server
-            settled = False
+            pause_s = 0.0
             try:
-                try:
-                    completion = await member.client.chat(
-                        ask.messages, server.requested_model, ask.max_tokens, ask.body[server.flavour]
-                    )
-                except TransportFault as fault:
-                    settled = True
-                    member.failed(turn, time.monotonic(), fault.kind)
-                    counts = await self._after(fault, member, turn, refused_at_s)
-                    refused_at_s = time.monotonic()
-                    if not await booking.unanswered(maybe_billed=fault.maybe_billed):
-                        raise
-                    if counts:
-                        faults += 1
-                        if faults > PATIENT_ATTEMPTS:
-                            self._count(str(fault))
-                        if faults > self.max_retries:
-                            raise
-                        if fault.retry_after_s is None:
-                            await asyncio.sleep(backoff_s(faults - 1, self._random))
-                    avoid = member
-                    continue
-                except Refusal as refusal:
-                    settled = True
-                    member.answered(turn, time.monotonic(), ask.prompt_tokens)
-                    self._count(str(refusal))
+                completion = await member.client.chat(
+                    ask.messages,
+                    server.requested_model,
+                    ask.max_tokens,
+                    ask.sampling | (guided(server.flavour, ask.schema) if ask.schema is not None else {}),
+                )
+            except TransportFault as fault:
+                member.failed(turn, time.monotonic(), fault.kind)
+                counts = await self._after(fault, member, turn, refused_at_s)
+                refused_at_s = time.monotonic()
+                if not await booking.unanswered(maybe_billed=fault.maybe_billed):
                     raise
-                except EndpointError as error:
-                    await booking.unanswered(maybe_billed=False)
-                    self._lose(member, error)
-                    continue
-                settled = True
+                if counts:
+                    faults += 1
+                    if faults > PATIENT_ATTEMPTS:
+                        self._count(str(fault))
+                    if faults > self.max_retries:
+                        raise
+                    if fault.retry_after_s is None:
+                        pause_s = backoff_s(faults - 1, self._random)
+                avoid = member
+            except Refusal as refusal:
+                member.answered(turn, time.monotonic(), ask.prompt_tokens)
+                self._count(str(refusal))
+                raise
+            except EndpointError as error:
+                await booking.unanswered(maybe_billed=False)
+                member.failed(turn, time.monotonic(), "given_up")
+                self._lose(member, error)
+            except BaseException:
+                member.failed(turn, time.monotonic(), "given_up")
+                raise
+            else:
                 tokens = (completion.prompt_tokens or ask.prompt_tokens) + (completion.completion_tokens or 0)
                 member.answered(turn, time.monotonic(), tokens)
                 self.failures.add(None)
                 return completion, member
             finally:
-                if not settled:
-                    member.failed(turn, time.monotonic(), "given_up")
                 self._dispatch()
+            # Only now: the slot is somebody else's while this request waits.
+            await asyncio.sleep(pause_s)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """Post JSON to a path of whichever endpoint is there, and read JSON; tried again as [`chat`] is."""
