@@ -245,6 +245,15 @@ class RoundRecords:
             last=facts["last"],
         )
 
+    def arm_tokens(self, index: int) -> list[int]:
+        """Prompt and completion tokens that each decision's documents of one round used."""
+        import pyarrow.parquet as pq
+
+        columns = pq.read_table(
+            self.folder(index) / "extracted" / "decisions.parquet", columns=["prompt_tokens", "completion_tokens"]
+        ).to_pydict()
+        return [sum(used) for used in zip(*columns.values(), strict=True)]
+
     def embeddings(self, index: int) -> np.ndarray:
         """Embeddings of one round's pairs, shape `(pairs, d)`."""
         return self._tensors(index)["pairs"]
