@@ -26,6 +26,7 @@ from equal_hf.errors import ConfigError, EqualError
 from equal_hf.round_dataset import RoundDataset
 from equal_hf.round_source import RoundSource
 from equal_hf.sanitise import sanitise
+from equal_hf.tracker_callbacks import track_rounds
 from equal_hf.training_config import EqualConfig
 from equal_hf.types import QAPair
 
@@ -114,6 +115,7 @@ class EqualTrainer(SFTTrainer):
         self._arm_rows: list[list[dict[str, Any]]] = []
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
+        track_rounds(self)
         if self._waits_for_evaluation:
             data_collector.extra_fingerprint["training"] = self._training_fingerprint()
 

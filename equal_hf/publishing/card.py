@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
-from pathlib import Path, PurePath, PureWindowsPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from equal_hf import __version__
 from equal_hf.publishing.facts import RoundFacts, RunFacts, mean
 from equal_hf.publishing.markdown import (
     code,
@@ -28,6 +29,12 @@ from equal_hf.sanitise import sanitise
 
 CONFIGS = {"default": "train", "rejected": "rejected", "decisions": "decisions"}
 SHOWN_ROUNDS, SHOWN_ARMS = 40, 15
+PICTURE_TEXTS = {
+    "progress.png": "Mean reward and evaluation loss by documents and by tokens spent",
+    "pulls.png": "Documents drawn from each cluster, by round",
+    "clusters.png": "Clusters by mean reward",
+    "drops.png": "What was turned down, by reason",
+}
 
 # Those of the Hub's licence identifiers that corpora use; any other licence is told in the card's text only.
 HUB_LICENSE = re.compile(
@@ -75,6 +82,9 @@ def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
     metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if facts.models else [])]
     if hub_id(corpus := str(facts.config.get("corpus"))) and not Path(corpus).exists():
         metadata["source_datasets"] = [corpus]
+    metadata["generated_with"] = {"library": "equal-hf", "version": __version__} | (
+        {"models": sorted(facts.models)} if facts.models else {}
+    )
     metadata["configs"] = [
         {
             "config_name": name,
@@ -122,6 +132,7 @@ def dataset_card(
     summary: Mapping[str, Any] | None = None,
     previous: str = "",
     written: Mapping[str, Any] | None = None,
+    pictures: Sequence[str] = (),
 ) -> str:
     """The whole `README.md`.
 
@@ -131,6 +142,7 @@ def dataset_card(
         summary (`Mapping[str, Any]`, *optional*): `summary.json`: EQUAL beside the uniform control.
         previous (`str`, *optional*): The card as it stands, a person's additions included.
         written (`Mapping[str, Any]`, *optional*): The metadata we wrote into it last time.
+        pictures (`Sequence[str]`, *optional*): Paths of pictures beside the card, of those in `PICTURE_TEXTS`.
     """
     found, body = split_front_matter(previous)
     metadata = merge_metadata(dataset_metadata(facts), found, written or {})
@@ -138,6 +150,7 @@ def dataset_card(
         _introduction(facts, name),
         _cost(facts),
         _comparison(summary),
+        _pictures(pictures),
         _rounds(facts),
         _arms(facts),
         _samples(facts),
@@ -204,6 +217,13 @@ def _comparison(summary: Mapping[str, Any] | None) -> str:
     text = table(["", *(heads[name] for name in runs)], rows)
     note = "The control drew documents uniformly, at the same budget and the same number of training steps.\n\n"
     return "## Against drawing at random\n\n" + (note if "uniform" in runs else "") + text
+
+
+def _pictures(pictures: Sequence[str]) -> str:
+    shown = [
+        f"![{text}]({path})" for path in pictures if (text := PICTURE_TEXTS.get(PurePosixPath(path).name)) is not None
+    ]
+    return "## Pictures\n\n" + "\n\n".join(shown) if shown else ""
 
 
 def _rounds(facts: RunFacts) -> str:

@@ -7,6 +7,7 @@ stopped and repeated at any time, and never writes over what is not an earlier p
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 import threading
@@ -16,9 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import CARD, EMPTY, MANIFEST, Earlier, default_folder, export_dataset, run_identity
+from equal_hf.publishing.dataset import (
+    CARD,
+    EMPTY,
+    MANIFEST,
+    PICTURES,
+    Earlier,
+    default_folder,
+    export_dataset,
+    run_identity,
+)
 from equal_hf.publishing.patience import patiently
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.publishing.rounds import RoundRecords, write_json
 from equal_hf.sanitise import mask_text
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
+PUBLISHED = "hub/published.json"
 
 
 def check_write_access(
@@ -104,10 +115,18 @@ def publish_dataset(
 
     def push() -> str:
         full = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
-        _push_once(api, run_dir, full, summary)
-        return f"{api.endpoint}/datasets/{full}"
+        revision = _push_once(api, run_dir, full, summary)
+        url = f"{api.endpoint}/datasets/{full}"
+        write_json(Path(run_dir) / PUBLISHED, {"url": url, "revision": revision})
+        return url
 
     return patiently(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
+
+
+def published(run_dir: str | Path) -> dict[str, str] | None:
+    """Address and revision of the dataset that a run last pushed; `None` where it pushed none."""
+    path = Path(run_dir) / PUBLISHED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 class RoundPublisher:
@@ -192,8 +211,9 @@ def _no_progress_bars() -> Iterator[None]:
         enable_progress_bars()
 
 
-def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> None:
-    """Export, compare with the repository, commit the difference on top of the commit it was compared with."""
+def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> str | None:
+    """Export, compare with the repository, commit the difference on top of the commit it was compared with; the last
+    commit."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.hf_api import RepoFile
 
@@ -218,7 +238,8 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     # The manifest comes first, so that a push that is cut short is known as ours; the card last, as it speaks of files
     # that are there by then.
     shards = {path.relative_to(folder).as_posix(): path for path in sorted((folder / "data").glob("*/*.parquet"))}
-    local = {MANIFEST: folder / MANIFEST, **shards, CARD: folder / CARD}
+    pictures = {path.relative_to(folder).as_posix(): path for path in sorted((folder / PICTURES).glob("*.png"))}
+    local = {MANIFEST: folder / MANIFEST, **shards, **pictures, CARD: folder / CARD}
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=path)
         for name, path in local.items()
@@ -229,6 +250,7 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     for start in range(0, len(operations), FILES_PER_COMMIT):
         part = operations[start : start + FILES_PER_COMMIT]
         head = api.create_commit(repo_id, part, commit_message=message, repo_type="dataset", parent_commit=head).oid
+    return head
 
 
 def _earlier(api: HfApi, repo_id: str, revision: str | None, names: set[str]) -> Earlier:

@@ -79,6 +79,7 @@ def pulls(report: RunReport) -> Figure | None:
         z=grid,
         x=columns,
         y=labels,
+        zmin=0,
         colorscale=SCALE,
         xgap=1,
         ygap=1,

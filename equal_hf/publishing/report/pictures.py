@@ -92,6 +92,8 @@ def _progress(runs: Mapping[str, RunReport], measures: Sequence[str]) -> bytes |
                     shown = name if loss or len(measures) == 1 else f"{name}: {_plain(measure)}"
                     axes.plot(*zip(*points, strict=True), style, color=colour, marker="o", markersize=3, label=shown)
         axes.set_xlabel(f"{spent} spent")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.locator_params(axis="x", nbins=5)
         axes.set_ylabel("evaluation loss" if loss else "mean reward")
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
@@ -106,7 +108,7 @@ def _pulls(report: RunReport) -> bytes | None:
         return None
     figure, (axes,) = _figure(1, 6.4, max(2.6, 1.2 + 0.16 * len(arms)))
     values = np.array([[np.nan if value is None else float(value) for value in row] for row in grid])
-    drawn = axes.imshow(values, aspect="auto", cmap=SCALE.lower(), interpolation="none")
+    drawn = axes.imshow(values, aspect="auto", cmap=SCALE.lower(), vmin=0, interpolation="none")
     axes.set_yticks(range(len(arms)), [str(arm) for arm in arms], fontsize=7)
     step = max(1, len(columns) // 10)
     axes.set_xticks(range(0, len(columns), step), columns[::step], fontsize=8)

@@ -174,7 +174,7 @@ def read_run(run_dir: str | Path) -> RunReport:
     records = RoundRecords(run_dir)
     report = RunReport(Path(run_dir), records.run())
     for index in records.indices():
-        _take(report, records, index)
+        take_round(report, records, index)
     known = [place for place, pull in enumerate(report.pulls) if pull.reward is not None and pull.pairs]
     ranked = sorted(known, key=lambda place: (-(report.pulls[place].reward or 0.0), place))
     half = min(SHOWN_PAIRS, len(ranked) // 2) or len(ranked)
@@ -183,7 +183,8 @@ def read_run(run_dir: str | Path) -> RunReport:
     return report
 
 
-def _take(report: RunReport, records: RoundRecords, index: int) -> None:
+def take_round(report: RunReport, records: RoundRecords, index: int) -> None:
+    """Add one recorded round to a report; rounds are added in order."""
     round, credited = records.load(index), records.credited(index)
     nothing: list[float | None] = [None] * len(round.decisions)
     mixed = credited["mixed"] if credited else nothing
