@@ -96,6 +96,8 @@ class RunArguments:
             `loss_credit`, `influence`.
         control (`str`, *optional*): `"uniform"` repeats the run with uniform selection, at equal documents and steps.
         hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
+        hub_push_every_s (`float`, *optional*, defaults to `300.0`): Seconds between two pushes of rounds at least, since
+            the Hub limits commits an hour.
     """
 
     corpus: str = field(default="", metadata={"help": "Documents: Hub id, file, folder, or a clustered corpus."})
@@ -158,6 +160,7 @@ class RunArguments:
     )
     control: str | None = field(default=None, metadata={"help": "uniform: repeat the run with uniform selection."})
     hub_dataset_id: str | None = field(default=None, metadata={"help": "Hub dataset to publish pairs to."})
+    hub_push_every_s: float = field(default=300.0, metadata={"help": "Seconds between pushes of rounds at least."})
 
     def __post_init__(self) -> None:
         for name in ("corpus", "target"):
@@ -165,6 +168,11 @@ class RunArguments:
                 raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
         if isinstance(self.extractor_url, str):
             self.extractor_url = [self.extractor_url]
+        if self.hub_push_every_s < 60:
+            raise ConfigError(
+                f"`hub_push_every_s` is {self.hub_push_every_s}, but the Hub takes some 128 commits an hour: set it to 60 "
+                "or more"
+            )
         if self.control not in (None, "uniform"):
             raise ConfigError(f"`control` is {self.control!r}: set it to 'uniform', or leave it out")
         if unknown := [name for name in self.reward_funcs if name not in REWARDS]:

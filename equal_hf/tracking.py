@@ -131,9 +131,7 @@ def keep_trackio_local(args: Any) -> None:
 
 
 @contextmanager
-def tracked(
-    args: Any, *, name: str, config: Mapping[str, Any] | None = None, id: str | None = None
-) -> Iterator[None]:
+def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id: str | None = None) -> Iterator[None]:
     """Give what a trainer reports inside the block runs of its own, on the trackers that `report_to` names.
 
     A trainer goes on with a W&B run that is open, so that two runs in one process would be mixed up without this. An
@@ -301,7 +299,8 @@ def wandb_media(tables: RoundTables) -> dict[str, Any]:
 
     wandb, image = _import("wandb"), _import("PIL.Image")
     media: dict[str, Any] = {
-        f"equal/{name}": wandb.Table(columns=list(columns), data=rows) for name, (columns, rows) in tables.all().items()
+        f"equal/{name}": wandb.Table(columns=list(columns), data=rows)
+        for name, (columns, rows) in tables.all().items()
     }
     if (picture := tables.picture()) is not None:
         media["equal/clusters"] = wandb.Image(image.open(io.BytesIO(picture)), file_type="png")

@@ -106,7 +106,9 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)  # a line a round says enough
     if publishing:
-        publisher = RoundPublisher(args.output_dir, run.hub_dataset_id, token=args.hub_token)
+        publisher = RoundPublisher(
+            args.output_dir, run.hub_dataset_id, every_s=run.hub_push_every_s, token=args.hub_token
+        )
         trainer.add_callback(PublishCallback(publisher))
     trainer.open_run()
     if result_path.exists():

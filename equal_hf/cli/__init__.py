@@ -13,7 +13,7 @@ from importlib import import_module
 
 from equal_hf.errors import EqualError
 
-COMMANDS = ("plan", "inspect", "store", "replay")
+COMMANDS = ("doctor", "plan", "collect", "report", "inspect", "publish", "store", "replay")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

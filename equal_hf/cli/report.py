@@ -36,9 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from equal_hf.publishing.report import write_report
 
-    page = write_report(
-        args.run, args.out, corpus=args.corpus, control=args.control, pictures=not args.no_pictures
-    )
+    page = write_report(args.run, args.out, corpus=args.corpus, control=args.control, pictures=not args.no_pictures)
     pictures = [] if args.no_pictures else sorted(str(path) for path in page.parent.glob("*.png"))
     print(json.dumps({"page": str(page), "pictures": pictures}, indent=2) if args.json else page)
     return 0

@@ -46,7 +46,9 @@ def write_report(
 
     report = read_run(run_dir)
     if not report.rounds:
-        raise PublishError(f"{run_dir} holds no recorded round yet: wait for the first one, or name another run folder")
+        raise PublishError(
+            f"{run_dir} holds no recorded round yet: wait for the first one, or name another run folder"
+        )
     runs = {"EQUAL": report} | _control(report, control)
     found, problem = find_corpus(report, corpus)
     where = cluster_map(report, found)
@@ -78,7 +80,7 @@ def run_pictures(run_dir: str | Path) -> dict[str, bytes]:
 
     report = read_run(run_dir)
     runs = {"EQUAL": report} | _control(report, None)
-    return draw_pictures(runs, shown_rewards(runs), cluster_map(report, find_corpus(report)[0]))
+    return draw_pictures(runs, shown_rewards(runs), cluster_map(report, find_corpus(report, ask_hub=False)[0]))
 
 
 def shown_rewards(runs: Mapping[str, RunReport]) -> list[str]:

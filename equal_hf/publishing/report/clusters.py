@@ -39,12 +39,15 @@ class ClusterMap:
     sizes: list[int | None]
 
 
-def find_corpus(report: RunReport, path: str | Path | None = None) -> tuple[ClusteredCorpus | None, str]:
+def find_corpus(
+    report: RunReport, path: str | Path | None = None, *, ask_hub: bool = True
+) -> tuple[ClusteredCorpus | None, str]:
     """The corpus a run drew from, and, where there is none, why.
 
     Args:
         report ([`RunReport`]): The run.
         path (`str` or `Path`, *optional*): Its folder, where it is not where the run's settings say.
+        ask_hub (`bool`, *optional*, defaults to `True`): Whether to look on the Hub for one that is not here.
     """
     from equal_hf.corpus.store import ClusteredCorpus
 
@@ -57,6 +60,8 @@ def find_corpus(report: RunReport, path: str | Path | None = None) -> tuple[Clus
         return None, f"{path} holds no clustered corpus"
     if not isinstance(config.get("corpus"), str):
         return None, "the run does not say what its corpus is"
+    if not ask_hub:
+        return None, "it is not on this machine"
     from equal_hf.arguments import RunArguments
     from equal_hf.assemble import find_clustered
 
@@ -101,6 +106,8 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     (3, 2)
     """
     places = np.zeros((len(vectors), 2))
+    if len(vectors) and np.ptp(vectors, axis=0).max() == 0:  # all in one place: there is nothing to arrange
+        return places
     if len(vectors) > _FEW:
         from sklearn.manifold import TSNE
 

@@ -164,7 +164,9 @@ def drops(report: RunReport) -> Figure | None:
         orientation="h",
         marker={"color": BLUE},
     )
-    figure.update_layout(xaxis_title="turned down", yaxis={"type": "category"}, height=max(220, 110 + 26 * len(ranked)))
+    figure.update_layout(
+        xaxis_title="turned down", yaxis={"type": "category"}, height=max(220, 110 + 26 * len(ranked))
+    )
     return _plain(figure)
 
 

@@ -199,9 +199,7 @@ def take_round(report: RunReport, records: RoundRecords, index: int) -> None:
     tokens = records.arm_tokens(index)
     for place, (decision, pairs) in enumerate(zip(round.decisions, round.pairs_by_arm(), strict=True)):
         number = decision.arm
-        pull = Pull(
-            index, number, len(decision.documents), len(pairs), rejected[number], tokens[place], mixed[place]
-        )
+        pull = Pull(index, number, len(decision.documents), len(pairs), rejected[number], tokens[place], mixed[place])
         report.pulls.append(pull)
         arm = report.arms.setdefault(number, ArmReport(number))
         arm.add(pull)

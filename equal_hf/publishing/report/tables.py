@@ -52,9 +52,7 @@ class RoundTables:
         for number, arm in sorted(self._report.arms.items()):
             left = None if self.corpus is None else int(self.corpus.sizes[number]) - arm.documents
             said = ", ".join(terms[number])
-            rows.append(
-                [number, arm.pulls, arm.reward, arm.uncertainty, arm.documents, left, arm.pairs, said]
-            )
+            rows.append([number, arm.pulls, arm.reward, arm.uncertainty, arm.documents, left, arm.pairs, said])
         return ARM_COLUMNS, rows
 
     def picture(self) -> bytes | None:
