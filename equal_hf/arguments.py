@@ -96,8 +96,8 @@ class RunArguments:
             `loss_credit`, `influence`.
         control (`str`, *optional*): `"uniform"` repeats the run with uniform selection, at equal documents and steps.
         hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
-        hub_push_every_s (`float`, *optional*, defaults to `300.0`): Seconds between two pushes of rounds at least, since
-            the Hub limits commits an hour.
+        hub_push_every_s (`float`, *optional*, defaults to `300.0`): Seconds between two pushes of rounds at least,
+            since the Hub limits commits an hour.
     """
 
     corpus: str = field(default="", metadata={"help": "Documents: Hub id, file, folder, or a clustered corpus."})
@@ -170,8 +170,8 @@ class RunArguments:
             self.extractor_url = [self.extractor_url]
         if self.hub_push_every_s < 60:
             raise ConfigError(
-                f"`hub_push_every_s` is {self.hub_push_every_s}, but the Hub takes some 128 commits an hour: set it to 60 "
-                "or more"
+                f"`hub_push_every_s` is {self.hub_push_every_s}, but the Hub takes some 128 commits an hour: "
+                "set it to 60 or more"
             )
         if self.control not in (None, "uniform"):
             raise ConfigError(f"`control` is {self.control!r}: set it to 'uniform', or leave it out")

@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -29,10 +29,13 @@ class RunView:
         config ([`CollectorConfig`]): The run's budgets.
         name (`str`): What the run is called.
         enabled (`bool`, *optional*, defaults to `True`): `False` on processes that say nothing.
+        in_flight (`Callable`, *optional*): Tells how many requests are under way.
     """
 
-    def __init__(self, config: CollectorConfig, name: str, enabled: bool = True) -> None:
-        self.config, self.name, self.enabled = config, name, enabled
+    def __init__(
+        self, config: CollectorConfig, name: str, enabled: bool = True, in_flight: Callable[[], int] | None = None
+    ) -> None:
+        self.config, self.name, self.enabled, self.in_flight = config, name, enabled, in_flight
         self._metrics: Mapping[str, float] = {}
         self._dropped: Counter[str] = Counter()
         self._began = time.monotonic()
@@ -112,8 +115,12 @@ class RunView:
         for name, label in (("reward/mixed/mean", "reward"), ("eval_loss", "evaluation loss")):
             if (value := metrics.get(f"equal/{name}")) is not None:
                 rows[label] = f"{value:.4f}"
+        if self.in_flight is not None:
+            rows["in flight"] = f"{self.in_flight()} requests"
         took, left = time.monotonic() - self._began, self.time_left_s()
-        rows["time"] = f"{_clock(took)}" + ("" if left is None else f", about {_clock(left)} left")
+        done = metrics.get("equal/documents_total", 0) - (self._first or 0)
+        rows["speed"] = f"{60 * done / took:,.1f} documents a minute" if done else "-"
+        rows["time"] = _clock(took) + ("" if left is None else f", about {_clock(left)} left")
         for label, value in rows.items():
             grid.add_row(Text(label, style="dim"), Text(value))
         return grid

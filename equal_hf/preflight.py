@@ -19,7 +19,7 @@ def preflight(run: RunArguments, training: Any, model: str | None, make_extracto
     Args:
         run ([`RunArguments`]): Corpus, target and extractor.
         training (`EqualConfig`): The trainer's settings.
-        model (`str`, *optional*): Hub id or folder of the model; `None` for a run that trains none and needs no device.
+        model (`str`, *optional*): Hub id or folder of the model; `None` for a run that trains none, and needs none.
         make_extractor (`Callable`): Makes the extractor; called where there is an endpoint to ask.
 
     Raises:

@@ -1,4 +1,4 @@
-"""transformers' W&B and trackio callbacks, with the run's own numbers under their own names, its tables, and its report.
+"""transformers' W&B and trackio callbacks, with the run's own numbers under their own names, its tables and report.
 
 transformers puts `train/` before every name that is not an evaluation's, so that the same run would be told under
 other names with a trainer than without one.

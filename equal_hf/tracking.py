@@ -16,8 +16,8 @@
 
 A trainer sends them through its own `log`, a run without a trainer through [`RunTracker`]; the names are the same
 ([`equal_hf.tracker_callbacks`] keeps transformers from putting `train/` before them). Beside them go, updated every
-round, the tables `equal/arms` and `equal/pairs` and the picture `equal/clusters` ([`RoundTables`]), and at the end the
-report, as an artifact. A run that is taken up again goes on as the run it was, by the id in `run.json`.
+round, the tables `equal/arms` and `equal/pairs_sample` and the picture `equal/clusters` ([`RoundTables`]), and at the
+end the report, as an artifact. A run that is taken up again goes on as the run it was, by the id in `run.json`.
 """
 
 from __future__ import annotations

@@ -132,9 +132,10 @@ def _rounds(what: Any, how: Any, corpus: Any, target: Any, policy: str | None, p
     )
     collector.config = vars(what) | {"command": ["equal-hf", *sys.argv[1:]]}
     collector.open()
+    in_flight = (lambda: collector.extractor.in_flight) if what.extractor == "endpoint" else None
     tracked = TrackedRun(collector, how.report_to, project=how.project, kind=policy or "equal")
     try:
-        with RunView(config, policy or "EQUAL") as view:
+        with RunView(config, policy or "EQUAL", in_flight=in_flight) as view:
             for round in collector.rounds():
                 metrics = tracked.log(round)
                 view.show(metrics)

@@ -13,8 +13,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "publish",
         help="put a run's dataset on the Hub",
-        description="Put on the Hub what a run has collected so far. What is there already is not sent again, so it can "
-        "be repeated at any time, also after it was cut short.",
+        description="Put on the Hub what a run has collected so far. What is there already is not sent again, so it "
+        "can be repeated at any time, also after it was cut short.",
         epilog="example: equal-hf publish runs/mistral_math --repo-id user/math-qa --private",
     )
     parser.add_argument("run", type=Path, help="run folder")

@@ -248,6 +248,11 @@ class EndpointExtractor:
             ]
         }
 
+    @property
+    def in_flight(self) -> int:
+        """Requests under way at this moment."""
+        return self._ready.pool.in_flight if self._ready is not None else 0
+
     def begin(self, run: str) -> None:
         """Book what is paid from here on to this run.
 

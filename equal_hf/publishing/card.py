@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import quote
 
 from equal_hf import __version__
 from equal_hf.publishing.facts import RoundFacts, RunFacts, mean
@@ -184,8 +185,9 @@ rejected = load_dataset({shown}, "rejected", split="train")  # what was turned d
 
 `prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
 of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
-drawn, the rewards known at extraction (`reward_…`), and the extraction method, model and prompt. There is one file a
-round, and it does not change; rewards that came later are in `decisions`."""
+drawn, the rewards known at extraction (`reward_…`), the extraction method, model, prompt and reply (`response_key`),
+and the quality filters (`filters_hash`). There is one file a round, and it does not change; rewards that came later
+are in `decisions`."""
 
 
 def _cost(facts: RunFacts) -> str:
@@ -267,6 +269,8 @@ def _provenance(facts: RunFacts) -> str:
         lines.append(f"- Models that wrote pairs: {counted(facts.models)}. No person checked what they wrote.")
     if facts.licenses:
         lines.append(f"- Licences of the source documents, by pair: {counted(facts.licenses)}.")
+    if isinstance(url := facts.run.get("tracked_at"), str):
+        lines.append(f"- The run was tracked at <{quote(url, safe=':/?=&%#-._~')}>.")
     listed = "\n".join(line for line in lines if line)
     return f"## Where it comes from\n\n{listed}" if listed else ""
 

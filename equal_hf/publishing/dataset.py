@@ -132,12 +132,13 @@ def export_dataset(
     here.check(run, str(folder), "out_dir")
     earlier = here if earlier is None else earlier
 
+    filters = filters_hash(records.run())
     shards = _Shards(folder / "data")
     decisions: dict[int, tuple[pa.Table, Mapping[str, Any]]] = {}
     for index in indices:
         round, credited = records.load(index), records.credited(index)
         extracted = records.folder(index) / "extracted"
-        pairs = _pair_table(_read(extracted / "pairs.parquet"), round)
+        pairs = _pair_table(_read(extracted / "pairs.parquet"), round, filters)
         facts.add(round, credited, {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names})
         decisions[index] = _read(extracted / "decisions.parquet"), credited or {"rewards": round.rewards}
         shards.add("train", index, pairs)
@@ -178,6 +179,12 @@ def _draw(run_dir: str | Path) -> dict[str, bytes]:
         return {}
 
 
+def filters_hash(run: Mapping[str, Any]) -> str:
+    """Names the quality filters and their versions and settings, which the fingerprint in the card tells in full."""
+    text = json.dumps(run["fingerprint"].get("filters", {}), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def reward_column(name: str) -> str:
     """The column of one reward function.
 
@@ -187,7 +194,7 @@ def reward_column(name: str) -> str:
     return f"reward_{name}"
 
 
-def _pair_table(pairs: pa.Table, round: Round) -> pa.Table:
+def _pair_table(pairs: pa.Table, round: Round, filters: str) -> pa.Table:
     """Pairs as they are published: TRL's two columns, then the pair, its provenance, and the corpus's own columns."""
     import pyarrow as pa
 
@@ -198,6 +205,7 @@ def _pair_table(pairs: pa.Table, round: Round) -> pa.Table:
     arms = [decision.arm for decision in round.decisions]
     columns = {"prompt": messages("user", "question"), "completion": messages("assistant", "answer")}
     columns |= {name: pairs[name] for name in PAIR_COLUMNS}
+    columns["filters_hash"] = _constant(filters, pairs.num_rows, "string")
     for name, values in round.rewards.items():
         by_arm = dict(zip(arms, values, strict=True))
         columns[reward_column(name)] = pa.array([by_arm[arm] for arm in pairs["cluster"].to_pylist()], pa.float64())

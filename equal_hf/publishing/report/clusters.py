@@ -81,7 +81,7 @@ def _checked(corpus: ClusteredCorpus, report: RunReport) -> tuple[ClusteredCorpu
 
 
 def cluster_map(report: RunReport, corpus: ClusteredCorpus | None, seed: int = 0) -> ClusterMap:
-    """Lay clusters out on a plane: t-SNE of their mean embeddings (van der Maaten and Hinton, 2008), or their principal
+    """Lay clusters out on a plane: t-SNE of their mean embeddings (van der Maaten and Hinton, 2008), or principal
     components where they are few.
 
     Args:

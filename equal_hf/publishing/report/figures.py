@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -184,7 +185,7 @@ def yields(report: RunReport, terms: Mapping[int, list[str]]) -> Figure | None:
         mode="markers",
         marker={
             "size": [7 + 15 * (arm.documents / most) ** 0.5 for arm in arms],
-            "color": [arm.reward for arm in arms],
+            "color": [math.nan if arm.reward is None else arm.reward for arm in arms],
             "colorscale": SCALE,
             "colorbar": {"title": "mean reward", "thickness": 12},
         },

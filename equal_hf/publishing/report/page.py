@@ -1,7 +1,7 @@
 """The HTML page of a report. Everything in it is escaped by the template, and a policy lets no other script run.
 
 The page holds plotly's JavaScript, the figures as JSON, and `page.js`, which draws them. The content-security policy
-names the two scripts by hash and allows no connection, so that markup which slipped in could neither run nor call home.
+names the two scripts by hash and allows no connection: markup that slipped in could neither run nor call home.
 """
 
 from __future__ import annotations
@@ -178,7 +178,10 @@ def _policy(scripts: Sequence[str]) -> str:
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode()}'" for script in scripts
     )
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'; base-uri 'none'"
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
+        "; base-uri 'none'"
+    )
 
 
 def _script(text: str) -> str:

@@ -43,7 +43,7 @@ class RoundTables:
 
     def all(self) -> dict[str, Table]:
         """Columns and rows by table."""
-        return {"arms": self.arms(), "pairs": (PAIR_COLUMNS, self._samples[-SAMPLES:])}
+        return {"arms": self.arms(), "pairs_sample": (PAIR_COLUMNS, self._samples[-SAMPLES:])}
 
     def arms(self) -> Table:
         """One row a cluster that was pulled."""
