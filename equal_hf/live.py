@@ -121,8 +121,8 @@ class RunView:
         done = metrics.get("equal/documents_total", 0) - (self._first or 0)
         rows["speed"] = f"{60 * done / took:,.1f} documents a minute" if done else "-"
         rows["time"] = _clock(took) + ("" if left is None else f", about {_clock(left)} left")
-        for label, value in rows.items():
-            grid.add_row(Text(label, style="dim"), Text(value))
+        for label, text in rows.items():
+            grid.add_row(Text(label, style="dim"), Text(text))
         return grid
 
 

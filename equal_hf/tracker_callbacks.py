@@ -14,7 +14,7 @@ from transformers.integrations import TrackioCallback, WandbCallback
 
 from equal_hf.publishing.hub import published
 from equal_hf.publishing.report.tables import RoundTables
-from equal_hf.tracking import attach_to_wandb, trackio_media, wandb_media
+from equal_hf.tracking import attach_to_wandb, masked_command, trackio_media, wandb_media
 
 if TYPE_CHECKING:
     from equal_hf.trainer import EqualTrainer
@@ -32,6 +32,11 @@ class RoundWandbCallback(WandbCallback):
     def __init__(self, tables: RoundTables) -> None:
         super().__init__()
         self.tables = tables
+
+    def setup(self, args: TrainingArguments, state: TrainerState, model: Any, **kwargs: Any) -> None:
+        """Start the W&B run, unless one is open."""
+        with masked_command():
+            super().setup(args, state, model, **kwargs)
 
     def on_log(
         self,

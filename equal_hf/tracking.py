@@ -25,6 +25,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,14 +155,15 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id
         wandb = _import("wandb")
         if wandb.run is None:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-            opened = wandb.init(
-                project=os.environ["WANDB_PROJECT"],
-                name=args.run_name,
-                config=sanitise(config or {}),
-                dir=args.output_dir,
-                id=id,
-                resume=None if id is None else "allow",
-            )
+            with masked_command():
+                opened = wandb.init(
+                    project=os.environ["WANDB_PROJECT"],
+                    name=args.run_name,
+                    config=sanitise(config or {}),
+                    dir=args.output_dir,
+                    id=id,
+                    resume=None if id is None else "allow",
+                )
     try:
         yield
         failed = False
@@ -169,6 +171,17 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id
         args.run_name = before
         if opened is not None:
             opened.finish(exit_code=int(failed))
+
+
+@contextmanager
+def masked_command() -> Iterator[None]:
+    """Hide secrets in the command line while W&B starts a run: it records that as it is."""
+    before = sys.argv
+    sys.argv = sanitise(before)
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def run_name(base: str, kind: str, id: str | None) -> str:
@@ -225,15 +238,16 @@ class RunTracker:
         if "wandb" in names:
             prepare_wandb()
             wandb = _import("wandb")
-            self._wandb = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", project),
-                name=name,
-                config=clean,
-                id=id,
-                resume=None if id is None else "allow",
-                dir=dir,
-                reinit="create_new",
-            )
+            with masked_command():
+                self._wandb = wandb.init(
+                    project=os.environ.get("WANDB_PROJECT", project),
+                    name=name,
+                    config=clean,
+                    id=id,
+                    resume=None if id is None else "allow",
+                    dir=dir,
+                    reinit="create_new",
+                )
         if "trackio" in names:
             self._trackio = _import("trackio").init(
                 project=project,

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from equal_hf.arguments import RunArguments
+from equal_hf.cli import main
 from equal_hf.cli.collect import without_training
 from equal_hf.config import CollectorConfig
 from equal_hf.errors import ConfigError
@@ -27,6 +28,7 @@ def config(world, tmp_path_factory) -> Path:
     settings = {
         "model_name_or_path": str(world / "model"),
         "corpus": str(world / "corpus"),
+        "embedder": str(world / "embedder"),
         "target": str(world / "target"),
         "n_reference": 20,
         "extractor": "explicit",
@@ -80,6 +82,7 @@ def test_it_collects_goes_on_and_tells(collected):
     home, first, second = collected
     assert first.returncode == 1 and "Error" in first.stderr
     assert second.returncode == 0, second.stderr
+    assert second.stdout.startswith("{"), second.stdout
     found = json.loads(second.stdout)
     assert (found["rounds"], found["documents"]) == (3, 24) and found["pairs"] > 0
     assert (Path(found["dataset"]) / "README.md").is_file()
@@ -95,16 +98,12 @@ def test_trackers_have_one_run_with_numbers_tables_and_report(collected):
     files = sorted((home / "run").glob("wandb/offline-run-*/*.wandb"))
     records = [record for path in files for record in wandb_records(path)]
     assert {record.run.run_id for record in records if record.HasField("run")} == {run["id"]}
-    rows = [
-        {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
-        for record in records
-        if record.HasField("history")
-    ]
+    rows = [nested(record.history.item) for record in records if record.HasField("history")]
     told = [row["equal/round"] for row in rows if "equal/round" in row]
     assert told == [0, 1, 2], "each round once, over both starts"
     keys = set().union(*rows)
     assert keys >= {"equal/documents_total", "equal/reward/worth/mean", "equal/reward/mixed/max", "equal/pairs"}
-    last = rows[-1] if "equal/arms" in rows[-1] else rows[-2]
+    last = rows[-1]
     assert last["equal/arms"]["_type"] == last["equal/pairs_sample"]["_type"] == "table-file"
     assert last["equal/clusters"]["_type"] == "image-file"
     (path,) = (home / "run").glob(f"wandb/offline-run-*/files/{last['equal/arms']['path']}")
@@ -124,24 +123,26 @@ def test_trackers_have_one_run_with_numbers_tables_and_report(collected):
     assert "equal/arms" in metrics[-1] and "equal/clusters" in metrics[-1]
 
 
-def test_report_publish_and_inspect_take_the_folder(collected, config):
+def test_report_publish_inspect_and_doctor_take_the_folder(collected, config, capsys, monkeypatch):
     home, *_ = collected
-    done = call(home, "report", home / "run", "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    monkeypatch.setenv("EQUAL_API_KEY", SECRET)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main(["report", str(home / "run"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert Path(found["page"]).is_file() and len(found["pictures"]) >= 2
-    done = call(home, "publish", home / "run", "--repo-id", "me/data", "--dry-run", "--json")
-    assert done.returncode == 0, done.stderr
-    assert {"README.md", "data/train/round-00002.parquet", "pictures/clusters.png"} <= json.loads(done.stdout)[
-        "files"
-    ].keys()
+    assert main(["publish", str(home / "run"), "--repo-id", "me/data", "--dry-run", "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"].keys()
+    assert files >= {"README.md", "data/train/round-00002.parquet", "pictures/clusters.png"}
     card = (home / "run" / "hub" / "dataset" / "README.md").read_text()
     assert "(pictures/progress.png)" in card and "equal-hf collect" in card
-    assert call(home, "inspect", home / "run", "--json").returncode == 0
-    done = call(home, "doctor", config, "--json")
-    found = {check["name"]: check for check in json.loads(done.stdout)}
-    assert done.returncode == 0, found
-    assert found["endpoint"]["found"].startswith("none is needed") and found["faiss"]["status"] == "ok"
+    assert main(["inspect", str(home / "run"), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["doctor", str(config), "--json"]) == 0
+    out = capsys.readouterr().out
+    checks = {check["name"]: check for check in json.loads(out)}
+    assert checks["endpoint"]["found"].startswith("none is needed") and checks["faiss"]["status"] == "ok"
+    assert SECRET not in out
 
 
 def test_no_secret_is_in_anything_it_left_or_said(collected):
@@ -169,6 +170,19 @@ def test_the_records_are_those_of_a_trainer(collected, config, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=500)
     assert digests(home / "run") == digests(tmp_path / "run")
+
+
+def nested(items) -> dict[str, object]:
+    """A row of W&B's history; media are mappings in it."""
+    row: dict[str, object] = {}
+    for item in items:
+        name, *rest = item.nested_key or [item.key]
+        value = json.loads(item.value_json)
+        if rest:
+            row.setdefault(name, {})[rest[0]] = value
+        else:
+            row[name] = value
+    return row
 
 
 def digests(run: Path) -> dict[str, str]:
