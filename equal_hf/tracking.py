@@ -301,9 +301,14 @@ class RunTracker:
 
     def finish(self) -> None:
         """Write out what is pending."""
-        for run in (self._wandb, self._trackio):
-            if run is not None:
-                run.finish()
+        if self._wandb is not None:
+            self._wandb.finish()
+        if self._trackio is not None:
+            trackio = _import("trackio")
+            if trackio.context_vars.current_run.get() is self._trackio:
+                trackio.finish()  # which forgets the run, where the run's own method would be called again at exit
+            else:
+                self._trackio.finish()
         self._wandb = self._trackio = None
 
 

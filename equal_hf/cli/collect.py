@@ -62,8 +62,8 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
         (RunArguments, EqualConfig, ModelConfig), ["--config", args.config, *args.settings], args.config
     )
     what, how, _ = settings
-    what, how = without_training(what, how)
     set_up_terminal(is_main_process=True)
+    what, how = without_training(what, how)
     folder = str(how.output_dir)
     preflight(what, how, None, lambda: make_extractor(what, folder))
     corpus, target = open_corpus(what, folder, how.seed), open_target(what, how.seed)
