@@ -55,10 +55,16 @@ class RoundWandbCallback(WandbCallback):
             self._wandb.log({**ours, **wandb_media(self.tables), "train/global_step": state.global_step})
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        processing_class: Any = None,
+        **kwargs: Any,
     ) -> None:
         """Add the report, and where the dataset is."""
-        super().on_train_end(args, state, control, **kwargs)
+        super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
         if state.is_world_process_zero and self._wandb is not None and self._wandb.run is not None:
             run_dir = self.tables.records.run_dir
             attach_to_wandb(self._wandb.run, report_folder(run_dir), published(run_dir))

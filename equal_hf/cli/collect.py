@@ -121,9 +121,10 @@ def _rounds(what: Any, how: Any, corpus: Any, target: Any, policy: str | None, p
     config = CollectorConfig(**{field.name: getattr(how, field.name) for field in fields(CollectorConfig)})
     # A control reads the replies that are paid for already.
     replies = str(Path(config.output_dir).parent) if policy else config.output_dir
+    extractor: Any = make_extractor(what, replies, target, config.seed)
     collector = EqualDataCollector(
         corpus,
-        make_extractor(what, replies, target, config.seed),
+        extractor,
         make_bandit(what, policy),
         make_rewards(what),
         config,
@@ -132,7 +133,7 @@ def _rounds(what: Any, how: Any, corpus: Any, target: Any, policy: str | None, p
     )
     collector.config = vars(what) | {"command": ["equal-hf", *sys.argv[1:]]}
     collector.open()
-    in_flight = (lambda: collector.extractor.in_flight) if what.extractor == "endpoint" else None
+    in_flight = (lambda: extractor.in_flight) if what.extractor == "endpoint" else None
     tracked = TrackedRun(collector, how.report_to, project=how.project, kind=policy or "equal")
     try:
         with RunView(config, policy or "EQUAL", in_flight=in_flight) as view:

@@ -73,5 +73,5 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     yield check_device(bool(how.use_cpu))
     yield check_disk(str(how.output_dir))
     yield check_hub(what.hub_dataset_id, wanted=bool(how.push_to_hub), token=how.hub_token)
-    yield check_wandb(wanted="wandb" in how.report_to)
+    yield check_wandb(wanted="wandb" in (how.report_to or []))
     yield check_endpoint(what, lambda folder: make_extractor(what, folder))

@@ -138,7 +138,7 @@ def _figure(panels: int, width: float, height: float) -> tuple[Figure, Sequence[
     columns = min(2, panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    all_axes = list(figure.subplots(rows, columns, squeeze=False).flatten())
     for spare in all_axes[panels:]:
         spare.set_visible(False)
     return figure, all_axes[:panels]
