@@ -10,9 +10,11 @@ import io
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from equal_hf.errors import ConfigError
+from equal_hf.selection.neighbours import NEIGHBOURS, check_neighbours
+from equal_hf.target_arguments import NONE, PER_TARGET, as_list, target_settings
 
 EXTRACTORS = ("endpoint", "explicit")
 BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform")
@@ -25,6 +27,8 @@ REWARDS = (
     "yield",
     "worth_per_token",
     "yield_per_token",
+    "worth_per_cost",
+    "yield_per_cost",
     "loss_drop",
     "loss_credit",
     "influence",
@@ -44,12 +48,18 @@ class RunArguments:
         embedder (`str`, *optional*, defaults to `"BAAI/bge-base-en-v1.5"`): Any sentence-transformers model.
         n_clusters (`int`, *optional*, defaults to `1000`): Clusters, the arms of the bandit.
         corpus_dir (`str`, *optional*): Where the clustered corpus is kept; `<output_dir>/corpus` where left out.
-        target (`str`): Questions and answers of the target task: Hub id, file or folder.
-        target_config, target_revision (`str`, *optional*): Which part of it.
-        target_reference_split, target_validation_split, target_test_split (`str`, *optional*): Its three parts.
-        target_split_column (`str`, *optional*): Column that names each row's part, for a target that is one table.
-        target_question_column, target_answer_column (`str`, *optional*): Its columns.
-        n_reference, n_validation, n_test (`int`, *optional*): Sizes of seeded samples of the parts.
+        target (`str` or `list[str]`): Questions and answers of the target task: Hub id, file or folder; or of several
+            tasks, which `target_weights` may weigh. The keys that follow then hold one value for all, or one for each
+            (`null` for none).
+        target_names (`str` or `list[str]`, *optional*): What several targets are called in rewards, losses and tables;
+            the last part of their `target` where left out.
+        target_config, target_revision (`str` or `list[str]`, *optional*): Which part of it.
+        target_reference_split, target_validation_split, target_test_split (`str` or `list[str]`, *optional*): Its
+            three parts.
+        target_split_column (`str` or `list[str]`, *optional*): Column that names each row's part, for a target that is
+            one table.
+        target_question_column, target_answer_column (`str` or `list[str]`, *optional*): Its columns.
+        n_reference, n_validation, n_test (`int`, *optional*): Sizes of seeded samples of each target's parts.
         extractor (`str`, *optional*, defaults to `"endpoint"`): `"endpoint"`, or `"explicit"` for pairs that documents
             state themselves.
         extractor_url (`str` or `list[str]`, *optional*): The endpoint, such as `http://localhost:8080`, or several
@@ -82,23 +92,28 @@ class RunArguments:
         extractor_load_timeout_s (`float`, *optional*, defaults to `600.0`): Seconds to wait for an endpoint that is
             loading or away.
         price_per_million_prompt_tokens, price_per_million_completion_tokens (`float`, *optional*): What the endpoint
-            charges, in the currency of `max_cost`.
+            charges, in the currency of `max_cost`; what `…_per_cost` rewards divide by.
         response_store (`str`, *optional*): Where replies are kept, `<output_dir>/responses.sqlite` where left out.
             Runs that name the same file never pay twice for the same reply.
         bandit (`str`, *optional*, defaults to `"ucb"`): `"ucb"`, `"thompson"`, `"linucb"`, `"exp3"`, `"greedy"` or
             `"uniform"`.
         alpha (`float`, *optional*): Exploration of [`UCB`] and [`LinUCB`].
         prior_weight, neighbour_radius (`float`, *optional*): Settings of [`UCB`] and [`Thompson`].
+        neighbours (`str`, *optional*, defaults to `"bures"`): How they share rewards between clusters, where
+            `neighbour_radius` is above 0: `"bures"`, wholly within that Bures-Wasserstein distance; or `"centroid"`,
+            by a Gaussian kernel of that width on the distance of centroids.
         bandit_discount (`float`, *optional*, defaults to `1.0`): Weight that rewards keep from round to round, for
             rewards that drift.
         reward_funcs (`list[str]`, *optional*): Rewards that pay arms: `worth`, `transport`, `debiased_transport`,
-            `pooled_transport`, `marginal_transport`, `yield`, `worth_per_token`, `yield_per_token`, `loss_drop`,
-            `loss_credit`, `influence`.
+            `pooled_transport`, `marginal_transport`, `yield`, `worth_per_token`, `yield_per_token`,
+            `worth_per_cost`, `yield_per_cost`, `loss_drop`, `loss_credit`, `influence`.
         control (`str`, *optional*): `"uniform"` repeats the run with uniform selection, at equal documents and steps.
         hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
         hub_push_every_s (`float`, *optional*, defaults to `300.0`): Seconds between two pushes of rounds at least,
             since the Hub limits commits an hour.
     """
+
+    required: ClassVar[tuple[str, ...]] = ("corpus", "target")
 
     corpus: str = field(default="", metadata={"help": "Documents: Hub id, file, folder, or a clustered corpus."})
     corpus_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub dataset."})
@@ -110,15 +125,28 @@ class RunArguments:
     embedder: str = field(default="BAAI/bge-base-en-v1.5", metadata={"help": "A sentence-transformers model."})
     n_clusters: int = field(default=1000, metadata={"help": "Clusters, the arms of the bandit."})
     corpus_dir: str | None = field(default=None, metadata={"help": "Where the clustered corpus is kept."})
-    target: str = field(default="", metadata={"help": "Questions and answers of the target task."})
-    target_config: str | None = field(default=None, metadata={"help": "Configuration of the target dataset."})
-    target_revision: str | None = field(default=None, metadata={"help": "Revision of the target dataset."})
-    target_reference_split: str = field(default="reference", metadata={"help": "Part that pays transport."})
-    target_validation_split: str | None = field(default="validation", metadata={"help": "Part that pays loss drop."})
-    target_test_split: str | None = field(default="test", metadata={"help": "Part that measures, and nothing else."})
-    target_split_column: str | None = field(default=None, metadata={"help": "Column naming each row's part."})
-    target_question_column: str = field(default="question", metadata={"help": "Column of questions."})
-    target_answer_column: str = field(default="answer", metadata={"help": "Column of answers."})
+    target: list[str] = field(
+        default_factory=list, metadata={"help": "Questions and answers of the target task, or of several."}
+    )
+    target_names: list[str] | None = field(default=None, metadata={"help": "What several targets are called."})
+    target_config: list[str] | None = field(default=None, metadata={"help": "Configuration of the target dataset."})
+    target_revision: list[str] | None = field(default=None, metadata={"help": "Revision of the target dataset."})
+    target_reference_split: list[str] = field(
+        default_factory=lambda: ["reference"], metadata={"help": "Part that pays transport."}
+    )
+    target_validation_split: list[str] | None = field(
+        default_factory=lambda: ["validation"], metadata={"help": "Part that pays loss drop."}
+    )
+    target_test_split: list[str] | None = field(
+        default_factory=lambda: ["test"], metadata={"help": "Part that measures, and nothing else."}
+    )
+    target_split_column: list[str] | None = field(default=None, metadata={"help": "Column naming each row's part."})
+    target_question_column: list[str] = field(
+        default_factory=lambda: ["question"], metadata={"help": "Column of questions."}
+    )
+    target_answer_column: list[str] = field(
+        default_factory=lambda: ["answer"], metadata={"help": "Column of answers."}
+    )
     n_reference: int | None = field(default=100, metadata={"help": "Reference items used."})
     n_validation: int | None = field(default=None, metadata={"help": "Validation items used."})
     n_test: int | None = field(default=None, metadata={"help": "Test items used."})
@@ -154,6 +182,7 @@ class RunArguments:
     alpha: float = field(default=0.1, metadata={"help": "Exploration weight of UCB and LinUCB."})
     prior_weight: float = field(default=10.0, metadata={"help": "Rewards the document prior counts for; 0: none."})
     neighbour_radius: float = field(default=0.0, metadata={"help": "Distance under which clusters share rewards."})
+    neighbours: str = field(default="bures", metadata={"help": "How they share them.", "choices": [*NEIGHBOURS]})
     bandit_discount: float = field(default=1.0, metadata={"help": "Weight that rewards keep from round to round."})
     reward_funcs: list[str] = field(
         default_factory=lambda: ["worth", "loss_drop"], metadata={"help": "Rewards that pay arms."}
@@ -163,8 +192,10 @@ class RunArguments:
     hub_push_every_s: float = field(default=300.0, metadata={"help": "Seconds between pushes of rounds at least."})
 
     def __post_init__(self) -> None:
-        for name in ("corpus", "target"):
-            if not getattr(self, name):
+        for key in ("target_names", *PER_TARGET):
+            setattr(self, key, as_list(getattr(self, key)))
+        for name in self.required:
+            if not getattr(self, name) or (name == "target" and NONE in (self.target or [])):
                 raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
         if isinstance(self.extractor_url, str):
             self.extractor_url = [self.extractor_url]
@@ -177,6 +208,16 @@ class RunArguments:
             raise ConfigError(f"`control` is {self.control!r}: set it to 'uniform', or leave it out")
         if unknown := [name for name in self.reward_funcs if name not in REWARDS]:
             raise ConfigError(f"`reward_funcs` names {', '.join(unknown)}: choose from {', '.join(REWARDS)}")
+        priced = [name for name in self.reward_funcs if name.endswith("_per_cost")]
+        prices = (self.price_per_million_prompt_tokens, self.price_per_million_completion_tokens)
+        if priced and (min(prices) < 0 or not sum(prices) > 0):
+            raise ConfigError(
+                f"`reward_funcs` names {', '.join(priced)}, but `price_per_million_prompt_tokens` is {prices[0]} and "
+                f"`price_per_million_completion_tokens` is {prices[1]}: set what the endpoint charges, or use "
+                f"{', '.join(name.replace('_cost', '_token') for name in priced)}"
+            )
+        check_neighbours(self.neighbours)
+        target_settings(self)
 
 
 def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str | Path) -> tuple[Any, ...]:
@@ -217,7 +258,7 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
         if str(name).replace("-", "_").removeprefix("no_") not in known and name not in known:
             close = get_close_matches(str(name), known, n=1)
             raise ConfigError(f"unknown {where}" + (f": did you mean `{close[0]}`?" if close else ": remove it"))
-    if not (content.get("use_cpu") or "--use_cpu" in argv) and not _has_accelerator():
+    if "bf16" in known and not (content.get("use_cpu") or "--use_cpu" in argv) and not _has_accelerator():
         # transformers would stop over the precision alone; what is missing is told by `preflight`, all at once.
         argv += ["--bf16", "False", "--fp16", "False"]
     complaint = io.StringIO()

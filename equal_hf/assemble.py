@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from equal_hf.arguments import RunArguments
 from equal_hf.errors import ConfigError
 from equal_hf.selection.bandit import UCB, Bandit, Greedy, Uniform
-from equal_hf.selection.cost import per_token
+from equal_hf.selection.cost import per_cost, per_token
 from equal_hf.selection.credit import loss_credit_reward
 from equal_hf.selection.exp3 import EXP3
 from equal_hf.selection.influence import influence_reward
@@ -24,6 +25,7 @@ from equal_hf.selection.transport_rewards import (
     pooled_transport_reward,
 )
 from equal_hf.target import Target, load_target
+from equal_hf.target_arguments import target_settings
 
 if TYPE_CHECKING:
     from equal_hf.corpus.store import ClusteredCorpus
@@ -114,37 +116,27 @@ def _is_clustered(repo_id: str, revision: str | None) -> bool:
         return False
 
 
-def open_target(run: RunArguments, seed: int) -> Target:
-    """The target task of a run.
+def open_targets(run: RunArguments, seed: int) -> dict[str, Target]:
+    """The target tasks of a run by name; the only one of a run that has one is called `"target"`.
 
     Raises:
         [`TargetError`]: If a split or column is missing.
+        [`ConfigError`]: If settings do not fit the targets.
     """
-    return load_target(
-        run.target,
-        name=run.target_config,
-        revision=run.target_revision,
-        reference_split=run.target_reference_split,
-        validation_split=run.target_validation_split,
-        test_split=run.target_test_split,
-        split_column=run.target_split_column,
-        question_column=run.target_question_column,
-        answer_column=run.target_answer_column,
-        n_reference=run.n_reference,
-        n_validation=run.n_validation,
-        n_test=run.n_test,
-        seed=seed,
-    )
+    sizes: dict[str, Any] = {"n_reference": run.n_reference, "n_validation": run.n_validation, "n_test": run.n_test}
+    return {name: load_target(**settings, **sizes, seed=seed) for name, settings in target_settings(run).items()}
 
 
-def make_extractor(run: RunArguments, output_dir: str, target: Target | None = None, seed: int = 42) -> Extractor:
+def make_extractor(
+    run: RunArguments, output_dir: str, targets: Mapping[str, Target] | None = None, seed: int = 42
+) -> Extractor:
     """The extractor of a run; an endpoint's replies are kept in `responses.sqlite` in the run folder, or where
     `response_store` says.
 
     Args:
         run ([`RunArguments`]): The arguments.
         output_dir (`str`): Run folder.
-        target ([`Target`], *optional*): Where examples for the prompt are drawn from.
+        targets (`Mapping[str, Target]`, *optional*): Where examples for the prompt are drawn from.
         seed (`int`, *optional*, defaults to `42`): Draws them, and seeds sampling.
 
     Raises:
@@ -168,7 +160,7 @@ def make_extractor(run: RunArguments, output_dir: str, target: Target | None = N
         model_revision=run.extractor_model_revision,
         api_key=run.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
         flavour=run.extractor_flavour,
-        prompt=make_prompt(run, target, seed),
+        prompt=make_prompt(run, targets, seed),
         max_new_tokens=run.extractor_max_new_tokens,
         max_input_tokens=run.extractor_max_input_tokens,
         tokenizer=run.extractor_tokenizer,
@@ -190,12 +182,13 @@ def make_extractor(run: RunArguments, output_dir: str, target: Target | None = N
     )
 
 
-def make_prompt(run: RunArguments, target: Target | None, seed: int) -> PromptTemplate:
+def make_prompt(run: RunArguments, targets: Mapping[str, Target] | None, seed: int) -> PromptTemplate:
     """The extraction prompt of a run.
 
     Args:
         run ([`RunArguments`]): The arguments.
-        target ([`Target`], *optional*): Where `extractor_examples` are drawn from; none are shown without it.
+        targets (`Mapping[str, Target]`, *optional*): Where `extractor_examples` are drawn from, in turn where there
+            are several; none are shown without it.
         seed (`int`): Draws them.
 
     Raises:
@@ -204,9 +197,11 @@ def make_prompt(run: RunArguments, target: Target | None, seed: int) -> PromptTe
     from equal_hf.extraction.prompts import PromptTemplate
 
     examples: tuple[tuple[str, str], ...] = ()
-    if run.extractor_examples and target is not None:
-        items = random.Random(seed).sample(target.reference, min(run.extractor_examples, len(target.reference)))
-        examples = tuple((item.question, item.answer) for item in items)
+    if (wanted := run.extractor_examples) and targets:
+        parts = [target.reference for target in targets.values()]
+        drawn = [random.Random(seed).sample(part, min(wanted, len(part))) for part in parts]
+        in_turn = [item for item in chain.from_iterable(zip_longest(*drawn)) if item is not None]
+        examples = tuple((item.question, item.answer) for item in in_turn[:wanted])
     if run.extractor_prompt:
         return PromptTemplate.load(run.extractor_prompt, examples)
     return PromptTemplate(examples=examples)
@@ -220,9 +215,12 @@ def make_bandit(run: RunArguments, name: str | None = None) -> Bandit:
     """
     name = name or run.bandit
     makers: dict[str, Callable[[], Bandit]] = {
-        "ucb": lambda: UCB(run.alpha, run.prior_weight, run.neighbour_radius, run.bandit_discount),
+        "ucb": lambda: UCB(run.alpha, run.prior_weight, run.neighbour_radius, run.bandit_discount, run.neighbours),
         "thompson": lambda: Thompson(
-            prior_weight=run.prior_weight, neighbour_radius=run.neighbour_radius, discount=run.bandit_discount
+            prior_weight=run.prior_weight,
+            neighbour_radius=run.neighbour_radius,
+            discount=run.bandit_discount,
+            neighbours=run.neighbours,
         ),
         "linucb": lambda: LinUCB(run.alpha, discount=run.bandit_discount),
         "exp3": lambda: EXP3(discount=run.bandit_discount),
@@ -235,8 +233,19 @@ def make_bandit(run: RunArguments, name: str | None = None) -> Bandit:
 
 
 def make_rewards(run: RunArguments) -> list[Callable[..., list[float | None]]]:
-    """The reward functions of a run."""
-    return [REWARD_FUNCTIONS[name] for name in run.reward_funcs]
+    """The reward functions of a run.
+
+    Raises:
+        [`ConfigError`]: If one is paid per cost and there is no price.
+    """
+
+    def make(name: str) -> Callable[..., list[float | None]]:
+        if not name.endswith("_per_cost"):
+            return REWARD_FUNCTIONS[name]
+        prices = run.price_per_million_prompt_tokens, run.price_per_million_completion_tokens
+        return per_cost(REWARD_FUNCTIONS[name.removesuffix("_per_cost")], *prices)
+
+    return [make(name) for name in run.reward_funcs]
 
 
 def conversational(items: Any) -> Any:
@@ -247,3 +256,19 @@ def conversational(items: Any) -> Any:
 
     rows = [QAPair(item.question, item.answer, document_id="").messages() for item in items]
     return Dataset.from_list(rows) if rows else None
+
+
+def evaluation_sets(targets: Mapping[str, Target], part: Literal["validation", "test"]) -> Any:
+    """A part of the targets as a trainer evaluates it: a dataset where there is one target, else one by name.
+
+    Args:
+        targets (`Mapping[str, Target]`): The targets.
+        part (`str`): `"validation"` or `"test"`.
+
+    Returns:
+        `Dataset`, `dict[str, Dataset]` or `None`: `None` where no target has that part.
+    """
+    sets = {name: conversational(getattr(target, part)) for name, target in targets.items()}
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    return {name: items for name, items in sets.items() if items is not None} or None

@@ -37,6 +37,7 @@ from equal_hf.sanitise import sanitise
 from equal_hf.selection.bandit import UCB, Bandit
 from equal_hf.selection.rewards import reward_name, stage_of, worth_reward
 from equal_hf.selection.selector import Draw, Selector
+from equal_hf.target_weights import target_shares
 from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What is recorded of the context that evaluated rewards are paid from.
-METRICS = ("eval_loss", "previous_eval_loss", "trained_rows", "replayed_rows")
+METRICS = ("eval_loss", "previous_eval_loss", "target_losses", "trained_rows", "replayed_rows")
 
 
 class EqualDataCollector:
@@ -94,11 +95,7 @@ class EqualDataCollector:
         self._embedder = embedder
         if not self.targets or not all(self.targets.values()):
             raise ConfigError("the reference is empty: pass items of the target task as `reference`")
-        if self.args.target_weights is not None and len(self.args.target_weights) != len(self.targets):
-            raise ConfigError(
-                f"`target_weights` has {len(self.args.target_weights)} values for {len(self.targets)} targets: "
-                "give one each"
-            )
+        self.target_shares = target_shares(self.targets, self.args.target_weights)
         weights = self.args.reward_weights or [1.0] * len(self.reward_funcs)
         if len(weights) != len(self.reward_funcs):
             raise ConfigError(
@@ -119,9 +116,7 @@ class EqualDataCollector:
     @cached_property
     def embedder(self) -> Embedder:
         """Embeds pairs and reference; loaded when first used, so that idle ranks never load it."""
-        from equal_hf.corpus.embed import Embedder
-
-        return self._embedder if self._embedder is not None else Embedder(self.corpus.embedder_name)
+        return self._embedder if self._embedder is not None else self.corpus.open_embedder()
 
     @cached_property
     def selector(self) -> Selector:
@@ -134,9 +129,7 @@ class EqualDataCollector:
             {name: self.embedder.encode([item.text() for item in items]) for name, items in self.targets.items()},
             self.corpus.embeddings,
             weights=args.reward_weights,
-            target_weights=None
-            if args.target_weights is None
-            else dict(zip(self.targets, args.target_weights, strict=True)),
+            target_weights=self.target_shares,
             order=args.document_order,
             documents_per_arm=args.documents_per_arm,
             discount=args.discount,
@@ -288,6 +281,7 @@ class EqualDataCollector:
         by_id = {document.id: document for document in documents}
         self.records.write_extracted(round, embeddings, by_id, usage_by_arm, document_embeddings)
         history.extracted(round)
+        self._prefetch(index + 1)
         return round
 
     def credit(self, round: Round, **context: Any) -> dict[str, Any]:
@@ -338,6 +332,16 @@ class EqualDataCollector:
         ]
         count = sum(len(draw.rows) for draw in draws)
         return drawn, count == budget or count == int(self.selector.remaining.sum())
+
+    def _prefetch(self, index: int) -> None:
+        """While this round is trained on, have fetched what the next would draw if nothing were learned meanwhile."""
+        if index >= self.args.planned_rounds or not self.corpus.remote:
+            return
+        pulls = self.selector.likely(
+            self.args.arms_per_round, self.args.documents_per_arm, np.random.default_rng([self.args.seed, index])
+        )
+        # Inside a cluster the promise decides, which may change; twice as many of those it favours now hold most.
+        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], self.selector.order_of)
 
     def _allowance(self) -> Allowance | None:
         args, used = self.args, self.open().usage

@@ -64,7 +64,7 @@ def _missing_repositories(run: RunArguments, model: str | None) -> list[str]:
     wanted = [
         ("model_name_or_path", model, "model"),
         ("corpus", run.corpus, "dataset"),
-        ("target", run.target, "dataset"),
+        *(("target", source, "dataset") for source in run.target),
         ("embedder", run.embedder, "model"),
     ]
     absent: dict[str, list[str]] = {}

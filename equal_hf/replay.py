@@ -10,13 +10,14 @@ credit nobody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.selection.selector import Draw, Selector
-from equal_hf.types import Decision, QAPair, Rejection, Round
+from equal_hf.types import Decision, QAPair, Rejection, Round, Usage
 
 NOT_RECORDED = "not_recorded"
 Place = tuple[int, int]  # cluster, position in its stored order
@@ -31,12 +32,14 @@ class Recorded:
         pairs (`tuple[QAPair, ...]`): Its pairs.
         embeddings (`np.ndarray` of shape `(pairs, d)`): Their embeddings.
         rejected (`tuple[Rejection, ...]`): What was turned down.
+        usage ([`Usage`]): Its part of what the documents of its pull used; records do not tell them apart.
     """
 
     document_id: str
     pairs: tuple[QAPair, ...]
     embeddings: np.ndarray
     rejected: tuple[Rejection, ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,26 @@ def recorded_documents(runs: Iterable[RoundRecords]) -> dict[Place, Recorded]:
             rejected: dict[str, list[Rejection]] = {}
             for rejection in round.rejected:
                 rejected.setdefault(rejection.document_id, []).append(rejection)
-            for decision in round.decisions:
-                for document, row in zip(decision.documents, decision.rows, strict=True):
+            for decision, used in zip(round.decisions, records.usage_by_arm(index), strict=True):
+                parts = _split(used, len(decision.rows))
+                for document, row, usage in zip(decision.documents, decision.rows, parts, strict=True):
                     own = pairs.get(document, [])
                     given = tuple(round.pairs[position] for position in own)
                     turned_down = tuple(rejected.get(document, ()))
-                    found.setdefault((decision.arm, row), Recorded(document, given, embeddings[own], turned_down))
+                    place = (decision.arm, row)
+                    found.setdefault(place, Recorded(document, given, embeddings[own], turned_down, usage))
     return found
+
+
+def _split(usage: Usage, parts: int) -> list[Usage]:
+    """Usage in equal parts that add up to it.
+
+    >>> _split(Usage(10, 3, 2), 2)
+    [Usage(prompt_tokens=5, completion_tokens=1, requests=1), Usage(prompt_tokens=5, completion_tokens=2, requests=1)]
+    """
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.requests)
+    ends = [[count * place // parts for count in counts] for place in range(parts + 1)]
+    return [Usage(*(b - a for a, b in zip(start, end, strict=True))) for start, end in pairwise(ends)]
 
 
 def replay(
@@ -105,9 +121,9 @@ def replay(
         draws = selector.draw(arms_per_round, documents_per_arm, rng, budget)
         if not draws:
             return
-        round, embeddings, missing = _round(index, draws, recorded)
+        round, embeddings, missing, usage = _round(index, draws, recorded)
         vectors = [draw.embeddings for draw in draws if draw.embeddings is not None]
-        known = selector.take(round, embeddings, np.concatenate(vectors) if vectors else None)
+        known = selector.take(round, embeddings, np.concatenate(vectors) if vectors else None, usage)
         rewards = selector.rewards("extracted", round, **known)
         mixed = selector.credit(round, rewards)
         yield ReplayedRound(_rewarded(round, rewards), missing, mixed)
@@ -118,14 +134,16 @@ def replay(
 
 def _round(
     index: int, draws: list[Draw], recorded: Mapping[Place, Recorded]
-) -> tuple[Round, np.ndarray, tuple[Place, ...]]:
+) -> tuple[Round, np.ndarray, tuple[Place, ...], list[Usage]]:
     decisions: list[Decision] = []
+    usage: list[Usage] = []
     pairs: list[QAPair] = []
     vectors: list[np.ndarray] = []
     missing: list[Place] = []
     rejected: list[Rejection] = []
     for draw in draws:
         ids = []
+        used = Usage()
         for row in draw.rows:
             place = (draw.arm, row)
             if (found := recorded.get(place)) is None:
@@ -134,13 +152,16 @@ def _round(
                 rejected.append(Rejection(ids[-1], NOT_RECORDED))
                 continue
             ids.append(found.document_id)
+            used += found.usage
             pairs += found.pairs
             vectors.append(found.embeddings)
             rejected += found.rejected
         decisions.append(Decision(draw.arm, draw.score, tuple(ids), draw.rows, draw.promised))
+        usage.append(used)
     width = next((found.embeddings.shape[1] for found in recorded.values()), 1)
     embeddings = np.concatenate([*vectors, np.zeros((0, width), dtype=np.float32)])
-    return Round(index, tuple(decisions), tuple(pairs), rejected=tuple(rejected)), embeddings, tuple(missing)
+    round = Round(index, tuple(decisions), tuple(pairs), rejected=tuple(rejected))
+    return round, embeddings, tuple(missing), usage
 
 
 def _rewarded(round: Round, rewards: Mapping[str, list[float | None]]) -> Round:

@@ -6,6 +6,7 @@ the evaluation at its end pays the round's arms.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from equal_hf.errors import ConfigError, EqualError
 from equal_hf.round_dataset import RoundDataset
 from equal_hf.round_source import RoundSource
 from equal_hf.sanitise import sanitise
+from equal_hf.target_weights import weighted_mean
 from equal_hf.tracker_callbacks import track_rounds
 from equal_hf.training_config import EqualConfig
 from equal_hf.types import QAPair
@@ -54,7 +56,8 @@ class EqualTrainer(SFTTrainer):
         data_collector ([`EqualDataCollector`]): Yields the rounds. Only the main process collects; it hands rows, or
             the error it met, to all others.
         eval_dataset (`Dataset` or `dict[str, Dataset]`, *optional*): The validation set whose loss pays rewards.
-            Needed where a reward function waits for an evaluation.
+            Needed where a reward function waits for an evaluation. With several targets one set for each, by name:
+            their mean by `target_weights` is `eval_loss`.
         **kwargs: Anything else `SFTTrainer` takes, such as `peft_config` or `processing_class`; not `train_dataset`.
 
     Raises:
@@ -215,14 +218,39 @@ class EqualTrainer(SFTTrainer):
             for arm in range(opened.arms)
         ]
 
+    def evaluate(  # type: ignore[override]
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """As `SFTTrainer.evaluate`; of sets of several targets, the weighted mean is `<prefix>_loss`."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        sets = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(sets, dict) and self._are_targets(sets):
+            losses = {name: metrics[f"{metric_key_prefix}_{name}_loss"] for name in sets}
+            mean = {f"{metric_key_prefix}_loss": weighted_mean(losses, self.data_collector.target_shares)}
+            self.log(dict(mean))
+            metrics |= mean
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _are_targets(self, sets: dict[str, Any]) -> bool:
+        targets = self.data_collector.targets
+        return len(targets) > 1 and set(sets) <= set(targets)
+
     def credit_round(self, metrics: dict[str, float]) -> None:
         """Credit the open round with what an evaluation said, on every process, if it has the metric that pays."""
         wanted = self.args.reward_metric
         if wanted not in metrics and (metrics or self._waits_for_evaluation):
             return  # one of several evaluation sets, another is awaited
         loss = metrics.get(wanted)
+        context: dict[str, Any] = {"model": self.model}
+        if len(self.data_collector.targets) > 1:
+            losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
+            context["target_losses"] = {name: value for name, value in losses.items() if value is not None}
         logs = self._on_main(
-            lambda: self.round_source.credit(loss, self._trained_rows, model=self.model, **self._influence_batches())
+            lambda: self.round_source.credit(loss, self._trained_rows, **context, **self._influence_batches())
         )
         if logs:
             self.log(logs)
@@ -236,16 +264,23 @@ class EqualTrainer(SFTTrainer):
             collated = self.data_collator([dict(row) for row in rows])
             return {name: value.to(self.args.device) for name, value in collated.items()}
 
-        rewarding: Any = self.eval_dataset
-        if isinstance(rewarding, dict):
-            rewarding = rewarding[self.args.reward_metric.removeprefix("eval_").removesuffix("_loss")]
-        chosen = [rewarding[place] for place in range(min(len(rewarding), VALIDATION_ROWS))]
+        chosen = [rows[place] for rows, count in self._rewarding_sets() for place in range(min(len(rows), count))]
         return {
             "arm_batches": [batch(rows) if rows else None for rows in self._arm_rows],
             "validation_batches": [
                 batch(chosen[start : start + INFLUENCE_ROWS]) for start in range(0, len(chosen), INFLUENCE_ROWS)
             ],
         }
+
+    def _rewarding_sets(self) -> list[tuple[Any, int]]:
+        """The validation sets that `reward_metric` is about, and how many rows of each are looked at."""
+        sets: Any = self.eval_dataset
+        if not isinstance(sets, dict):
+            return [(sets, VALIDATION_ROWS)]
+        if (named := self.args.reward_metric.removeprefix("eval_").removesuffix("_loss")) in sets:
+            return [(sets[named], VALIDATION_ROWS)]
+        shares = self.data_collector.target_shares
+        return [(rows, math.ceil(shares[name] * VALIDATION_ROWS)) for name, rows in sets.items()]
 
     # -- publishing ------------------------------------------------------------------------------------------------
 

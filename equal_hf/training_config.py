@@ -23,7 +23,8 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
         pool_epochs (`float`, *optional*, defaults to `0.0`): Epochs over the whole dataset after the last round.
         pool_steps (`int`, *optional*): Exact optimizer steps of that training instead of `pool_epochs`; a control run
             is given those of the run it is compared with.
-        reward_metric (`str`, *optional*, defaults to `"eval_loss"`): The metric whose drop pays the loss reward.
+        reward_metric (`str`, *optional*, defaults to `"eval_loss"`): The metric whose drop pays the loss reward; with
+            several targets that is the mean of their losses by `target_weights`, `"eval_<target>_loss"` one of them.
         stop_when_finished (`bool`, *optional*, defaults to `True`): Stop training when budget or corpus end before
             `num_rounds`; otherwise the rounds left train on replay.
 

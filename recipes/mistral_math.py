@@ -22,7 +22,14 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from equal_hf import EqualConfig, EqualDataCollector, EqualError, EqualTrainer
 from equal_hf.arguments import RunArguments, parse_config
-from equal_hf.assemble import conversational, make_bandit, make_extractor, make_rewards, open_corpus, open_target
+from equal_hf.assemble import (
+    evaluation_sets,
+    make_bandit,
+    make_extractor,
+    make_rewards,
+    open_corpus,
+    open_targets,
+)
 from equal_hf.callbacks import PublishCallback
 from equal_hf.evaluation import exact_match
 from equal_hf.preflight import preflight
@@ -31,6 +38,9 @@ from equal_hf.publishing.hub import RoundPublisher, publish_dataset
 from equal_hf.publishing.model_card import link_model_card
 from equal_hf.publishing.rounds import write_json
 from equal_hf.publishing.summary import format_summary
+from equal_hf.target import Target
+from equal_hf.target_arguments import target_settings
+from equal_hf.target_weights import target_shares, weighted_mean
 from equal_hf.terminal import set_up_terminal
 from equal_hf.tracking import tracked
 
@@ -46,16 +56,17 @@ def main(argv: list[str]) -> None:
     output_dir = Path(args.output_dir)
     if state.is_main_process:
         preflight(run, args, model_args.model_name_or_path, lambda: make_extractor(run, args.output_dir))
+        target_shares(target_settings(run), args.target_weights)
     state.wait_for_everyone()
 
     with state.main_process_first():
         corpus = open_corpus(run, args.output_dir, args.seed, build=state.is_main_process)
-        target = open_target(run, args.seed)
+        targets = open_targets(run, args.seed)
 
-    equal = train(run, args, model_args, corpus, target)
+    equal = train(run, args, model_args, corpus, targets)
     summary: dict[str, Any] = {"equal": equal}
     if run.control:
-        summary[run.control] = train(run, control_args(args, equal), model_args, corpus, target, control=run.control)
+        summary[run.control] = train(run, control_args(args, equal), model_args, corpus, targets, control=run.control)
 
     if state.is_main_process:
         summary |= {
@@ -71,7 +82,12 @@ def main(argv: list[str]) -> None:
 
 
 def train(
-    run: RunArguments, args: EqualConfig, model_args: ModelConfig, corpus: Any, target: Any, control: str | None = None
+    run: RunArguments,
+    args: EqualConfig,
+    model_args: ModelConfig,
+    corpus: Any,
+    targets: dict[str, Target],
+    control: str | None = None,
 ) -> dict[str, Any]:
     """One run from first round to test loss; what a finished one came to is read from its `result.json`."""
     began = time.monotonic()
@@ -80,12 +96,12 @@ def train(
     args.model_init_kwargs = {"revision": model_args.model_revision, "dtype": model_args.dtype}
     collector = EqualDataCollector(
         corpus,
-        make_extractor(run, replies, target, args.seed),
+        make_extractor(run, replies, targets, args.seed),
         make_bandit(run, control),
         make_rewards(run),
         args,
-        reference=target.reference,
-        protected=[*target.validation, *target.test],
+        reference={name: target.reference for name, target in targets.items()},
+        protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
     )
     collector.config = vars(run) | {
         "model": model_args.model_name_or_path,
@@ -97,7 +113,7 @@ def train(
         model_args.model_name_or_path,
         args,
         data_collector=collector,
-        eval_dataset=conversational(target.validation),
+        eval_dataset=evaluation_sets(targets, "validation"),
         processing_class=AutoTokenizer.from_pretrained(
             model_args.model_name_or_path, revision=model_args.model_revision
         ),
@@ -116,15 +132,7 @@ def train(
     with tracked(args, name=control or "equal", config=collector.config, id=collector.records.run_id()):
         trainer.train(resume_from_checkpoint=True)
 
-        measured = {}
-        if target.test:
-            metrics = trainer.evaluate(conversational(target.test), metric_key_prefix="test")
-            measured["test_loss"] = metrics["test_loss"]
-            if all(item.final is not None for item in target.test):
-                longest = min(args.max_length or 512, 512)
-                measured["exact_match"] = exact_match(
-                    trainer.model, trainer.processing_class, target.test, max_new_tokens=longest
-                )
+        measured = measure(trainer, targets, collector.target_shares)
         folder = trainer.export_model()
         if args.push_to_hub:
             trainer.push_to_hub(dataset_name=run.hub_dataset_id)
@@ -147,6 +155,26 @@ def train(
     trainer.accelerator.wait_for_everyone()
     collector.close()
     return json.loads(result_path.read_text())
+
+
+def measure(trainer: EqualTrainer, targets: dict[str, Target], shares: dict[str, float]) -> dict[str, float]:
+    """Loss on the test parts and, where items have a final result, exact match, and of each of several targets."""
+    if (tests := evaluation_sets(targets, "test")) is None:
+        return {}
+    metrics = trainer.evaluate(tests, metric_key_prefix="test")
+    measured = {"test_loss": metrics["test_loss"]}
+    if len(targets) > 1:
+        measured |= {f"test_loss_{name}": metrics[f"test_{name}_loss"] for name in tests}
+    longest = min(trainer.args.max_length or 512, 512)
+    matches = {
+        name: exact_match(trainer.model, trainer.processing_class, target.test, max_new_tokens=longest)
+        for name, target in targets.items()
+        if target.test and all(item.final is not None for item in target.test)
+    }
+    if matches:
+        measured["exact_match"] = weighted_mean(matches, shares)
+        measured |= {f"exact_match_{name}": value for name, value in matches.items() if len(targets) > 1}
+    return measured
 
 
 def control_args(args: EqualConfig, equal: dict[str, Any]) -> EqualConfig:

@@ -1,11 +1,18 @@
 """The YAML of a recipe: unknown keys, wrong values and missing files are named."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from trl import ModelConfig
 
 from equal_hf.arguments import RunArguments, parse_config
+from equal_hf.assemble import make_rewards
 from equal_hf.errors import ConfigError
+from equal_hf.selection.rewards import reward_name
+from equal_hf.target_arguments import target_settings
+from equal_hf.target_weights import target_shares, weighted_mean
 from equal_hf.training_config import EqualConfig
+from equal_hf.types import Decision, QAPair, Round, Usage
 
 KINDS = (RunArguments, EqualConfig, ModelConfig)
 GOOD = "corpus: c\ntarget: t\nnum_rounds: 3\nuse_cpu: true\nreport_to: none\nbf16: false\n"
@@ -32,6 +39,18 @@ def test_flags_win_over_the_file(tmp_path):
         (GOOD + "feedback_lag: 2\n", [], "`feedback_lag` is 2"),
         (GOOD + "control: random\n", [], "`control` is 'random'"),
         (GOOD + "reward_funcs: [transprt]\n", [], "transprt.*choose from worth"),
+        (
+            GOOD + "reward_funcs: [yield_per_cost]\n",
+            [],
+            "yield_per_cost.*`price_per_million_prompt_tokens`.*_per_token",
+        ),
+        (GOOD + "neighbours: near\n", [], "neighbours.*bures"),
+        (GOOD.replace("target: t", "target: [null]"), [], "`target` is not set"),
+        (GOOD.replace("target: t", "target: ''"), [], "`target` is not set"),
+        (GOOD, ["--target", "a", "b", "c", "--target_config", "x", "y"], "`target_config` has 2 values for 3 targets"),
+        (GOOD, ["--target", "x/sums", "y/sums"], "two targets are called 'sums'.*`target_names`"),
+        (GOOD, ["--target", "a", "b", "--target_names", "a"], "`target_names` has 1 values for 2"),
+        (GOOD, ["--target_names", "a/b"], "`target_names` holds 'a/b'"),
         (GOOD + "packing: true\n", [], "`packing` cannot be used"),
         (GOOD + "max_steps: 100\n", [], "`max_steps` cannot be used.*`num_rounds`"),
         (GOOD + "dataloader_persistent_workers: true\ndataloader_num_workers: 1\n", [], "persistent_workers"),
@@ -54,3 +73,58 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_number_that_is_none_is_named(tmp_path):
     with pytest.raises(ConfigError, match="num_rounds"):
         parse(tmp_path, GOOD.replace("num_rounds: 3", "num_rounds: many"))
+
+
+SEVERAL = """
+target: [openai/gsm8k, you/MATH-lighteval]
+target_config: [main, null]
+target_question_column: [question, problem]
+target_validation_split: train[:100]
+target_weights: [3, 1]
+"""
+
+
+def test_one_target_or_several_by_file_and_by_flag_alike(tmp_path):
+    one = target_settings(parse(tmp_path, GOOD)[0])
+    assert list(one) == ["target"] and one["target"]["source"] == "t" and one["target"]["name"] is None
+    assert one["target"]["validation_split"] == "validation"
+    run, args, _ = parse(tmp_path, GOOD.replace("target: t\n", "") + SEVERAL)
+    assert target_shares(target_settings(run), args.target_weights) == {"gsm8k": 0.75, "MATH-lighteval": 0.25}
+    gsm8k, math = target_settings(run).values()
+    assert (gsm8k["name"], math["name"]) == ("main", None)
+    assert (gsm8k["question_column"], math["question_column"]) == ("question", "problem")
+    assert gsm8k["validation_split"] == math["validation_split"] == "train[:100]"
+    flags = (
+        "--target openai/gsm8k you/MATH-lighteval --target_config main null --target_question_column question problem"
+    )
+    by_flag, *_ = parse(tmp_path, GOOD, *flags.split(), "--target_validation_split", "train[:100]")
+    assert target_settings(by_flag) == target_settings(run)
+    assert target_settings(RunArguments(**vars(run))) == target_settings(run)  # as it is taken from records
+
+
+def test_rewards_per_cost_use_the_prices(tmp_path):
+    text = GOOD + "reward_funcs: [worth_per_cost, yield_per_cost]\nprice_per_million_completion_tokens: 2\n"
+    run, *_ = parse(tmp_path, text)
+    worth, yields = make_rewards(run)
+    assert (reward_name(worth), reward_name(yields)) == ("worth_per_cost", "yield_per_cost")
+    round = Round(0, (Decision(0, 0.0, ("a",)),), (QAPair("q", "a", "a", 0),))
+    assert yields(round, arm_usage=[Usage(10**6, 10**6)]) == [0.5]
+
+
+@given(st.lists(st.floats(0.1, 9), min_size=1, max_size=5), st.data())
+def test_a_mean_over_targets_lies_among_them_and_takes_shares_of_those_that_are_there(weights, data):
+    names = [f"t{place}" for place in range(len(weights))]
+    shares = target_shares(names, weights)
+    assert sum(shares.values()) == pytest.approx(1)
+    values = {name: data.draw(st.floats(-5, 5)) for name in data.draw(st.sets(st.sampled_from(names), min_size=1))}
+    mean = weighted_mean(values, shares)
+    assert min(values.values()) - 1e-9 <= mean <= max(values.values()) + 1e-9
+    total = sum(shares[name] for name in values)
+    assert mean * total == pytest.approx(sum(shares[name] * value for name, value in values.items()), abs=1e-9)
+
+
+def test_weights_of_targets_are_checked():
+    assert weighted_mean({"a": 1.0, "b": 3.0}, {"a": 0.0, "b": 0.0, "c": 1.0}) == 2.0
+    for weights in ([1.0], [1.0, -1.0], [0.0, 0.0]):
+        with pytest.raises(ConfigError, match="`target_weights`"):
+            target_shares(["a", "b"], weights)

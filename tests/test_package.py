@@ -46,7 +46,7 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         ("EqualDataCollector", "corpus extractor bandit reward_funcs args reference protected embedder"),
         ("EqualTrainer", "model args data_collector eval_dataset kwargs"),
-        ("UCB", "alpha prior_weight neighbour_radius discount"),
+        ("UCB", "alpha prior_weight neighbour_radius discount neighbours"),
         ("transport_reward", "round pair_embeddings reference_embeddings context"),
         ("loss_drop_reward", "round eval_loss previous_eval_loss trained_rows context"),
     ],

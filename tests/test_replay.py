@@ -3,6 +3,7 @@
 import argparse
 import json
 
+import pandas as pd
 import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector, ExplicitExtractor, Uniform
@@ -11,6 +12,8 @@ from equal_hf.errors import ConfigError
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.replay import recorded_documents, replay
 from equal_hf.selection.bandit import Greedy
+from equal_hf.selection.cost import per_cost, per_token
+from equal_hf.selection.rewards import transport_reward, worth_reward, yield_reward
 from tests.world import make_target
 
 SETTINGS = {"num_rounds": 4, "arms_per_round": 2, "documents_per_arm": 4}
@@ -21,9 +24,10 @@ def corpus(world):
     return ClusteredCorpus.load(world / "corpus")
 
 
-def make(corpus, folder, bandit=None, **settings):
+def make(corpus, folder, bandit=None, rewards=None, targets=None, **settings):
     args = CollectorConfig(output_dir=str(folder), **SETTINGS | settings)
-    return EqualDataCollector(corpus, ExplicitExtractor(), bandit, args=args, reference=make_target().reference)
+    reference = targets or make_target().reference
+    return EqualDataCollector(corpus, ExplicitExtractor(), bandit, rewards, args=args, reference=reference)
 
 
 def play(collector, runs, lag=0):
@@ -54,6 +58,16 @@ def test_another_policy_is_told_what_it_would_have_needed(corpus, tmp_path):
     assert not any(step.missing for step in complete)
     live = list(make(corpus, tmp_path / "live", Uniform()).rounds())
     assert [step.round.decisions for step in complete] == [round.decisions for round in live]
+
+
+def test_rewards_per_token_are_replayed_from_what_each_pull_used(corpus, tmp_path):
+    def paid(folder):
+        return make(corpus, folder, rewards=[per_token(worth_reward), per_cost(yield_reward, 1.0, 2.0)])
+
+    rounds = list(paid(tmp_path).rounds())
+    played = play(paid(tmp_path / "again"), [tmp_path])
+    assert [step.round.rewards for step in played] == [round.rewards for round in rounds]
+    assert all(value is not None for round in rounds for values in round.rewards.values() for value in values)
 
 
 def test_it_ends_where_nothing_is_recorded(corpus, tmp_path):
@@ -96,6 +110,36 @@ def test_the_command_reads_a_run_folder(recipe_run, capsys):
     assert args.func(args) == 0
     out = capsys.readouterr().out
     assert "would need new calls" in out and "exact: the first 0 of" in out
+
+
+def test_a_run_on_several_targets_is_replayed_with_all_of_them(world, corpus, tmp_path, capsys):
+    second = tmp_path / "proofs.parquet"
+    rows = [{"problem": i.question, "solution": i.answer, "split": "reference"} for i in make_target(2).reference]
+    pd.DataFrame(rows).to_parquet(second)
+    targets = {"target": make_target().reference, "proofs": make_target(2).reference}
+    rewards = [worth_reward, transport_reward]
+    collector = make(corpus, tmp_path / "run", rewards=rewards, targets=targets, target_weights=[3.0, 1.0])
+    collector.config = {
+        "corpus": str(world / "corpus"),
+        "target": [str(world / "target"), str(second)],
+        "target_validation_split": None,
+        "target_test_split": None,
+        "target_split_column": [None, "split"],
+        "target_question_column": ["question", "problem"],
+        "target_answer_column": ["answer", "solution"],
+        "n_reference": None,
+        "reward_funcs": ["worth", "transport"],
+    }
+    rounds = list(collector.rounds())
+    collector.close()
+    args = parse(tmp_path / "run", "--json")
+    assert args.func(args) == 0
+    told = json.loads(capsys.readouterr().out)["rounds"]
+    assert [r["rewards"] for r in told] == [dict(r.rewards) for r in rounds]
+    assert set(told[0]["rewards"]) == {"worth_target", "worth_proofs", "transport_target", "transport_proofs"}
+    args = parse(tmp_path / "run", "--target_weights", "0", "1", "--json")
+    assert args.func(args) == 0
+    assert json.loads(capsys.readouterr().out)["rounds"][0]["decisions"] != told[0]["decisions"]
 
 
 def test_a_run_that_does_not_name_its_corpus_is_refused(corpus, tmp_path):

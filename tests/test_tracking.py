@@ -120,6 +120,30 @@ def track(folder: Path, *trackers: str, **extra: str) -> str:
     return done.stderr
 
 
+FLAGS = """
+import sys, types
+from equal_hf.tracking import RunTracker, tracked
+args = types.SimpleNamespace(report_to=["wandb"], process_index=0, project="p", run_name=None, output_dir=sys.argv[1])
+with tracked(args, name="equal"):
+    pass
+tracker = RunTracker("wandb", dir=sys.argv[1])
+tracker.log({"equal/round": 0}, step=0)
+tracker.finish()
+assert sys.argv[3] != "***"
+"""
+
+
+def test_a_key_on_the_command_line_is_not_recorded(tmp_path: Path):
+    command = [sys.executable, "-c", FLAGS, str(tmp_path), "--extractor_api_key", SECRET, "--seed", "271828"]
+    env = {**os.environ, "HOME": str(tmp_path), "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, check=True, timeout=240)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len([file for file in files if file.suffix == ".wandb"]) == 2
+    assert any(b"271828" in file.read_bytes() for file in files), "the command line is recorded"
+    for file in files:
+        assert SECRET.encode() not in file.read_bytes(), file
+
+
 def names(paths: list[Path]) -> list[tuple[str, str]]:
     """Project and name of each W&B run."""
     runs = [record.run for path in paths for record in wandb_records(path) if record.HasField("run")]

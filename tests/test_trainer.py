@@ -1,6 +1,7 @@
 """The trainer: exact rounds, credited arms, and the errors it stops with."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from transformers import AutoTokenizer
@@ -14,7 +15,7 @@ from equal_hf import (
     loss_drop_reward,
     transport_reward,
 )
-from equal_hf.assemble import conversational
+from equal_hf.assemble import evaluation_sets
 from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.selection.credit import loss_credit_reward
@@ -22,7 +23,16 @@ from equal_hf.selection.influence import influence_reward
 from tests.world import make_target
 
 
-def make(world, folder, *, extractor=None, rewards=(transport_reward, loss_drop_reward), evaluate=True, **settings):
+def make(
+    world,
+    folder,
+    *,
+    extractor=None,
+    rewards=(transport_reward, loss_drop_reward),
+    evaluate=True,
+    targets=None,
+    **settings,
+):
     settings = {
         "num_rounds": 2,
         "arms_per_round": 2,
@@ -37,21 +47,21 @@ def make(world, folder, *, extractor=None, rewards=(transport_reward, loss_drop_
         "max_length": 128,
         "disable_tqdm": True,
     } | settings
-    target = make_target()
+    targets = targets or {"target": make_target()}
     config = EqualConfig(output_dir=str(folder), **settings)
     collector = EqualDataCollector(
         ClusteredCorpus.load(world / "corpus"),
         extractor or ExplicitExtractor(),
         reward_funcs=list(rewards),
         args=config,
-        reference=target.reference,
-        protected=[*target.validation, *target.test],
+        reference={name: target.reference for name, target in targets.items()},
+        protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
     )
     return EqualTrainer(
         str(world / "model"),
         config,
         data_collector=collector,
-        eval_dataset=conversational(target.validation) if evaluate else None,
+        eval_dataset=evaluation_sets(targets, "validation") if evaluate else None,
         processing_class=AutoTokenizer.from_pretrained(world / "model"),
     )
 
@@ -182,6 +192,36 @@ def test_several_evaluation_sets_pay_by_the_one_that_is_named(world, tmp_path):
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "eval_near_loss" in entry]
     assert RoundRecords(tmp_path).credited(0)["metrics"]["eval_loss"] == logged[-1]["eval_near_loss"]
+
+
+def test_several_targets_pay_by_the_weighted_mean_of_their_losses(world, tmp_path):
+    targets = {"near": make_target(1), "far": make_target(2)}
+    rewards = [transport_reward, loss_drop_reward, influence_reward]
+    trainer = make(world, tmp_path, rewards=rewards, targets=targets, target_weights=[3.0, 1.0])
+    trainer.train()
+    log = trainer.state.log_history
+    near, far, mean = (
+        [entry[key] for entry in log if key in entry] for key in ("eval_near_loss", "eval_far_loss", "eval_loss")
+    )
+    assert len(mean) == 3  # before the first round, and after each
+    assert mean == pytest.approx([0.75 * a + 0.25 * b for a, b in zip(near, far, strict=True)])
+    for index in range(2):
+        record = RoundRecords(tmp_path).credited(index)
+        assert record["metrics"]["target_losses"] == {"near": near[index + 1], "far": far[index + 1]}
+        assert record["metrics"]["eval_loss"] == mean[index + 1]
+        assert record["metrics"]["previous_eval_loss"] == mean[index]
+        assert record["rewards"].keys() == {"transport_near", "transport_far", "loss_drop", "influence"}
+        assert all(value is not None for value in record["rewards"]["influence"])
+    tests = trainer.evaluate(evaluation_sets(targets, "test"), metric_key_prefix="test")
+    assert tests["test_loss"] == pytest.approx(0.75 * tests["test_near_loss"] + 0.25 * tests["test_far_loss"])
+
+
+def test_a_target_without_a_validation_part_has_no_say_in_the_loss(world, tmp_path):
+    targets = {"near": make_target(1), "far": replace(make_target(2), validation=())}
+    trainer = make(world, tmp_path, targets=targets, num_rounds=1)
+    trainer.train()
+    metrics = RoundRecords(tmp_path).credited(0)["metrics"]
+    assert metrics["target_losses"] == {"near": metrics["eval_loss"]}
 
 
 def test_a_reward_metric_that_never_comes_is_named(world, tmp_path):

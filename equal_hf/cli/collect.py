@@ -51,10 +51,12 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from trl import ModelConfig
 
     from equal_hf.arguments import RunArguments, parse_config
-    from equal_hf.assemble import make_extractor, open_corpus, open_target
+    from equal_hf.assemble import make_extractor, open_corpus, open_targets
     from equal_hf.preflight import preflight
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.publishing.hub import RoundPublisher
+    from equal_hf.target_arguments import target_settings
+    from equal_hf.target_weights import target_shares
     from equal_hf.terminal import set_up_terminal
     from equal_hf.training_config import EqualConfig
 
@@ -66,14 +68,15 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     what, how = without_training(what, how)
     folder = str(how.output_dir)
     preflight(what, how, None, lambda: make_extractor(what, folder))
-    corpus, target = open_corpus(what, folder, how.seed), open_target(what, how.seed)
+    target_shares(target_settings(what), how.target_weights)
+    corpus, targets = open_corpus(what, folder, how.seed), open_targets(what, how.seed)
     publisher = None
     if how.push_to_hub and what.hub_dataset_id:
         publisher = RoundPublisher(folder, what.hub_dataset_id, every_s=what.hub_push_every_s, token=how.hub_token)
-    found = _rounds(what, how, corpus, target, None, publisher)
+    found = _rounds(what, how, corpus, targets, None, publisher)
     if what.control:
         control = replace_output(how, Path(folder) / "control", found["rounds"])
-        found["control"] = _rounds(what, control, corpus, target, what.control, None)
+        found["control"] = _rounds(what, control, corpus, targets, what.control, None)
     dataset = export_dataset(folder)
     url = publisher.close() if publisher is not None else None
     return {**found, "dataset": url or str(dataset)}
@@ -88,7 +91,8 @@ def without_training(what: Any, how: Any) -> tuple[Any, Any]:
     from equal_hf.assemble import REWARD_FUNCTIONS
     from equal_hf.selection.rewards import stage_of
 
-    kept = [place for place, name in enumerate(what.reward_funcs) if stage_of(REWARD_FUNCTIONS[name]) == "extracted"]
+    stages = [stage_of(REWARD_FUNCTIONS[name.removesuffix("_per_cost")]) for name in what.reward_funcs]
+    kept = [place for place, stage in enumerate(stages) if stage == "extracted"]
     left_out = [name for place, name in enumerate(what.reward_funcs) if place not in kept]
     if not kept:
         raise ConfigError(
@@ -110,7 +114,7 @@ def replace_output(how: Any, folder: Path, rounds: int) -> Any:
     return control
 
 
-def _rounds(what: Any, how: Any, corpus: Any, target: Any, policy: str | None, publisher: Any) -> dict[str, Any]:
+def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, publisher: Any) -> dict[str, Any]:
     """One run from first round to last: what it came to."""
     from equal_hf.assemble import make_bandit, make_extractor, make_rewards
     from equal_hf.collector import EqualDataCollector
@@ -121,15 +125,15 @@ def _rounds(what: Any, how: Any, corpus: Any, target: Any, policy: str | None, p
     config = CollectorConfig(**{field.name: getattr(how, field.name) for field in fields(CollectorConfig)})
     # A control reads the replies that are paid for already.
     replies = str(Path(config.output_dir).parent) if policy else config.output_dir
-    extractor: Any = make_extractor(what, replies, target, config.seed)
+    extractor: Any = make_extractor(what, replies, targets, config.seed)
     collector = EqualDataCollector(
         corpus,
         extractor,
         make_bandit(what, policy),
         make_rewards(what),
         config,
-        reference=target.reference,
-        protected=[*target.validation, *target.test],
+        reference={name: target.reference for name, target in targets.items()},
+        protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
     )
     collector.config = vars(what) | {"command": ["equal-hf", *sys.argv[1:]]}
     collector.open()

@@ -127,9 +127,9 @@ def _seen(found: Survey, sampled: int, size: int | None) -> Iterator[str]:
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:
-    from equal_hf.assemble import make_prompt, open_target
+    from equal_hf.assemble import make_prompt, open_targets
 
-    return make_prompt(run, open_target(run, seed) if run.extractor_examples else None, seed)
+    return make_prompt(run, open_targets(run, seed) if run.extractor_examples else None, seed)
 
 
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:

@@ -17,6 +17,7 @@ def add_parser(subparsers: Any) -> None:
     """Add `replay` to the commands."""
     from equal_hf.arguments import BANDITS, REWARDS
     from equal_hf.config import DOCUMENT_ORDERS
+    from equal_hf.selection.neighbours import NEIGHBOURS
 
     parser = subparsers.add_parser(
         "replay",
@@ -31,9 +32,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--alpha", type=float)
     parser.add_argument("--prior_weight", type=float)
     parser.add_argument("--neighbour_radius", type=float)
+    parser.add_argument("--neighbours", choices=NEIGHBOURS)
     parser.add_argument("--bandit_discount", type=float)
     parser.add_argument("--reward_funcs", nargs="+", choices=REWARDS)
     parser.add_argument("--reward_weights", nargs="+", type=float)
+    parser.add_argument("--target_weights", nargs="+", type=float)
+    parser.add_argument("--price_per_million_prompt_tokens", type=float)
+    parser.add_argument("--price_per_million_completion_tokens", type=float)
     parser.add_argument("--document_order", choices=DOCUMENT_ORDERS)
     parser.add_argument("--rounds", type=int, help="rounds at most; as many as the run has where left out")
     parser.add_argument("--json", action="store_true", help="print JSON, with every draw and score")
@@ -75,10 +80,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
     from equal_hf.arguments import RunArguments
-    from equal_hf.assemble import make_bandit, make_rewards, open_corpus, open_target
+    from equal_hf.assemble import make_bandit, make_rewards, open_corpus, open_targets
     from equal_hf.corpus.embed import Embedder
     from equal_hf.corpus.store import ClusteredCorpus
     from equal_hf.selection.selector import Selector
+    from equal_hf.target_weights import target_shares
 
     known = {field.name for field in fields(RunArguments)}
     if not {"corpus", "target"} <= set(settings):
@@ -94,15 +100,17 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
     )
     if corpus.fingerprint != fingerprint["corpus"]:
         raise ConfigError(f"{corpus.source} is not the corpus that {args.run} ran on: name that one with `--corpus`")
-    reference = open_target(run, fingerprint["seed"]).reference
+    targets = open_targets(run, fingerprint["seed"])
+    embedder = Embedder(corpus.embedder_name)
     weights = args.reward_weights or (None if args.reward_funcs else settings.get("reward_weights"))
     return Selector(
         make_bandit(run),
         make_rewards(run),
         corpus.profiles,
-        {"target": Embedder(corpus.embedder_name).encode([item.text() for item in reference])},
+        {name: embedder.encode([item.text() for item in target.reference]) for name, target in targets.items()},
         corpus.embeddings,
         weights=weights,
+        target_weights=target_shares(targets, args.target_weights or fingerprint["target_weights"]),
         order=args.document_order or fingerprint["document_order"],
         documents_per_arm=fingerprint["documents_per_arm"],
         discount=fingerprint["discount"],

@@ -1,29 +1,48 @@
-"""Build a corpus folder, stage by stage: read → embed → cluster → sort and write → profiles → manifest."""
+"""Build a corpus folder from document shards, piece by piece: embed → train centroids → sort into runs → merge.
+
+Each function does one piece of one step, whoever calls it: `build_corpus` goes through them in one process, and
+`equal_hf.indexing` shares them out over many.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from equal_hf.corpus.card import corpus_card
-from equal_hf.corpus.cluster import spherical_kmeans
+from equal_hf.corpus.cluster import (
+    MAX_POINTS_PER_CENTROID,
+    Centroids,
+    auto_clusters,
+    default_threads,
+    nearest_centroids,
+    train_centroids,
+)
 from equal_hf.corpus.embed import Embedder
-from equal_hf.corpus.manifest import CARD_FILE, describe, write_manifest
-from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
+from equal_hf.corpus.embeddings import EmbeddingStore, unit, usable
+from equal_hf.corpus.keys import TRAINING, lowest_keys, seeded_keys
+from equal_hf.corpus.manifest import CARD_FILE, make_manifest, write_manifest
+from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles, principal_directions, samples_per_cluster
 from equal_hf.corpus.read import ReadReport
-from equal_hf.corpus.spool import open_spool, write_spool
-from equal_hf.corpus.writer import EMBEDDINGS_FILE, stored_order, write_documents, write_embeddings
+from equal_hf.corpus.records import describe_file
+from equal_hf.corpus.runs import Run, write_run
+from equal_hf.corpus.shards import DIGEST, SHARD_DOCUMENTS, Shard, common_schema, digests_of, read_shard, write_shards
+from equal_hf.corpus.terms import ClusterWords, top_terms
+from equal_hf.corpus.writer import INDEX_FILE, FilePart, FilePlan, cluster_totals, plan_files, write_file, write_index
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 
 logger = logging.getLogger(__name__)
+
+CLUSTERS_FILE = "clusters.parquet"
 
 
 def build_corpus(
@@ -32,11 +51,12 @@ def build_corpus(
     *,
     embedder: Embedder,
     report: ReadReport,
-    n_clusters: int,
+    n_clusters: int | Literal["auto"],
     seed: int,
     iterations: int,
     threads: int | None,
     gpu: bool | Literal["auto"],
+    giant_factor: float,
     max_shard_bytes: int,
     read_settings: dict[str, Any],
     total_rows: int | None,
@@ -51,54 +71,269 @@ def build_corpus(
         read_settings (`dict[str, Any]`): How the documents were read, for the manifest.
         total_rows (`int`, *optional*): Rows there are, for the progress bar.
     """
-    spool = folder / "spool"
-    spool.mkdir()
+    from tqdm.auto import tqdm
+
+    work = folder / "work"
+    threads = threads if threads is not None else default_threads()
+    store = EmbeddingStore(work / "embeddings", embedder.fingerprint(), embedder.dimension)
     sampled_before = embedder.sampled_texts
-    write_spool(documents, spool, embedder, report, total_rows=total_rows, show_progress=show_progress)
+    shards: list[Shard] = []
+    found = 0
+    with tqdm(total=total_rows, desc="embedding", unit="row", disable=None if show_progress else True) as progress:
+        for shard in write_shards(documents, work / "documents", max_documents=SHARD_DOCUMENTS):
+            shards.append(shard)
+            found += embed_shard(shard, work / "documents", None, embedder, store)["embedded"]
+            progress.update(report.rows - progress.n)
+    for _ in range(sum(shard.documents for shard in shards) - found):
+        report.drop("no_embedding")
     sampled = embedder.sampled_texts - sampled_before
-    table, embeddings = open_spool(spool)
     logger.info("Read %d rows, kept %d; dropped: %s", report.rows, report.documents, report.dropped or "none")
-    if sampled:
-        logger.warning(
-            "%d documents are longer than %d windows of the embedder: windows spread evenly over them stand for them. "
-            "`max_windows` of `Embedder` raises that.",
-            sampled,
-            embedder.max_windows,
-        )
-    if not table.num_rows:
-        raise CorpusError(
-            f"No document is usable: of {report.rows} rows, dropped were {report.dropped or 'none'}. Check `corpus`, "
-            f"`text_column` ({read_settings['text_column']!r}) and `min_characters` "
-            f"({read_settings['min_characters']})."
-        )
-    clustering = spherical_kmeans(embeddings, n_clusters, seed=seed, iterations=iterations, threads=threads, gpu=gpu)
-    order = stored_order(table["id"], clustering.labels, seed)
-    write_documents(table, clustering.labels, order, folder, max_shard_bytes=max_shard_bytes)
-    write_embeddings(embeddings, order, folder / EMBEDDINGS_FILE)
-    ClusterProfiles.compute(embeddings, order, np.bincount(clustering.labels)).save(folder / PROFILES_FILE)
-    shutil.rmtree(spool)
-    facts = {
-        "documents": table.num_rows,
-        "n_clusters": len(clustering.centroids),
-        "dimension": embedder.dimension,
-        "seed": seed,
-        "read": {
+    warn_of_sampled(sampled, embedder.max_windows)
+    if not found:
+        raise CorpusError(nothing_usable(report.rows, report.dropped, read_settings))
+    wanted = auto_clusters(found) if n_clusters == "auto" else n_clusters
+    keys = [shard.key for shard in shards]
+    sample = training_sample(store, keys, found, wanted, seed)
+    centroids = train_centroids(
+        sample, wanted, seed=seed, iterations=iterations, threads=threads, gpu=gpu, giant_factor=giant_factor
+    )
+    components = principal_directions(sample)
+    del sample
+    runs = [work / "runs" / f"{number:05d}" for number in range(len(shards))]
+    for shard, run in zip(shards, runs, strict=True):
+        assign_shard(shard, work / "documents", store, shard.key, centroids, seed, run, gpu=gpu)
+    schema = common_schema([shard.path(work / "documents") for shard in shards])
+    plans, samples = plan_corpus(runs, centroids, embedder.dimension, max_shard_bytes)
+    with opened(runs) as readers:
+        parts = [write_file(plan, readers, schema, components, samples, folder) for plan in plans]
+    facts = corpus_facts(
+        embedder=embedder,
+        centroids=centroids,
+        seed=seed,
+        read={
             "rows": report.rows,
             "dropped": report.dropped,
             **read_settings,
-            "metadata_columns": [name for name in table.column_names if name not in ("id", "text")],
+            "metadata_columns": [name for name in schema.names if name not in ("id", "text")],
         },
+        sampled=sampled,
+    )
+    shutil.rmtree(work)
+    finish_corpus(folder, parts, centroids, facts, {})
+
+
+def embed_shard(
+    shard: Shard, documents: Path, kept: np.ndarray | None, embedder: Embedder, store: EmbeddingStore, key: str = ""
+) -> dict[str, int]:
+    """Embed a document shard into the store.
+
+    Args:
+        shard ([`Shard`]): The shard.
+        documents (`Path`): Folder of document shards.
+        kept (`np.ndarray` of shape `(n,)`, bool, *optional*): Documents that are not duplicates; all by default.
+        embedder ([`Embedder`]): Gives the embeddings.
+        store ([`EmbeddingStore`]): Where they go, and where those made earlier are.
+        key (`str`, *optional*): Name in the store; the shard's by default.
+
+    Returns:
+        `dict[str, int]`: `embedded` documents that have a direction, `made` of them now, and `sampled`, those longer
+        than all windows.
+    """
+    table = read_shard(shard.path(documents)).select(["text", DIGEST])
+    digests, texts = digests_of(table[DIGEST]), table["text"]
+    if kept is not None:
+        digests, texts = digests[kept], texts.filter(pa.array(kept))
+    before = embedder.sampled_texts
+    vectors, made = store.embed(digests, texts.to_pylist(), embedder.encode)
+    store.save(key or shard.key, digests, vectors)
+    return {"embedded": int(usable(vectors).sum()), "made": made, "sampled": embedder.sampled_texts - before}
+
+
+def training_sample(store: EmbeddingStore, keys: Sequence[str], total: int, clusters: int, seed: int) -> np.ndarray:
+    """Unit vectors, float32, of a seeded sample of 256 documents a cluster: what k-means trains on."""
+
+    def read() -> Iterator[np.ndarray]:
+        for key in keys:
+            digests, vectors = store.load(key)
+            found = seeded_keys(digests, seed, TRAINING)
+            # What cannot be clustered gets a key that is never chosen.
+            yield np.where(usable(vectors), found, np.uint64(2**64 - 1))
+
+    chosen = lowest_keys(read, total, min(total, MAX_POINTS_PER_CENTROID * clusters))
+    parts = []
+    for key, rows in zip(keys, chosen, strict=True):
+        vectors = store.load(key)[1][rows]
+        parts.append(unit(vectors[usable(vectors)]))
+    return np.concatenate(parts)
+
+
+def assign_shard(
+    shard: Shard,
+    documents: Path,
+    store: EmbeddingStore,
+    key: str,
+    centroids: Centroids,
+    seed: int,
+    prefix: Path,
+    *,
+    gpu: bool | Literal["auto"],
+    kept: np.ndarray | None = None,
+) -> tuple[list[Path], dict[str, float]]:
+    """Assign a shard's documents to their nearest centroids and write them as a sorted run.
+
+    Returns:
+        `tuple[list[Path], dict[str, float]]`: The run's files; `documents` in it, and the `similarity` to their
+        centroids added up.
+    """
+    digests, vectors = store.load(key)
+    table = read_shard(shard.path(documents)).drop_columns([DIGEST])
+    if kept is not None:
+        table = table.filter(pa.array(kept))
+    rows = np.flatnonzero(usable(vectors))
+    if not len(rows):
+        labels, cosines = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    else:
+        labels, cosines = nearest_centroids(unit(vectors[rows]), centroids.vectors, threads=centroids.threads, gpu=gpu)
+    files = write_run(prefix, table.take(pa.array(rows)), seeded_keys(digests[rows], seed), labels, vectors[rows])
+    return files, {"documents": len(rows), "similarity": float(cosines.sum(dtype=np.float64))}
+
+
+def plan_corpus(
+    runs: Sequence[Path], centroids: Centroids, dimension: int, max_shard_bytes: int
+) -> tuple[list[FilePlan], int]:
+    """The files to write, and how many embeddings each profile keeps; empty clusters are left out and said."""
+    rows, stored = cluster_totals(runs, len(centroids.vectors))
+    if empty := int((rows == 0).sum()):
+        logger.warning(
+            "%d of %d clusters stayed empty and were left out; `n_clusters` may be too high for %d documents.",
+            empty,
+            len(rows),
+            rows.sum(),
+        )
+    alive = rows[rows > 0]
+    if int(alive.max()) > centroids.giant_factor * alive.mean():
+        logger.warning(
+            "The largest cluster has %d of %d documents, more than %g times the mean: its documents are too alike to "
+            "be split. A larger `n_clusters` or another embedder may tell them apart.",
+            alive.max(),
+            alive.sum(),
+            centroids.giant_factor,
+        )
+    return plan_files(rows, stored, max_shard_bytes=max_shard_bytes), samples_per_cluster(len(alive), dimension)
+
+
+@contextmanager
+def opened(prefixes: Sequence[Path]) -> Iterator[list[Run]]:
+    """Runs, open for as long as the block lasts."""
+    _allow_open_files(4 * len(prefixes) + 256)
+    runs: list[Run] = []
+    try:
+        for prefix in prefixes:
+            runs.append(Run(prefix))
+        yield runs
+    finally:
+        for run in runs:
+            run.close()
+
+
+def corpus_facts(
+    *, embedder: Embedder, centroids: Centroids, seed: int, read: dict[str, Any], sampled: int
+) -> dict[str, Any]:
+    """What the manifest says of how a corpus was made."""
+    return {
+        "dimension": embedder.dimension,
+        "seed": seed,
+        "read": read,
         "embedder": {
             "name": embedder.name,
             "fingerprint": embedder.fingerprint(),
             "max_windows": embedder.max_windows,
             "documents_beyond_max_windows": sampled,
         },
-        "clustering": clustering.settings(),
+        "clustering": centroids.settings(),
     }
-    manifest = describe(folder, facts)
-    (folder / CARD_FILE).write_text(corpus_card(manifest), encoding="utf-8")
+
+
+def finish_corpus(
+    folder: Path,
+    parts: Sequence[FilePart],
+    centroids: Centroids,
+    facts: dict[str, Any],
+    files: dict[str, dict[str, Any]],
+    *,
+    draw: Callable[[Path, ClusterProfiles, Sequence[ClusterWords], list[list[str]]], list[Path]] | None = None,
+) -> None:
+    """Write what is of the whole corpus, and the manifest last.
+
+    Args:
+        folder (`Path`): Holds the data and embedding files of `parts`.
+        parts (`Sequence[FilePart]`): In order.
+        centroids ([`Centroids`]): What they were assigned to.
+        facts (`dict[str, Any]`): For the manifest.
+        files (`dict[str, dict[str, Any]]`): Size and hash of files, where they are known already.
+        draw (`Callable`, *optional*): Draws the corpus map into the folder, and gives its files.
+    """
+    words = [cluster for part in parts for cluster in part.words]
+    terms = top_terms(words)
+    profiles = ClusterProfiles.join([part.profiles for part in parts])
+    write_index([row for part in parts for row in part.index], folder / INDEX_FILE)
+    profiles.save(folder / PROFILES_FILE)
+    write_clusters(words, terms, folder / CLUSTERS_FILE)
+    pictures = [path.relative_to(folder).as_posix() for path in draw(folder, profiles, words, terms)] if draw else []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.name != CARD_FILE and name not in files:
+            files[name] = describe_file(path)
+    sizes = profiles.count
+    facts = {
+        "documents": int(sizes.sum()),
+        "n_clusters": len(sizes),
+        **facts,
+        "sizes": {
+            "largest": int(sizes.max()),
+            "median": int(np.median(sizes)),
+            "smallest": int(sizes.min()),
+            "empty_clusters_left_out": len(centroids.vectors) - len(sizes),
+        },
+    }
+    manifest = make_manifest(files, facts)
+    card = corpus_card(manifest, words, terms, pictures)
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
     write_manifest(folder, manifest)
+
+
+def write_clusters(words: Sequence[ClusterWords], terms: Sequence[Sequence[str]], path: Path) -> None:
+    """Write what each cluster is about as a small table beside the corpus."""
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "cluster": pa.array([cluster.cluster for cluster in words], pa.int32()),
+            "documents": pa.array([cluster.documents for cluster in words], pa.int64()),
+            "terms": pa.array([list(found) for found in terms], pa.list_(pa.string())),
+            "titles": pa.array([cluster.titles for cluster in words], pa.list_(pa.string())),
+        }
+    )
+    pq.write_table(table, path, compression="zstd", write_statistics=False)
+
+
+def warn_of_sampled(sampled: int, max_windows: int) -> None:
+    """Say that some documents were too long to be embedded whole."""
+    if sampled:
+        logger.warning(
+            "%d documents are longer than %d windows of the embedder: windows spread evenly over them stand for them. "
+            "`max_windows` of `Embedder` raises that.",
+            sampled,
+            max_windows,
+        )
+
+
+def nothing_usable(rows: int, dropped: dict[str, int], read_settings: dict[str, Any]) -> str:
+    """What to tell where a corpus has no document left."""
+    return (
+        f"No document is usable: of {rows} rows, dropped were {dropped or 'none'}. Check `corpus`, `text_column` "
+        f"({read_settings['text_column']!r}) and `min_characters` ({read_settings['min_characters']})."
+    )
 
 
 def refuse_taken(path: Path) -> None:
@@ -123,3 +358,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def _allow_open_files(wanted: int) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

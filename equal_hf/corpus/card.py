@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from equal_hf.corpus.terms import ClusterWords
+from equal_hf.publishing.markdown import code, table
+
+CLUSTERS_SHOWN = 50
 
 _CARD = """\
 ---
@@ -39,22 +45,37 @@ corpus.draw(cluster=0, n=10)                                    # reads the row 
 | embedder | {embedder} |
 | clustering | spherical k-means, {requested:,} clusters asked for, seed {seed}, {threads} threads, {device} |
 | fingerprint | `{fingerprint}` |
+{more}
+{picture}## Largest clusters
+
+{clusters}
+
+## Files
 
 - `data/*.parquet`: the documents; a row group holds documents of one cluster, in seeded-hash order.
 - `index.parquet`: where each cluster's row groups lie.
 - `profiles.safetensors`: of each cluster the size, the mean embedding, the covariance and sample embeddings.
-- `embeddings.safetensors`: document embeddings, float16, in the order of the rows.
+- `clusters.parquet`: of each cluster the size, the terms that set it apart and some titles.
+- `embeddings/*.safetensors`: document embeddings, float16, a file a data file, in the order of its rows.
 - `corpus.json`: how the corpus was made, and the hash of every file.
 
 The texts keep the licences of their sources.
 """
 
 
-def corpus_card(manifest: dict[str, Any]) -> str:
+def corpus_card(
+    manifest: dict[str, Any],
+    words: Sequence[ClusterWords] = (),
+    terms: Sequence[Sequence[str]] = (),
+    pictures: Sequence[str] = (),
+) -> str:
     """The text of `README.md`.
 
     Args:
         manifest (`dict[str, Any]`): The corpus manifest.
+        words (`Sequence[ClusterWords]`, *optional*): What the clusters hold.
+        terms (`Sequence[Sequence[str]]`, *optional*): Terms that set each of them apart.
+        pictures (`Sequence[str]`, *optional*): Files of the corpus map.
     """
     read, clustering = manifest["read"], manifest["clustering"]
     return _CARD.format(
@@ -62,10 +83,57 @@ def corpus_card(manifest: dict[str, Any]) -> str:
         n_clusters=manifest["n_clusters"],
         rows=read["rows"],
         dropped=", ".join(f"{count:,} {reason}" for reason, count in read["dropped"].items()) or "none",
-        embedder=f"`{manifest['embedder']['name']}`" if manifest["embedder"]["name"] else "not named",
+        embedder=code(manifest["embedder"]["name"]) or "not named",
         requested=clustering["n_clusters_requested"],
         seed=clustering["seed"],
         threads=clustering["threads"],
         device=clustering["device"].upper(),
         fingerprint=manifest["fingerprint"],
+        more="".join(f"| {name} | {value} |\n" for name, value in _more(manifest)),
+        picture=_picture(pictures),
+        clusters=_clusters(words, terms),
     )
+
+
+def _more(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    sizes, clustering = manifest["sizes"], manifest["clustering"]
+    yield "cluster sizes", f"{sizes['smallest']:,} to {sizes['largest']:,}, median {sizes['median']:,}"
+    yield (
+        "empty clusters left out / giant ones split",
+        f"{sizes['empty_clusters_left_out']} / {clustering['giant_clusters_split']}",
+    )
+    if beyond := manifest["embedder"]["documents_beyond_max_windows"]:
+        windows = manifest["embedder"]["max_windows"]
+        yield f"documents longer than {windows} windows", f"{beyond:,}, embedded by {windows} windows spread over them"
+    for shard in manifest["read"].get("skipped", []):
+        yield "**left out**, unreadable", f"{code(shard['file'])}: {code(shard['problem'], 300)}"
+    if drift := manifest.get("drift"):
+        yield (
+            "drift since the clusters were trained",
+            f"{drift['new_documents']:,} documents are new; cosine to the centroid {drift['similarity']:.4f}, was "
+            f"{drift['training_similarity']:.4f}",
+        )
+    if alignment := manifest.get("alignment"):
+        yield "alignment of the embedder", code(alignment["verdict"], 300)
+        before, after = alignment["before"], alignment["after"]
+        for name in before:
+            show = [("not measured" if v is None else f"{v:.4f}") for v in (before[name], after.get(name))]
+            yield f"alignment: {name.replace('_', ' ')}, before / after", " / ".join(show)
+
+
+def _picture(pictures: Sequence[str]) -> str:
+    shown = next((name for name in pictures if name.endswith(".png")), None)
+    page = next((name for name in pictures if name.endswith(".html")), None)
+    if shown is None:
+        return ""
+    text = f"## Map\n\n![Clusters by the direction of their mean embedding; area by size]({shown})\n\n"
+    return text + (f"The same to look around in: `{page}`.\n\n" if page else "")
+
+
+def _clusters(words: Sequence[ClusterWords], terms: Sequence[Sequence[str]]) -> str:
+    largest = sorted(zip(words, terms, strict=True), key=lambda pair: (-pair[0].documents, pair[0].cluster))
+    rows = [
+        [cluster.cluster, cluster.documents, code(", ".join(found)), " ".join(code(t, 60) for t in cluster.titles[:3])]
+        for cluster, found in largest[:CLUSTERS_SHOWN]
+    ]
+    return table(["cluster", "documents", "terms that set it apart", "titles of some documents"], rows)

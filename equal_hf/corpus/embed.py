@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
+# Text that is sure to hold a window of tokens and still is little to tokenize, and what counts as a window for a model
+# without one.
+CHARACTERS_PER_TOKEN = 32
+UNLIMITED_CHARACTERS = 1 << 18
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+
 class Embedder:
     """Turns texts into unit vectors.
 
@@ -32,8 +39,11 @@ class Embedder:
         revision (`str`, *optional*): Branch, tag or commit of a Hub model.
         max_windows (`int`, *optional*, defaults to `8`): Windows embedded of one text. A text with more is represented
             by `max_windows` of them, spread evenly from its beginning to its end.
+        dtype (`str`, *optional*, defaults to `"float32"`): Precision of a model named by `str`: `"float32"`,
+            `"float16"`, `"bfloat16"`, or `"auto"`: on a GPU the half precision it is good at, else `"float32"`.
 
     Attributes:
+        model (`SentenceTransformer`): The model.
         name (`str`): The model as it was named; for a loaded model what its card calls it, else an empty string.
         dimension (`int`): Length of an embedding.
         max_windows (`int`): As above.
@@ -51,14 +61,17 @@ class Embedder:
         batch_size: int = 64,
         revision: str | None = None,
         max_windows: int = 8,
+        dtype: str = "float32",
     ):
+        if dtype not in DTYPES:
+            raise ConfigError(f"`dtype` of the embedder is {dtype!r}. Set it to one of {', '.join(DTYPES)}.")
         if batch_size < 1 or max_windows < 1:
             raise ConfigError(
                 f"`batch_size` ({batch_size}) and `max_windows` ({max_windows}) of the embedder must be 1 or more."
             )
         if isinstance(model, str):
             self.name = model
-            model = _load(model, device, revision)
+            model = _load(model, device, revision, dtype)
         else:
             self.name = model.model_card_data.model_id or model.model_card_data.base_model or ""
         if media := {"image", "audio", "video"} & set(model.modalities):
@@ -66,7 +79,7 @@ class Embedder:
                 f"`embedder`: {self.name or 'the model'} also takes {' and '.join(sorted(media))}, so a document "
                 "could make it open a file or an address. Choose a model that takes text alone."
             )
-        self._model = model
+        self.model = model
         self._batch_size = batch_size
         self._fingerprint: str | None = None
         self.max_windows = max_windows
@@ -98,16 +111,15 @@ class Embedder:
         """Identity of what the model computes: a hash of its weights, configuration, tokenizer and window rule."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
-            for key, tensor in sorted(self._model.state_dict().items()):
+            for key, tensor in sorted(self.model.state_dict().items()):
                 digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(_raw_bytes(tensor))
             configs: list[Any] = [
-                [type(module).__name__, getattr(module, "get_config_dict", dict)()]
-                for module in self._model.children()
+                [type(module).__name__, getattr(module, "get_config_dict", dict)()] for module in self.model.children()
             ]
-            settings = [configs, self._prompt(), str(self._model.max_seq_length), self.max_windows]
+            settings = [configs, self._prompt(), str(self.model.max_seq_length), self.max_windows]
             digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-            tokenizer = getattr(self._model.tokenizer, "backend_tokenizer", self._model.tokenizer)
+            tokenizer = getattr(self.model.tokenizer, "backend_tokenizer", self.model.tokenizer)
             if hasattr(tokenizer, "to_str"):
                 # Truncation and padding are left on the tokenizer by whatever was encoded last.
                 serialised = json.loads(tokenizer.to_str()) | {"truncation": None, "padding": None}
@@ -116,20 +128,46 @@ class Embedder:
         return self._fingerprint
 
     def _encode(self, texts: list[str], show_progress: bool) -> np.ndarray:
-        vectors = self._model.encode(
+        vectors = self.model.encode(
             texts, batch_size=self._batch_size, show_progress_bar=show_progress, convert_to_numpy=True
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def _prompt(self) -> str:
-        return self._model.prompts.get(self._model.default_prompt_name or "") or ""
+        return self.model.prompts.get(self.model.default_prompt_name or "") or ""
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
         """Split the texts to the model's window: the windows, and the text that each belongs to."""
-        limit = self._model.max_seq_length
+        limit = self.model.max_seq_length
         if limit is None or limit > 1_000_000:  # what a tokenizer without a limit reports is infinite or some 1e30
-            return list(texts), np.arange(len(texts))
-        tokenizer = self._model.tokenizer
+            windows, owners, long = self._pieces(texts, UNLIMITED_CHARACTERS)
+            self.sampled_texts += len(long)
+            return windows, owners
+        room = self._room(limit)
+        # Tokenizing takes memory for every token, so of a text far too long only as much is tokenized as is embedded.
+        pieces, piece_owners, long = self._pieces(texts, CHARACTERS_PER_TOKEN * room)
+        encoded = self.model.tokenizer(
+            pieces, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+        )
+        windows = []
+        found: list[int] = []
+        for owner, text, offsets in zip(piece_owners.tolist(), pieces, encoded["offset_mapping"], strict=True):
+            spans = _spans(offsets, room)
+            if owner in long:
+                spans = spans[:1]
+            elif len(spans) > self.max_windows:
+                long.add(owner)
+                picks = np.linspace(0, len(spans) - 1, self.max_windows).round().astype(int)
+                spans = [spans[pick] for pick in picks]
+            for start, end in spans:
+                windows.append(text[start:end])
+                found.append(owner)
+        self.sampled_texts += len(long)
+        return windows, np.asarray(found)
+
+    def _room(self, limit: int) -> int:
+        """Tokens of text that fit the window, beside the prompt and special tokens."""
+        tokenizer = self.model.tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise ConfigError(
                 f"`embedder`: {self.name or 'the model'} reads {limit} tokens at a time and its tokenizer is not a "
@@ -138,21 +176,25 @@ class Embedder:
         room = limit - len(tokenizer(self._prompt(), verbose=False)["input_ids"])
         if room < 1:
             raise ConfigError(f"`embedder`: its prompt fills the whole window of {limit} tokens. Shorten the prompt.")
-        encoded = tokenizer(
-            list(texts), add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
-        )
-        windows: list[str] = []
+        return int(room)
+
+    def _pieces(self, texts: Sequence[str], characters: int) -> tuple[list[str], np.ndarray, set[int]]:
+        """Texts as they are, but of one longer than `max_windows` times `characters` that many pieces spread evenly
+        over it; the text that each belongs to, and which texts those are."""
+        most = self.max_windows * characters
+        if all(len(text) <= most for text in texts):
+            return list(texts), np.arange(len(texts)), set()
+        pieces: list[str] = []
         owners: list[int] = []
-        for owner, (text, offsets) in enumerate(zip(texts, encoded["offset_mapping"], strict=True)):
-            spans = _spans(offsets, room)
-            if len(spans) > self.max_windows:
-                self.sampled_texts += 1
-                picks = np.linspace(0, len(spans) - 1, self.max_windows).round().astype(int)
-                spans = [spans[pick] for pick in picks]
-            for start, end in spans:
-                windows.append(text[start:end])
-                owners.append(owner)
-        return windows, np.asarray(owners)
+        long: set[int] = set()
+        for owner, text in enumerate(texts):
+            starts = [0]
+            if len(text) > most:
+                long.add(owner)
+                starts = np.linspace(0, len(text) - characters, self.max_windows).round().astype(int).tolist()
+            pieces += [text[start : start + characters] if len(text) > most else text for start in starts]
+            owners += [owner] * len(starts)
+        return pieces, np.asarray(owners), long
 
 
 def _spans(offsets: Sequence[tuple[int, int]], room: int) -> list[tuple[int, int]]:
@@ -181,12 +223,18 @@ def _raw_bytes(tensor: Any) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _load(model: str, device: str | None, revision: str | None) -> SentenceTransformer:
+def _load(model: str, device: str | None, revision: str | None, dtype: str) -> SentenceTransformer:
+    import torch
     from huggingface_hub.errors import HFValidationError
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(model, device=device, revision=revision)
+        loaded = SentenceTransformer(model, device=device, revision=revision)
+        if dtype == "auto":
+            on_gpu = loaded.device.type == "cuda"
+            half = "bfloat16" if on_gpu and torch.cuda.is_bf16_supported() else "float16"
+            dtype = half if on_gpu else "float32"
+        return loaded.to(getattr(torch, dtype))
     except (OSError, ValueError, HFValidationError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equal_hf.corpus.manifest import MANIFEST_FILE
 from equal_hf.corpus.profiles import PROFILES_FILE
-from equal_hf.corpus.writer import DATA_FOLDER, INDEX_FILE
+from equal_hf.corpus.writer import DATA_FOLDER, EMBEDDINGS_FOLDER, INDEX_FILE
 from equal_hf.errors import CorpusError, PublishError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
+
+# What an earlier corpus in a repository may have left; other files there are somebody else's.
+OWN_FOLDERS = (f"{DATA_FOLDER}/", f"{EMBEDDINGS_FOLDER}/", "embedder/", "map/", "embeddings.safetensors")
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
@@ -88,8 +92,52 @@ def download(repo_id: str, revision: str, names: list[str], folder: Path, token:
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # notes on the download, no part of the corpus
 
 
-def push(folder: Path, names: list[str], repo_id: str, *, private: bool | None, token: str | bool | None) -> str:
-    """Upload files of a corpus folder as one commit, which also removes the data files of an earlier corpus.
+def push(
+    folder: Path,
+    names: list[str],
+    repo_id: str,
+    *,
+    private: bool | None,
+    token: str | bool | None,
+    show_progress: bool = True,
+) -> str:
+    """Upload files of a corpus folder as one commit, which also removes the files of an earlier corpus.
+
+    Returns:
+        `str`: Address of the commit.
+
+    Raises:
+        PublishError: The Hub refuses or cannot be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from tqdm.auto import tqdm
+
+    api = HfApi(token=token)
+    try:
+        repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        there = set(api.list_repo_files(repo.repo_id, repo_type="dataset"))
+        adds = [CommitOperationAdd(name, folder / name) for name in names]
+        # Large files go up one by one before the commit names them all. The Hub keeps what it has received, so a push
+        # that is stopped goes on where it was, and readers never see half a corpus.
+        for add in tqdm(adds, desc="pushing", unit="file", disable=None if show_progress else True):
+            api.preupload_lfs_files(repo.repo_id, [add], repo_type="dataset", num_threads=1)
+        stale = {name for name in there - set(names) if name.startswith(OWN_FOLDERS)}
+        commit = api.create_commit(
+            repo.repo_id,
+            [*adds, *(CommitOperationDelete(name) for name in sorted(stale))],
+            commit_message="Upload clustered corpus",
+            repo_type="dataset",
+        )
+    except hub_errors() as error:
+        raise PublishError(
+            f"The corpus cannot be pushed to {repo_id!r}: {_reason(error)}. Log in with `hf auth login` or pass a "
+            "`token` that may write there."
+        ) from error
+    return commit.commit_url
+
+
+def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: str | bool | None) -> str:
+    """Upload a tuned embedder as a model repository.
 
     Returns:
         `str`: Address of the commit.
@@ -101,21 +149,50 @@ def push(folder: Path, names: list[str], repo_id: str, *, private: bool | None, 
 
     api = HfApi(token=token)
     try:
-        repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo.repo_id,
-            repo_type="dataset",
-            folder_path=folder,
-            commit_message="Upload clustered corpus",
-            allow_patterns=names,
-            delete_patterns=f"{DATA_FOLDER}/*",
-        )
+        repo = api.create_repo(repo_id, private=private, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo.repo_id, folder_path=folder, commit_message="Upload aligned embedder"
+        ).commit_url
     except hub_errors() as error:
         raise PublishError(
-            f"The corpus cannot be pushed to {repo_id!r}: {_reason(error)}. Log in with `hf auth login` or pass a "
-            "`token` that may write there."
+            f"The embedder cannot be pushed to {repo_id!r}: {_reason(error)}. Log in with `hf auth login` or name a "
+            "repository that the token may write to in `embedder_hub_id`."
         ) from error
-    return commit.commit_url
+
+
+def download_folder(
+    repo_id: str, revision: str, name: str, token: str | bool | None, cache_dir: str | Path | None
+) -> Path:
+    """Download one folder of a repository into the cache, and say where it is.
+
+    Raises:
+        CorpusError: The Hub refuses or cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        whole = snapshot_download(
+            repo_id,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=f"{name}/**",
+            token=token,
+            cache_dir=cache_dir,
+        )
+    except hub_errors() as error:
+        raise CorpusError(
+            f"{name} of the corpus {repo_id!r} cannot be downloaded: {_reason(error)}. Check the connection and the "
+            "token."
+        ) from error
+    return Path(whole) / name
+
+
+def block_folder(source: str, cache_dir: str | Path | None) -> Path:
+    """Where blocks of a corpus are cached: beside the Hub cache's own folders, under a name of its own."""
+    from huggingface_hub import constants
+
+    name = hashlib.sha256(source.encode()).hexdigest()[:16]
+    return Path(cache_dir or constants.HF_HUB_CACHE) / "equal-hf-blocks" / name
 
 
 def _reason(error: BaseException) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from equal_hf.corpus.records import fingerprint, replacing
 from equal_hf.errors import CorpusError
 
 MANIFEST_FILE = "corpus.json"
 CARD_FILE = "README.md"
 FORMAT = "equal-hf-clustered-corpus"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had all embeddings in one file
 _REQUIRED = {
     "fingerprint": str,
     "documents": int,
@@ -24,38 +23,32 @@ _REQUIRED = {
 }
 
 
-def describe(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
-    """Hash the files of a folder, flush them to disk and make its manifest.
+def make_manifest(files: dict[str, dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a corpus.
 
     The fingerprint is a hash over the names and contents of all files but `README.md`, which a Hub page may change.
 
     Args:
-        folder (`Path`): Holds the files of a corpus and nothing else.
+        files (`dict[str, dict[str, Any]]`): Size and hash of every file.
         facts (`dict[str, Any]`): What else the manifest is to say; JSON-able.
 
     Returns:
         `dict[str, Any]`: The manifest.
     """
-    files: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != CARD_FILE:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
-            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
-    fingerprint = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:32]
-    return {"format": FORMAT, "format_version": FORMAT_VERSION, "fingerprint": fingerprint, **facts, "files": files}
+    files = dict(sorted(files.items()))
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint(files),
+        **facts,
+        "files": files,
+    }
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest into the folder it describes, whole or not at all."""
-    temporary = folder / f"{MANIFEST_FILE}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / MANIFEST_FILE)
+    with replacing(folder / MANIFEST_FILE) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_manifest(path: Path, source: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from equal_hf.errors import CorpusError
 PCA_DIMENSIONS = 32
 PCA_ROWS = 65_536
 SAMPLES = 32
-SAMPLE_BYTES = 128 << 20
+SAMPLE_BYTES = 64 << 20
 PROFILES_FILE = "profiles.safetensors"
 
 
@@ -38,41 +39,50 @@ class ClusterProfiles:
     samples: tuple[np.ndarray, ...]
 
     @classmethod
-    def compute(cls, embeddings: np.ndarray, order: np.ndarray, counts: np.ndarray) -> ClusterProfiles:
-        """Profiles of embeddings.
+    def compute(
+        cls, clusters: Iterable[np.ndarray], components: np.ndarray, samples: int = SAMPLES
+    ) -> ClusterProfiles:
+        """Profiles of clusters, given one after the other.
 
         Args:
-            embeddings (`np.ndarray` of shape `(n, d)`, float32): In any order; may be memory-mapped.
-            order (`np.ndarray` of shape `(n,)`): Their positions in stored order, clusters contiguous.
-            counts (`np.ndarray` of shape `(k,)`): Documents of each cluster; they add up to `n`.
+            clusters (`Iterable[np.ndarray]`): Embeddings of each cluster in stored order, shape `(n_i, d)`, `n_i` 1 or
+                more.
+            components (`np.ndarray` of shape `(d, p)`): What [`principal_directions`] gives.
+            samples (`int`, *optional*, defaults to `32`): Embeddings kept of a cluster at most.
 
-        >>> vectors = np.eye(3, dtype=np.float32)
-        >>> profiles = ClusterProfiles.compute(vectors, np.array([2, 0, 1]), np.array([1, 2]))
+        >>> one, two = np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32)[1:]
+        >>> profiles = ClusterProfiles.compute([one, two], np.eye(3))
         >>> profiles.mean.tolist()
-        [[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]]
+        [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
         >>> [len(sample) for sample in profiles.samples]
         [1, 2]
         """
-        dimension = embeddings.shape[1]
-        components = _principal_directions(embeddings)
-        # The whole profile stays small enough to be fetched first: fewer samples where there are many clusters.
-        per_cluster = min(SAMPLES, max(1, SAMPLE_BYTES // (2 * dimension * len(counts))))
-        means, covariances, samples = [], [], []
-        start = 0
-        for count in counts.tolist():
-            rows = np.asarray(embeddings[order[start : start + count]], dtype=np.float64)
+        counts, means, covariances, kept = [], [], [], []
+        for embeddings in clusters:
+            rows = np.asarray(embeddings, dtype=np.float64)
             mean = rows.mean(axis=0)
             projected = (rows - mean) @ components
+            counts.append(len(rows))
             means.append(mean)
-            covariances.append(projected.T @ projected / count)
-            samples.append(rows[:per_cluster].astype(np.float16).astype(np.float32))
-            start += count
+            covariances.append(projected.T @ projected / len(rows))
+            kept.append(rows[:samples].astype(np.float16).astype(np.float32))
         return cls(
             count=np.asarray(counts, dtype=np.int64),
             mean=np.asarray(means, dtype=np.float32),
             covariance=np.asarray(covariances, dtype=np.float32),
             components=components.astype(np.float32),
-            samples=tuple(samples),
+            samples=tuple(kept),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[ClusterProfiles]) -> ClusterProfiles:
+        """The profiles of all clusters from those of consecutive ranges of them."""
+        return cls(
+            count=np.concatenate([part.count for part in parts]),
+            mean=np.concatenate([part.mean for part in parts]),
+            covariance=np.concatenate([part.covariance for part in parts]),
+            components=parts[0].components,
+            samples=tuple(sample for part in parts for sample in part.samples),
         )
 
     def save(self, path: Path) -> None:
@@ -82,7 +92,8 @@ class ClusterProfiles:
         tensors = {
             "count": self.count,
             "mean": self.mean,
-            "covariance": self.covariance,
+            # Symmetric: half of it tells all.
+            "covariance": np.ascontiguousarray(self.covariance[:, *np.triu_indices(self.covariance.shape[-1])]),
             "components": self.components,
             "samples": np.concatenate(self.samples).astype(np.float16),
             "sample_counts": np.asarray([len(sample) for sample in self.samples], dtype=np.int64),
@@ -103,15 +114,31 @@ class ClusterProfiles:
             tensors = load_file(path)
             cuts = np.cumsum(tensors.pop("sample_counts"))[:-1]
             samples = tuple(np.split(tensors.pop("samples").astype(np.float32), cuts))
-            return cls(samples=samples, **tensors)
-        except (SafetensorError, KeyError, TypeError, OSError) as error:
+            half, width = tensors.pop("covariance"), tensors["components"].shape[1]
+            covariance = np.zeros((len(half), width, width), np.float32)
+            upper = np.triu_indices(width)
+            covariance[:, upper[0], upper[1]] = covariance[:, upper[1], upper[0]] = half
+            return cls(samples=samples, covariance=covariance, **tensors)
+        except (SafetensorError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
             raise CorpusError(
                 f"The cluster profiles {path} cannot be read: {error}. Build or download the corpus again."
             ) from error
 
 
-def _principal_directions(embeddings: np.ndarray) -> np.ndarray:
-    """Directions of largest variance of a corpus, float64, of at most `PCA_ROWS` rows spread evenly over it."""
+def samples_per_cluster(clusters: int, dimension: int) -> int:
+    """Embeddings kept of each cluster: the whole profile stays small enough to be fetched first."""
+    return min(SAMPLES, max(1, SAMPLE_BYTES // (2 * dimension * clusters)))
+
+
+def principal_directions(embeddings: np.ndarray) -> np.ndarray:
+    """Directions of largest variance of a corpus, from at most `PCA_ROWS` rows spread evenly over a sample of it.
+
+    Args:
+        embeddings (`np.ndarray` of shape `(n, d)`): A random sample.
+
+    Returns:
+        `np.ndarray` of shape `(d, p)`, float64: Orthonormal, `p` at most 32.
+    """
     step = -(-len(embeddings) // PCA_ROWS)
     rows = np.asarray(embeddings[::step], dtype=np.float64)
     rows = rows - rows.mean(axis=0)

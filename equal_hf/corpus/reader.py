@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from equal_hf.corpus.writer import EMBEDDINGS_FILE, INDEX_FILE
+from equal_hf.corpus.cache import BlockCache
+from equal_hf.corpus.writer import INDEX_FILE, embeddings_name
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     import fsspec
 
 _DATA_FILE = re.compile(r"data/clusters-\d{5}-of-\d{5}\.parquet")
-_HEADER_BYTES = 1 << 16
+_HEADER_BYTES = 256  # what the header of an embeddings file is read by; it takes about 80
 
 
 def read_index(folder: Path) -> pa.Table:
@@ -44,7 +47,9 @@ class ClusterReader:
         filesystem (`fsspec.AbstractFileSystem`): Local files, or `huggingface_hub.HfFileSystem`.
         root (`str`): The corpus folder on that file system.
         index (`pa.Table`): The corpus index: one row a row group, in stored order.
+        sizes (`Mapping[str, int]`): Bytes of every data file.
         errors (`tuple[type[Exception], ...]`, *optional*): What else than `OSError` the file system raises.
+        cache ([`BlockCache`], *optional*): Keeps what was read; for files that are far away.
 
     Raises:
         CorpusError: The index is not one of a corpus.
@@ -55,18 +60,22 @@ class ClusterReader:
         filesystem: fsspec.AbstractFileSystem,
         root: str,
         index: pa.Table,
+        sizes: Mapping[str, int],
         errors: tuple[type[Exception], ...] = (),
+        cache: BlockCache | None = None,
     ):
         self._filesystem = filesystem
         self._root = root
         self._errors = (OSError, ValueError, pa.ArrowException, *errors)
         self._footers: dict[str, pq.FileMetaData] = {}
-        self._embeddings_start: int | None = None
+        self._file_sizes, self._cache = sizes, cache
         try:
             clusters = index["cluster"].to_numpy()
             self._files: list[str] = index["file"].to_pylist()
             self._row_groups: list[int] = index["row_group"].to_pylist()
             rows = index["rows"].to_numpy().astype(np.int64)
+            self._offsets: list[int] = index["offset"].to_pylist()
+            self._bytes: list[int] = index["bytes"].to_pylist()
         except KeyError as error:
             raise CorpusError(f"The index of the corpus {root} lacks the column {error}. Build it again.") from error
         if strange := [file for file in self._files if not _DATA_FILE.fullmatch(file)]:
@@ -78,6 +87,13 @@ class ClusterReader:
         self._first = np.searchsorted(clusters, np.arange(len(numbers) + 1))
         self._starts = np.concatenate([[0], np.cumsum(rows)])
         self.sizes = np.diff(self._starts[self._first])
+        # A file's footer begins where its last row group ends, and its embeddings are in the order of its rows.
+        self._footer_starts: dict[str, int] = {}
+        self._first_rows: dict[str, int] = {}
+        for place, file in enumerate(self._files):
+            end = self._offsets[place] + self._bytes[place]
+            self._footer_starts[file] = max(end, self._footer_starts.get(file, 0))
+            self._first_rows.setdefault(file, int(self._starts[place]))
 
     def documents(self, cluster: int, positions: np.ndarray) -> list[Document]:
         """The documents at some positions of a cluster's stored order, in the order asked for.
@@ -86,56 +102,77 @@ class ClusterReader:
         """
         if not len(positions):
             return []
-        first, last = self._first[cluster], self._first[cluster + 1]
-        starts = self._starts[first:last] - self._starts[first]
-        groups = np.searchsorted(starts, positions, side="right") - 1
+        groups, inside = self._locate(cluster, positions)
         found: dict[int, Document] = {}
-        for group in np.unique(groups):
-            inside = positions[groups == group]
-            table = self._row_group(self._files[first + group], self._row_groups[first + group])
-            rows = table.take(pa.array(inside - starts[group])).to_pylist()
-            for position, row in zip(inside.tolist(), rows, strict=True):
+        for group in np.unique(groups).tolist():
+            mine = groups == group
+            rows = self._row_group(group).take(pa.array(inside[mine])).to_pylist()
+            for position, row in zip(positions[mine].tolist(), rows, strict=True):
                 id_, text, _ = row.pop("id"), row.pop("text"), row.pop("cluster")
                 found[position] = Document(id_, text, cluster, row)
         return [found[position] for position in positions.tolist()]
 
+    def fetch(self, cluster: int, positions: np.ndarray) -> None:
+        """Bring what `documents` would read into the cache, without decoding it."""
+        for group in np.unique(self._locate(cluster, positions)[0]).tolist():
+            file = self._files[group]
+            self._footer(file)
+            self._block(file, self._offsets[group], self._bytes[group])
+
     def embeddings(self, cluster: int) -> np.ndarray:
         """Unit vectors of a cluster's documents in stored order, shape `(size, d)`, float32."""
-        size = int(self.sizes[cluster])
+        size, first = int(self.sizes[cluster]), int(self._first[cluster])
+        name = embeddings_name(self._files[first])
         try:
-            with self._open(EMBEDDINGS_FILE) as file:
-                if self._embeddings_start is None:
-                    (length,) = struct.unpack("<Q", file.read(8))
-                    if length > _HEADER_BYTES:
-                        raise ValueError("its header is too long")
-                    self._dimension = json.loads(file.read(length))["embeddings"]["shape"][1]
-                    self._embeddings_start = 8 + length
-                row_bytes = 2 * self._dimension
-                file.seek(self._embeddings_start + int(self._starts[self._first[cluster]]) * row_bytes)
-                data = file.read(size * row_bytes)
-            vectors = np.frombuffer(data, "<f2").reshape(size, self._dimension).astype(np.float32)
-        except (*self._errors, struct.error, KeyError, TypeError, IndexError) as error:
-            raise self._unreadable(EMBEDDINGS_FILE, error) from error
+            header = self._block(name, 0, _HEADER_BYTES)
+            (length,) = struct.unpack_from("<Q", header)
+            dimension = int(json.loads(header[8 : 8 + length])["embeddings"]["shape"][1])
+            start = 8 + length + (int(self._starts[first]) - self._first_rows[self._files[first]]) * 2 * dimension
+            data = self._block(name, start, size * 2 * dimension)
+            vectors = np.frombuffer(data, "<f2").reshape(size, dimension).astype(np.float32)
+        except (*self._errors, struct.error, KeyError, TypeError, IndexError, RecursionError) as error:
+            raise self._unreadable(name, error) from error
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # float16 rounded the lengths
 
-    def _row_group(self, file: str, row_group: int) -> pa.Table:
+    def _locate(self, cluster: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row groups that hold some positions of a cluster, and the positions' places inside them."""
+        first, last = self._first[cluster], self._first[cluster + 1]
+        starts = self._starts[first:last] - self._starts[first]
+        groups = np.searchsorted(starts, positions, side="right") - 1
+        return first + groups, positions - starts[groups]
+
+    def _row_group(self, place: int) -> pa.Table:
+        file = self._files[place]
+        footer = self._footer(file)
         try:
-            with self._open(file) as handle:
-                parquet = pq.ParquetFile(
-                    handle,
-                    metadata=self._footers.get(file),
-                    # One request for the whole row group instead of one a column.
-                    pre_buffer=True,
-                    page_checksum_verification=True,
-                )
-                self._footers.setdefault(file, parquet.metadata)
-                return parquet.read_row_group(row_group)
-        except self._errors as error:
+            pages = self._block(file, self._offsets[place], self._bytes[place])
+            source = pa.PythonFile(_Part(self._file_sizes[file], self._offsets[place], pages), mode="r")
+            parquet = pq.ParquetFile(source, metadata=footer, page_checksum_verification=True)
+            return parquet.read_row_group(self._row_groups[place])
+        except (*self._errors, KeyError) as error:
             raise self._unreadable(file, error) from error
 
-    def _open(self, file: str) -> fsspec.spec.AbstractBufferedFile:
-        # Ranges are exactly what is needed; reading ahead would fetch the neighbours' row groups.
-        return self._filesystem.open(f"{self._root}/{file}", "rb", cache_type="none")
+    def _footer(self, file: str) -> pq.FileMetaData:
+        if file not in self._footers:
+            try:
+                start = self._footer_starts[file]
+                footer = self._block(file, start, self._file_sizes[file] - start)
+                # Its offsets are those of the whole file, but to be parsed it only has to be the end of one.
+                self._footers[file] = pq.read_metadata(io.BytesIO(b"PAR1" + footer))
+            except (*self._errors, KeyError) as error:
+                raise self._unreadable(file, error) from error
+        return self._footers[file]
+
+    def _block(self, file: str, start: int, length: int) -> bytes:
+        """One range of a file: from the cache, else by one read of exactly that."""
+        if self._cache is not None and (kept := self._cache.get(file, start, length)) is not None:
+            return kept
+        with self._filesystem.open(f"{self._root}/{file}", "rb", cache_type="none") as handle:
+            handle.seek(start)
+            block = handle.read(length)
+        if self._cache is not None:
+            self._cache.put(file, start, length, block)
+        return bytes(block)
 
     def _unreadable(self, file: str, error: BaseException) -> CorpusError:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -143,3 +180,40 @@ class ClusterReader:
             f"{file} of the corpus {self._root} cannot be read: {reason}. If it is local, build or download the "
             "corpus again; if it is on the Hub, check the connection and the token."
         )
+
+
+class _Part(io.RawIOBase):
+    """A file of which only one range is there: what pyarrow reads a footer or one row group from.
+
+    Args:
+        size (`int`): Size of the whole file.
+        start (`int`): Where the range begins.
+        content (`bytes`): The range.
+    """
+
+    def __init__(self, size: int, start: int, content: bytes) -> None:
+        self._size, self._start, self._content, self._at = size, start, content, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        return self._size
+
+    def read(self, length: int = -1) -> bytes:
+        end = self._size if length < 0 else min(self._at + length, self._size)
+        low, high = self._at - self._start, end - self._start
+        if low < 0 or high > len(self._content):
+            raise OSError(f"bytes {self._at} to {end} are outside what its index says")
+        self._at = end
+        return self._content[low:high]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,9 +13,11 @@ import numpy as np
 
 from equal_hf.corpus import hub
 from equal_hf.corpus.build import build_corpus, new_folder, refuse_taken
+from equal_hf.corpus.cache import BlockCache
 from equal_hf.corpus.cluster import prepare_clustering
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
+from equal_hf.corpus.prefetch import Prefetcher
 from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
 from equal_hf.corpus.read import ReadReport, read_documents
 from equal_hf.corpus.reader import ClusterReader, read_index
@@ -60,6 +62,8 @@ class ClusteredCorpus:
         self._reader = reader
         self._folder = folder
         self._token: str | bool | None = None
+        self._cache_dir: str | Path | None = None
+        self._prefetcher = Prefetcher()
         self.profiles = profiles
         self.manifest = manifest
         self.source = source
@@ -75,7 +79,7 @@ class ClusteredCorpus:
         path: str | Path,
         *,
         embedder: Embedder | str,
-        n_clusters: int,
+        n_clusters: int | Literal["auto"],
         text_column: str = "text",
         id_column: str | None = None,
         metadata_columns: Sequence[str] | None = None,
@@ -84,6 +88,7 @@ class ClusteredCorpus:
         iterations: int = 25,
         threads: int | None = None,
         gpu: bool | Literal["auto"] = "auto",
+        giant_factor: float = 10.0,
         max_shard_bytes: int = 256_000_000,
         show_progress: bool = True,
     ) -> ClusteredCorpus:
@@ -96,7 +101,8 @@ class ClusteredCorpus:
             dataset (`datasets.Dataset`, `datasets.IterableDataset` or iterable of rows): The documents.
             path (`str` or `Path`): Folder to create; it must not exist or be empty.
             embedder (`Embedder` or `str`): Embedder, or the model to make one from.
-            n_clusters (`int`): Clusters wanted; fewer are made where some would stay empty.
+            n_clusters (`int` or `"auto"`): Clusters wanted; fewer are made where some would stay empty, more where
+                giant ones are split. `"auto"` is the square root of the documents, see [`auto_clusters`].
             text_column (`str`, *optional*, defaults to `"text"`): Column that holds the text.
             id_column (`str`, *optional*): Column that names the documents; by default a hash of the text does.
             metadata_columns (`Sequence[str]`, *optional*): Columns to carry along; by default all scalar ones.
@@ -106,6 +112,8 @@ class ClusteredCorpus:
             threads (`int`, *optional*): Threads of k-means, `min(8, os.cpu_count())` by default; recorded, since
                 another number may move a document that lies between two clusters.
             gpu (`bool` or `"auto"`, *optional*, defaults to `"auto"`): Whether k-means runs on the GPU.
+            giant_factor (`float`, *optional*, defaults to `10.0`): Clusters of more than so many times the mean size
+                are split.
             max_shard_bytes (`int`, *optional*, defaults to `256_000_000`): Size at which a data file is closed.
             show_progress (`bool`, *optional*, defaults to `True`): Show a progress bar on a terminal.
 
@@ -120,7 +128,9 @@ class ClusteredCorpus:
         """
         path = Path(path)
         refuse_taken(path)
-        prepare_clustering(n_clusters, seed=seed, iterations=iterations, threads=threads, gpu=gpu)
+        prepare_clustering(
+            1 if n_clusters == "auto" else n_clusters, seed=seed, iterations=iterations, threads=threads, gpu=gpu
+        )
         report = ReadReport()
         documents = read_documents(
             dataset,
@@ -141,6 +151,7 @@ class ClusteredCorpus:
                 iterations=iterations,
                 threads=threads,
                 gpu=gpu,
+                giant_factor=giant_factor,
                 max_shard_bytes=max_shard_bytes,
                 read_settings={"text_column": text_column, "id_column": id_column, "min_characters": min_characters},
                 total_rows=len(dataset) if isinstance(dataset, Sized) else None,
@@ -172,7 +183,8 @@ class ClusteredCorpus:
             )
         manifest = read_manifest(path / MANIFEST_FILE, str(path))
         check_files(path, manifest)
-        reader = ClusterReader(fsspec.filesystem("file"), str(path.absolute()), read_index(path))
+        sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
+        reader = ClusterReader(fsspec.filesystem("file"), str(path.absolute()), read_index(path), sizes)
         return cls(reader, ClusterProfiles.load(path / PROFILES_FILE), manifest, str(path), path)
 
     @classmethod
@@ -183,17 +195,21 @@ class ClusteredCorpus:
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
+        max_cache_bytes: int = 4_000_000_000,
     ) -> ClusteredCorpus:
         """Open a corpus on the Hub.
 
         Downloads manifest, index and profiles; documents and embeddings are read when they are asked for, one range of
-        bytes a row group. The revision is resolved to a commit once, so a later push does not change this corpus.
+        bytes a row group, and kept in a bounded local cache. The revision is resolved to a commit once, so a later
+        push does not change this corpus.
 
         Args:
             repo_id (`str`): Dataset repository that `push_to_hub` filled.
             revision (`str`, *optional*): Branch, tag or commit.
             token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
             cache_dir (`str` or `Path`, *optional*): Where downloads are kept; the Hub cache by default.
+            max_cache_bytes (`int`, *optional*, defaults to `4_000_000_000`): Room for row groups and embeddings; what
+                was used least recently goes first. 0 keeps none.
 
         Raises:
             CorpusError: The repository cannot be read, or holds no clustered corpus.
@@ -202,9 +218,11 @@ class ClusteredCorpus:
         source = f"{repo_id}@{commit}"
         manifest = read_manifest(folder / MANIFEST_FILE, source)
         root = f"datasets/{source}"
-        reader = ClusterReader(hub.open_filesystem(token), root, read_index(folder), hub.hub_errors())
+        sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
+        blocks = BlockCache(hub.block_folder(source, cache_dir), max_cache_bytes)
+        reader = ClusterReader(hub.open_filesystem(token), root, read_index(folder), sizes, hub.hub_errors(), blocks)
         corpus = cls(reader, ClusterProfiles.load(folder / PROFILES_FILE), manifest, source, None)
-        corpus._token = token
+        corpus._token, corpus._cache_dir = token, cache_dir
         return corpus
 
     def save(self, path: str | Path) -> None:
@@ -283,6 +301,59 @@ class ClusteredCorpus:
         self._check_cluster(cluster)
         return self._reader.embeddings(int(cluster))
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is read from the Hub, so that fetching ahead pays."""
+        return self._folder is None
+
+    def prefetch(
+        self, wanted: Sequence[tuple[int, int, int]], order: Callable[[int], np.ndarray | None] | None = None
+    ) -> None:
+        """Fetch in the background what is likely to be drawn next; on a corpus in a folder this does nothing.
+
+        A later call replaces what an earlier one has not come to yet.
+
+        Args:
+            wanted (`Sequence[tuple[int, int, int]]`): Cluster, documents and start of each draw, the likeliest first.
+            order (`Callable`, *optional*): The order that each cluster will be drawn by, as for `draw`; it is called
+                in the background and may read embeddings.
+        """
+        if self._folder is not None:
+            return
+
+        def wish(cluster: int, n: int, start: int) -> Callable[[], None]:
+            def fetch() -> None:
+                self._check_cluster(cluster)
+                places = None if order is None else order(cluster)
+                places = np.arange(self.sizes[cluster]) if places is None else np.asarray(places)
+                self._reader.fetch(cluster, places[start : start + n])
+
+            return fetch
+
+        self._prefetcher.want([wish(*draw) for draw in wanted])
+
+    def open_embedder(self, **settings: Any) -> Embedder:
+        """The embedder that the corpus was embedded with: the tuned one in it where there is one, else by its name.
+
+        Args:
+            **settings: For [`Embedder`], such as `device`.
+
+        Raises:
+            ConfigError: It cannot be loaded.
+            CorpusError: The corpus' own cannot be downloaded, or what its name leads to computes something else now.
+        """
+        facts = self.manifest["embedder"]
+        settings = {"max_windows": facts.get("max_windows", 8), **settings}
+        if not facts.get("folder"):
+            embedder = Embedder(self.embedder_name, **settings)
+        elif self._folder is not None:
+            embedder = Embedder(str(self._folder / facts["folder"]), **settings)
+        else:
+            repo_id, commit = self.source.split("@")
+            local = hub.download_folder(repo_id, commit, facts["folder"], self._token, self._cache_dir)
+            embedder = Embedder(str(local), **settings)
+        return embedder
+
     def _check_cluster(self, cluster: int) -> None:
         if not 0 <= cluster < self.n_clusters:
             raise CorpusError(f"There is no cluster {cluster}; the corpus has clusters 0 … {self.n_clusters - 1}.")
@@ -292,7 +363,7 @@ class ClusteredCorpus:
         if self._folder is not None:
             for path in filter(Path.is_file, (self._folder / name for name in names)):
                 copy = target / path.relative_to(self._folder)
-                copy.parent.mkdir(exist_ok=True)
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
         else:
             repo_id, commit = self.source.split("@")

@@ -1,163 +1,236 @@
-"""The corpus files: Parquet sorted by cluster, an index of its row groups, and the embeddings in the same order."""
+"""The corpus files: sorted runs merged into Parquet of contiguous cluster ranges, with an index of its row groups."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from equal_hf.corpus.embeddings import unit
+from equal_hf.corpus.profiles import ClusterProfiles
+from equal_hf.corpus.records import replacing
+from equal_hf.corpus.runs import Run
+from equal_hf.corpus.terms import ClusterWords, cluster_words
+
 ROW_GROUP_ROWS = 1000
-ROW_GROUP_BYTES = 1 << 20
-EMBEDDINGS_FILE = "embeddings.safetensors"
+ROW_GROUP_BYTES = 1 << 19
 INDEX_FILE = "index.parquet"
 DATA_FOLDER = "data"
+EMBEDDINGS_FOLDER = "embeddings"
 
 
-def stored_order(ids: pa.ChunkedArray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Positions of the rows as they are stored: by cluster, inside a cluster by a seeded hash of the document id.
-
-    The hash makes the first n documents of a cluster a random sample of it, whatever order the corpus came in.
-
-    >>> stored_order(pa.chunked_array([["a", "b", "c"]]), np.array([1, 0, 1]), seed=0).tolist()
-    [1, 2, 0]
-    """
-    keys = np.fromiter(
-        (
-            int.from_bytes(hashlib.blake2b(f"{seed}:{id_.as_py()}".encode(), digest_size=8).digest(), "big")
-            for id_ in ids
-        ),
-        dtype=np.uint64,
-        count=len(ids),
-    )
-    return np.lexsort((keys, labels))
-
-
-def write_documents(
-    table: pa.Table, labels: np.ndarray, order: np.ndarray, folder: Path, *, max_shard_bytes: int
-) -> pa.Table:
-    """Write the documents to `folder/data/` and their index to `folder/index.parquet`.
-
-    A row group holds documents of one cluster, at most 1,000 and at most about 1 MiB of text (one document at least),
-    since it is the least that a draw has to read. A file is closed at the end of the cluster in which it passes
-    `max_shard_bytes`, so it holds a contiguous range of clusters.
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """One published file: which clusters it holds, and under which name.
 
     Args:
-        table (`pa.Table`): Columns `id`, `text` and metadata, in any order of rows.
-        labels (`np.ndarray` of shape `(n,)`): Each row's cluster.
-        order (`np.ndarray` of shape `(n,)`): Positions of the rows in stored order, clusters contiguous.
-        folder (`Path`): Existing folder.
+        number (`int`): From 0.
+        files (`int`): How many there are.
+        clusters (`tuple[int, ...]`): The clusters as the runs number them, ascending.
+        first (`int`): The number that the first of them has in the corpus; the others follow it.
+    """
+
+    number: int
+    files: int
+    clusters: tuple[int, ...]
+    first: int
+
+    @property
+    def data(self) -> str:
+        """Name of the Parquet file below the corpus folder."""
+        return f"{DATA_FOLDER}/clusters-{self.number:05d}-of-{self.files:05d}.parquet"
+
+    @property
+    def embeddings(self) -> str:
+        """Name of the file of its documents' embeddings."""
+        return embeddings_name(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """What is to be known of a published file once it is written.
+
+    Args:
+        index (`list[dict[str, Any]]`): Its rows of the corpus index.
+        profiles ([`ClusterProfiles`]): Of its clusters.
+        words (`list[ClusterWords]`): Of its clusters.
+    """
+
+    index: list[dict[str, Any]]
+    profiles: ClusterProfiles
+    words: list[ClusterWords]
+
+
+def embeddings_name(data: str) -> str:
+    """Name of the embeddings that belong to a data file.
+
+    >>> embeddings_name("data/clusters-00000-of-00002.parquet")
+    'embeddings/clusters-00000-of-00002.safetensors'
+    """
+    return data.replace(f"{DATA_FOLDER}/", f"{EMBEDDINGS_FOLDER}/").replace(".parquet", ".safetensors")
+
+
+def plan_files(rows: np.ndarray, stored_bytes: np.ndarray, *, max_shard_bytes: int) -> list[FilePlan]:
+    """Share clusters out to files: contiguous ranges, each of about `max_shard_bytes`. Empty clusters are left out.
+
+    Args:
+        rows (`np.ndarray` of shape `(k,)`): Documents of each cluster.
+        stored_bytes (`np.ndarray` of shape `(k,)`): About how many bytes each will take.
         max_shard_bytes (`int`): Size at which a file is closed.
 
+    >>> plans = plan_files(np.array([2, 0, 1, 1]), np.array([60, 0, 50, 10]), max_shard_bytes=100)
+    >>> [(plan.clusters, plan.first) for plan in plans]
+    [((0, 2), 0), ((3,), 2)]
+    """
+    ranges: list[list[int]] = []
+    held = 0.0
+    for cluster in np.flatnonzero(rows).tolist():
+        if not ranges or held >= max_shard_bytes:
+            ranges.append([])
+            held = 0.0
+        ranges[-1].append(cluster)
+        held += float(stored_bytes[cluster])
+    firsts = np.cumsum([0, *(len(clusters) for clusters in ranges)])
+    return [
+        FilePlan(number, len(ranges), tuple(clusters), int(firsts[number])) for number, clusters in enumerate(ranges)
+    ]
+
+
+def cluster_totals(prefixes: Sequence[Path], clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Documents of each cluster in all runs, and bytes its texts will take on disk, by the runs' own compression."""
+    rows, raw = np.zeros(clusters, np.int64), np.zeros(clusters, np.float64)
+    stored = 0
+    for prefix in prefixes:
+        order = np.load(prefix.with_name(f"{prefix.name}-order.npy"), mmap_mode="r")
+        rows += np.bincount(order["cluster"], minlength=clusters)
+        raw += np.bincount(order["cluster"], order["bytes"], minlength=clusters)
+        stored += prefix.with_name(f"{prefix.name}-rows.arrow").stat().st_size
+    return rows, raw * (stored / max(raw.sum(), 1.0))
+
+
+def write_file(
+    plan: FilePlan, runs: Sequence[Run], schema: pa.Schema, components: np.ndarray, samples: int, folder: Path
+) -> FilePart:
+    """Merge a range of clusters from all runs and write its Parquet file and its embeddings.
+
+    A row group holds documents of one cluster, at most 1,000 and at most about 512 KiB of text (one document at
+    least), since it is the least that a draw has to read.
+
+    Args:
+        plan ([`FilePlan`]): The file.
+        runs (`Sequence[Run]`): All of them.
+        schema (`pa.Schema`): What [`common_schema`] gives.
+        components (`np.ndarray` of shape `(d, p)`): Principal directions, for the profiles.
+        samples (`int`): Embeddings kept of a cluster.
+        folder (`Path`): The corpus folder.
+
     Returns:
-        `pa.Table`: The index: one row a row group, in stored order, with columns `cluster`, `file`, `row_group`,
-        `rows`, `offset` and `bytes` (where in the file the row group's pages lie).
+        [`FilePart`]
     """
-    sizes = pc.binary_length(table["text"]).to_numpy()[order]
-    groups = list(_row_groups(labels[order], sizes))
-    data = folder / DATA_FOLDER
-    data.mkdir()
-    schema = pa.schema([table.schema.field("id"), table.schema.field("text"), pa.field("cluster", pa.int32())])
-    metadata_fields = [field for field in table.schema if field.name not in ("id", "text")]
-    for field in metadata_fields:
-        schema = schema.append(field)
+    names = [field.name for field in schema if field.name not in ("id", "text")]
+    fields = [schema.field("id"), pa.field("text", pa.string()), pa.field("cluster", pa.int32())]
+    stored = pa.schema([*fields, *(schema.field(name) for name in names)])
+    groups: list[tuple[int, int]] = []
+    words: list[ClusterWords] = []
+    vectors: list[np.ndarray] = []
+    with (
+        replacing(folder / plan.data) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pq.ParquetWriter(
+            sink,
+            stored,
+            compression="zstd",
+            use_dictionary=names,
+            # Statistics of a text column would repeat whole documents in the footer.
+            write_statistics=False,
+            write_page_checksum=True,
+        ) as writer,
+    ):
+        for number, cluster in enumerate(plan.clusters, plan.first):
+            table, halves = _merge(cluster, runs, schema)
+            vectors.append(halves)
+            words.append(cluster_words(number, len(table), table))
+            for start, end in _row_groups(pc.binary_length(table["text"]).to_numpy()):
+                part = table.slice(start, end - start)
+                part = part.append_column("cluster", pa.array(np.full(end - start, number, dtype=np.int32)))
+                writer.write_table(part.select(stored.names).cast(stored), row_group_size=end - start)
+                groups.append((number, end - start))
+    write_embeddings(vectors, folder / plan.embeddings)
+    metadata = pq.read_metadata(folder / plan.data)
+    index = []
+    for row_group, (number, rows) in enumerate(groups):
+        offset, size = _extent(metadata.row_group(row_group))
+        index.append(
+            {
+                "cluster": number,
+                "file": plan.data,
+                "row_group": row_group,
+                "rows": rows,
+                "offset": offset,
+                "bytes": size,
+            }
+        )
+    return FilePart(index, ClusterProfiles.compute(map(unit, vectors), components, samples), words)
 
-    index: list[dict[str, int]] = []
-    files = 0
-    position = 0
-    while position < len(groups):
-        path = data / f"part-{files:05d}"
-        first = position
-        with (
-            pa.OSFile(str(path), "wb") as sink,
-            pq.ParquetWriter(
-                sink,
-                schema,
-                compression="zstd",
-                use_dictionary=[field.name for field in metadata_fields],
-                # Statistics of a text column would repeat whole documents in the footer.
-                write_statistics=False,
-                write_page_checksum=True,
-            ) as writer,
-        ):
-            while position < len(groups):
-                cluster, start, end = groups[position]
-                if position > first and sink.tell() >= max_shard_bytes and cluster != groups[position - 1][0]:
-                    break
-                rows = _take(table, order[start:end])
-                rows = rows.append_column("cluster", pa.array(np.full(end - start, cluster, dtype=np.int32)))
-                writer.write_table(rows.select(schema.names), row_group_size=end - start)
-                position += 1
-        metadata = pq.read_metadata(path)
-        for number, (cluster, start, end) in enumerate(groups[first:position]):
-            offset, size = _extent(metadata.row_group(number))
-            index.append(
-                {
-                    "cluster": cluster,
-                    "file": files,
-                    "row_group": number,
-                    "rows": end - start,
-                    "offset": offset,
-                    "bytes": size,
-                }
-            )
-        files += 1
 
-    names = [f"{DATA_FOLDER}/clusters-{number:05d}-of-{files:05d}.parquet" for number in range(files)]
-    for number, name in enumerate(names):
-        (data / f"part-{number:05d}").rename(folder / name)
-    table = pa.table(
-        {
-            "cluster": pa.array([row["cluster"] for row in index], pa.int32()),
-            "file": pa.array([names[row["file"]] for row in index], pa.string()),
-            "row_group": pa.array([row["row_group"] for row in index], pa.int32()),
-            "rows": pa.array([row["rows"] for row in index], pa.int32()),
-            "offset": pa.array([row["offset"] for row in index], pa.int64()),
-            "bytes": pa.array([row["bytes"] for row in index], pa.int64()),
-        }
+def write_index(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write the corpus index: one row a row group, in stored order, with where in which file its pages lie."""
+    schema = pa.schema(
+        [
+            ("cluster", pa.int32()),
+            ("file", pa.string()),
+            ("row_group", pa.int32()),
+            ("rows", pa.int32()),
+            ("offset", pa.int64()),
+            ("bytes", pa.int64()),
+        ]
     )
-    pq.write_table(table, folder / INDEX_FILE, compression="zstd", write_statistics=False)
-    return table
+    with replacing(path) as temporary:
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        pq.write_table(table, temporary, compression="zstd", write_statistics=False)
 
 
-def write_embeddings(embeddings: np.ndarray, order: np.ndarray, path: Path) -> None:
-    """Write the embeddings in stored order as one float16 tensor, `embeddings`, of a safetensors file.
-
-    Rows are streamed, which the safetensors package's own writer does not do.
-    """
-    shape = [len(order), embeddings.shape[1]]
+def write_embeddings(clusters: Sequence[np.ndarray], path: Path) -> None:
+    """Write embeddings in stored order as one float16 tensor, `embeddings`, of a safetensors file."""
+    shape = [sum(map(len, clusters)), clusters[0].shape[1]]
     tensor = {"dtype": "F16", "shape": shape, "data_offsets": [0, 2 * shape[0] * shape[1]]}
     header = json.dumps({"embeddings": tensor}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    with open(path, "wb") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
-        for start in range(0, len(order), 4096):
-            file.write(embeddings[order[start : start + 4096]].astype("<f2").tobytes())
+        for vectors in clusters:
+            file.write(np.ascontiguousarray(vectors, "<f2").tobytes())
 
 
-def _row_groups(labels: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Cut rows in stored order into row groups: (cluster, first row, row after the last)."""
-    start, size = 0, 0
-    for row in range(len(labels)):
-        if row > start and (
-            labels[row] != labels[start] or row - start == ROW_GROUP_ROWS or size + sizes[row] > ROW_GROUP_BYTES
-        ):
-            yield int(labels[start]), start, row
-            start, size = row, 0
-        size += int(sizes[row])
-    if len(labels):
-        yield int(labels[start]), start, len(labels)
+def _merge(cluster: int, runs: Sequence[Run], schema: pa.Schema) -> tuple[pa.Table, np.ndarray]:
+    """A cluster's documents and embeddings from all runs, by key. Memory: one cluster."""
+    spans = [(run, *run.span(cluster)) for run in runs]
+    spans = [(run, start, end) for run, start, end in spans if start < end]
+    keys = np.concatenate([run.order["key"][start:end] for run, start, end in spans])
+    order = np.argsort(keys, kind="stable")
+    table = pa.concat_tables([run.take(start, end, schema) for run, start, end in spans])
+    vectors = np.concatenate([run.embeddings[start:end] for run, start, end in spans])
+    return table.combine_chunks().take(pa.array(order)), vectors[order]
 
 
-def _take(table: pa.Table, positions: np.ndarray) -> pa.Table:
-    # `Table.take` would first copy all chunks into one array, which a string column of 2 GB overflows.
-    return pa.concat_tables([table.slice(position, 1) for position in positions.tolist()]).combine_chunks()
+def _row_groups(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cut the rows of a cluster into row groups: first row, row after the last."""
+    start, held = 0, 0
+    for row, size in enumerate(sizes.tolist()):
+        if row > start and (row - start == ROW_GROUP_ROWS or held + size > ROW_GROUP_BYTES):
+            yield start, row
+            start, held = row, 0
+        held += size
+    if len(sizes):
+        yield start, len(sizes)
 
 
 def _extent(row_group: pq.RowGroupMetaData) -> tuple[int, int]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
 from equal_hf.extraction.admission import Admission
 from equal_hf.extraction.cache import ResponseStore
-from equal_hf.extraction.flavours import FLAVOURS, guided
 from equal_hf.extraction.ledger import Answer, Sending, Unanswered
 from equal_hf.extraction.pool import Ask, Pool
 from equal_hf.extraction.prices import Prices
@@ -55,13 +53,13 @@ class Request:
         key (`str`): Its key there.
         messages (`list[dict[str, str]]`): What is sent.
         bound (`int`): Upper bound of the prompt's tokens.
-        schema (`Mapping[str, Any]`, *optional*): What the reply is guided by.
+        schema (`dict[str, Any]`, *optional*): What the reply is guided by.
     """
 
     key: str
     messages: Messages
     bound: int
-    schema: Mapping[str, Any] | None
+    schema: dict[str, Any] | None
 
 
 class BudgetSpentError(Exception):
@@ -130,13 +128,13 @@ class Asker:
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._told_over_bound = False
 
-    def request(self, messages: Messages, bound: int, schema: Mapping[str, Any], attempt: int) -> Request:
+    def request(self, messages: Messages, bound: int, schema: dict[str, Any], attempt: int) -> Request:
         """A request for these messages.
 
         Args:
             messages (`list[dict[str, str]]`): What is sent.
             bound (`int`): Upper bound of the prompt's tokens.
-            schema (`Mapping[str, Any]`): What the reply should look like.
+            schema (`dict[str, Any]`): What the reply should look like.
             attempt (`int`): 0, or 1 for a repair.
         """
         settings = self.settings
@@ -168,13 +166,10 @@ class Asker:
     async def _pay(self, request: Request, account: Account) -> Reply:
         settings = self.settings
         limit = settings.max_new_tokens
-        bodies = {
-            flavour: settings.sampling | (guided(flavour, dict(request.schema)) if request.schema else {})
-            for flavour in {member.server.flavour for member in self.pool.members} & set(FLAVOURS)
-        }
         booking = _Booking(self, request, account)
         try:
-            completion, member = await self.pool.chat(Ask(request.messages, limit, request.bound, bodies), booking)
+            ask = Ask(request.messages, limit, request.bound, settings.sampling, request.schema)
+            completion, member = await self.pool.chat(ask, booking)
         except Refusal as refusal:
             reply, cost, flavour = Reply(str(refusal), "refused", Usage(requests=1)), 0, ""
         except TransportFault as fault:

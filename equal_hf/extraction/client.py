@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # The HTTP library goes through all connections of a client for each request: with 256 in one, that takes longer than
-# all the rest. Sixteen keep it small; each client has 100 at most, so this also lifts that limit.
-_CONNECTIONS_PER_CLIENT = 16
+# all the rest. A few keep it small; each client has 100 at most, so this also lifts that limit.
+_CONNECTIONS_PER_CLIENT = 4
+# Never sent: our own header takes its place. Without one the library reads the token's file twice a request.
+_NO_TOKEN = "none"
 _SHORT_TIMEOUT_S = 30.0
 _SHORT_RETRIES = 4
 
@@ -151,7 +153,9 @@ class ChatClient:
         # Waiting for a turn is over when a request is sent, so there is no limit on waiting for a connection.
         timeout: Any = httpx2.Timeout(self.timeout_s, connect=_SHORT_TIMEOUT_S, pool=None)
         client = await self._stack.enter_async_context(
-            AsyncInferenceClient(self.address.base, provider="hf-inference", headers=headers, timeout=timeout)
+            AsyncInferenceClient(
+                self.address.base, provider="hf-inference", token=_NO_TOKEN, headers=headers, timeout=timeout
+            )
         )
         self._free += [client] * (_CONNECTIONS_PER_CLIENT - 1)
         return client

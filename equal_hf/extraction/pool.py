@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.completion import Completion
 from equal_hf.extraction.failures import PATIENT_ATTEMPTS, FailureWindow
+from equal_hf.extraction.flavours import guided
 from equal_hf.extraction.member import Member, Turn
 from equal_hf.extraction.retry import Refusal, TransportFault, backoff_s
 from equal_hf.types import Messages
@@ -28,13 +29,14 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _LONG_PAUSE_S = 60.0
+_BOOKED_AHEAD = 16
 
 
 class Booking(Protocol):
     """Keeps the books of one request over all its attempts."""
 
     async def sending(self) -> None:
-        """An attempt is about to be sent."""
+        """An attempt is next in line to be sent."""
 
     async def unanswered(self, *, maybe_billed: bool) -> bool:
         """It got no answer; returns whether another attempt can be paid for."""
@@ -48,13 +50,15 @@ class Ask:
         messages (`list[dict[str, str]]`): The conversation.
         max_tokens (`int`): Limit of the reply.
         prompt_tokens (`int`): Upper bound of the prompt.
-        body (`dict[str, dict[str, Any]]`): Sampling parameters and guidance, by the server's flavour.
+        sampling (`dict[str, Any]`): Sampling parameters.
+        schema (`dict[str, Any]`, *optional*): What the reply is guided by, put in the server's own dialect.
     """
 
     messages: Messages
     max_tokens: int
     prompt_tokens: int
-    body: dict[str, dict[str, Any]]
+    sampling: dict[str, Any]
+    schema: dict[str, Any] | None
 
 
 @dataclass
@@ -83,7 +87,10 @@ class Pool:
         self.load_timeout_s = load_timeout_s
         self.failures = failures
         self.to_come = 0  # requests that are not in the line yet, as far as the caller knows
+        self._waiting = 0  # requests that wait for their turn, booked or not
         self._line: deque[_Waiting] = deque()
+        # Booking waits for the disk: the next few are booked in advance, so that no slot stands empty meanwhile.
+        self._booked = asyncio.Semaphore(_BOOKED_AHEAD)
         self._random = Random()
         self._timer: asyncio.TimerHandle | None = None
         self._watching: set[asyncio.Task[None]] = set()
@@ -106,50 +113,55 @@ class Pool:
         refused_at_s = -math.inf  # when it last came to nothing
         avoid: Member | None = None
         while True:
-            turn = await self._turn(ask.prompt_tokens + ask.max_tokens, avoid)
-            member, server = turn.member, turn.member.server
-            settled = False
+            self._waiting += 1
             try:
-                await booking.sending()
-                try:
-                    completion = await member.client.chat(
-                        ask.messages, server.requested_model, ask.max_tokens, ask.body[server.flavour]
-                    )
-                except TransportFault as fault:
-                    settled = True
-                    member.failed(turn, time.monotonic(), fault.kind)
-                    counts = await self._after(fault, member, turn, refused_at_s)
-                    refused_at_s = time.monotonic()
-                    if not await booking.unanswered(maybe_billed=fault.maybe_billed):
-                        raise
-                    if counts:
-                        faults += 1
-                        if faults > PATIENT_ATTEMPTS:
-                            self._count(str(fault))
-                        if faults > self.max_retries:
-                            raise
-                        if fault.retry_after_s is None:
-                            await asyncio.sleep(backoff_s(faults - 1, self._random))
-                    avoid = member
-                    continue
-                except Refusal as refusal:
-                    settled = True
-                    member.answered(turn, time.monotonic(), ask.prompt_tokens)
-                    self._count(str(refusal))
+                turn = await self._booked_turn(ask, booking, avoid)
+            finally:
+                self._waiting -= 1
+            member, server = turn.member, turn.member.server
+            pause_s = 0.0
+            try:
+                completion = await member.client.chat(
+                    ask.messages,
+                    server.requested_model,
+                    ask.max_tokens,
+                    ask.sampling | (guided(server.flavour, ask.schema) if ask.schema is not None else {}),
+                )
+            except TransportFault as fault:
+                member.failed(turn, time.monotonic(), fault.kind)
+                counts = await self._after(fault, member, turn, refused_at_s)
+                refused_at_s = time.monotonic()
+                if not await booking.unanswered(maybe_billed=fault.maybe_billed):
                     raise
-                except EndpointError as error:
-                    await booking.unanswered(maybe_billed=False)
-                    self._lose(member, error)
-                    continue
-                settled = True
+                if counts:
+                    faults += 1
+                    if faults > PATIENT_ATTEMPTS:
+                        self._count(str(fault))
+                    if faults > self.max_retries:
+                        raise
+                    if fault.retry_after_s is None:
+                        pause_s = backoff_s(faults - 1, self._random)
+                avoid = member
+            except Refusal as refusal:
+                member.answered(turn, time.monotonic(), ask.prompt_tokens)
+                self._count(str(refusal))
+                raise
+            except EndpointError as error:
+                await booking.unanswered(maybe_billed=False)
+                member.failed(turn, time.monotonic(), "given_up")
+                self._lose(member, error)
+            except BaseException:
+                member.failed(turn, time.monotonic(), "given_up")
+                raise
+            else:
                 tokens = (completion.prompt_tokens or ask.prompt_tokens) + (completion.completion_tokens or 0)
                 member.answered(turn, time.monotonic(), tokens)
                 self.failures.add(None)
                 return completion, member
             finally:
-                if not settled:
-                    member.failed(turn, time.monotonic(), "given_up")
                 self._dispatch()
+            # Only now: the slot is somebody else's while this request waits.
+            await asyncio.sleep(pause_s)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """Post JSON to a path of whichever endpoint is there, and read JSON; tried again as [`chat`] is."""
@@ -176,6 +188,15 @@ class Pool:
                 await asyncio.sleep(fault.retry_after_s or backoff_s(faults - 1, self._random))
 
     # -- the line --------------------------------------------------------------------------------------------------
+
+    async def _booked_turn(self, ask: Ask, booking: Booking, avoid: Member | None) -> Turn:
+        async with self._booked:
+            await booking.sending()
+            try:
+                return await self._turn(ask.prompt_tokens + ask.max_tokens, avoid)
+            except Exception:
+                await booking.unanswered(maybe_billed=False)
+                raise
 
     async def _turn(self, tokens: int, avoid: Member | None) -> Turn:
         waiting = _Waiting(asyncio.get_running_loop().create_future(), tokens, avoid)
@@ -231,7 +252,7 @@ class Pool:
             if not faster:
                 return member
             per_s = sum(other.window.size / latencies[id(other)] for other in faster)
-            without_s = (len(self._line) + self.to_come) / per_s + min(latencies[id(other)] for other in faster)
+            without_s = (self._waiting + self.to_come) / per_s + min(latencies[id(other)] for other in faster)
             if without_s >= latencies[id(member)]:
                 return member
         return None

@@ -38,13 +38,11 @@ class Window:
 
     Attributes:
         in_flight (`int`): Requests that are under way.
-        refusals (`int`): Refusals so far.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.in_flight = 0
-        self.refusals = 0
         self._size = float(min(_START, limit))
         self._slow_start = True
         self._levels: dict[int, int] = {}  # by ticket: how many were under way, itself included
@@ -95,7 +93,6 @@ class Window:
         """A request came back with 429 or 503, or timed out."""
         level = self._levels.pop(ticket)
         self.in_flight -= 1
-        self.refusals += 1
         self._slow_start = False
         if level <= self._held:
             self._troubled += 1

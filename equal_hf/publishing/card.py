@@ -165,7 +165,9 @@ def dataset_card(
 def _introduction(facts: RunFacts, name: str) -> str:
     corpus, target = facts.config.get("corpus"), facts.config.get("target")
     source = f" of {code(_short_path(corpus))}" if isinstance(corpus, str) else ""
-    aim = f", for the task {code(_short_path(target))}" if isinstance(target, str) else ""
+    targets = [code(_short_path(str(one))) for one in ([target] if isinstance(target, str) else target or [])]
+    tasks = "the task" if len(targets) == 1 else "the tasks"
+    aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
     shown = json.dumps(name, ensure_ascii=False)
     pairs, documents, rounds, arms = map(number, (facts.pairs, facts.documents, len(facts.rounds), len(facts.arms)))
     return f"""\
@@ -232,14 +234,17 @@ def _rounds(facts: RunFacts) -> str:
     shown = _spread(facts.rounds)
     names = list(dict.fromkeys(name for round in facts.rounds for name in round.rewards))
     losses = any(round.eval_loss is not None for round in facts.rounds)
+    targets = list(dict.fromkeys(name for round in facts.rounds for name in round.target_losses))
     header = ["round", "documents", "pairs", "prompt tokens", *(f"{code(name)} reward" for name in names)]
     rows = [
         [round.index, round.documents, round.pairs, round.usage.prompt_tokens, *map(round.rewards.get, names)]
         + ([round.eval_loss] if losses else [])
+        + list(map(round.target_losses.get, targets))
         for round in shown
     ]
     note = "" if len(shown) == len(facts.rounds) else f" {len(shown)} of {len(facts.rounds)} are shown."
-    text = table(header + (["evaluation loss"] if losses else []), rows)
+    header += ["evaluation loss"] if losses else []
+    text = table([*header, *(f"of {code(name)}" for name in targets)], rows)
     return f"## Rounds\n\nRewards are means over the round's arms.{note}\n\n{text}"
 
 

@@ -27,7 +27,8 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RoundFacts:
-    """One line of the table of rounds; `rewards` are means over the arms that were credited."""
+    """One line of the table of rounds; `rewards` are means over the arms that were credited, `target_losses` the
+    evaluation losses of several targets by name."""
 
     index: int
     documents: int
@@ -35,6 +36,7 @@ class RoundFacts:
     usage: Usage
     rewards: dict[str, float | None]
     eval_loss: float | None
+    target_losses: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -100,8 +102,9 @@ class RunFacts:
         rewards: Rewards = credited["rewards"] if credited else round.rewards
         mixed = credited["mixed"] if credited else [None] * len(round.decisions)
         means = {name: mean(values) for name, values in rewards.items()}
-        eval_loss = (credited or {}).get("metrics", {}).get("eval_loss")
-        self.rounds.append(RoundFacts(round.index, round.documents, len(round.pairs), round.usage, means, eval_loss))
+        metrics = (credited or {}).get("metrics", {})
+        losses = metrics.get("eval_loss"), metrics.get("target_losses") or {}
+        self.rounds.append(RoundFacts(round.index, round.documents, len(round.pairs), round.usage, means, *losses))
         for decision, reward, pairs in zip(round.decisions, mixed, round.pairs_by_arm(), strict=True):
             arm = self.arms.setdefault(decision.arm, ArmFacts(decision.arm))
             arm.pulls += 1

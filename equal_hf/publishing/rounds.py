@@ -245,14 +245,13 @@ class RoundRecords:
             last=facts["last"],
         )
 
-    def arm_tokens(self, index: int) -> list[int]:
-        """Prompt and completion tokens that each decision's documents of one round used."""
+    def usage_by_arm(self, index: int) -> list[Usage]:
+        """What each decision's documents used in one round."""
         import pyarrow.parquet as pq
 
-        columns = pq.read_table(
-            self.folder(index) / "extracted" / "decisions.parquet", columns=["prompt_tokens", "completion_tokens"]
-        ).to_pydict()
-        return [sum(used) for used in zip(*columns.values(), strict=True)]
+        columns = ["prompt_tokens", "completion_tokens", "requests"]
+        table = pq.read_table(self.folder(index) / "extracted" / "decisions.parquet", columns=columns)
+        return [Usage(**row) for row in table.to_pylist()]
 
     def embeddings(self, index: int) -> np.ndarray:
         """Embeddings of one round's pairs, shape `(pairs, d)`."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from equal_hf.errors import ConfigError
 from equal_hf.selection.evidence import Evidence
-from equal_hf.selection.neighbours import Neighbours
+from equal_hf.selection.neighbours import Neighbours, check_neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Bandit(Protocol):
     """What the collector needs of a policy."""
 
     neighbour_radius: float
+    neighbours: str
 
     def start(
         self,
@@ -102,18 +103,26 @@ class UCB:
         alpha (`float`, *optional*, defaults to `0.1`): Weight of the exploration term, in units of the
             reward (the paper: 0.001).
         prior_weight (`float`, *optional*, defaults to `10.0`): How many rewards the prior counts for.
-        neighbour_radius (`float`, *optional*, defaults to `0.0`): Bures-Wasserstein distance under which clusters
-            share rewards; 0 shares nothing, the paper uses 0.2.
+        neighbour_radius (`float`, *optional*, defaults to `0.0`): Distance within which clusters share rewards; 0
+            shares nothing, the paper uses 0.2.
         discount (`float`, *optional*, defaults to `1.0`): Weight that evidence keeps from round to round, for rewards
             that drift.
+        neighbours (`str`, *optional*, defaults to `"bures"`): How clusters share: `"bures"`, wholly within that
+            Bures-Wasserstein distance, as in the paper; or `"centroid"`, by a Gaussian kernel of that width.
     """
 
     def __init__(
-        self, alpha: float = 0.1, prior_weight: float = 10.0, neighbour_radius: float = 0.0, discount: float = 1.0
+        self,
+        alpha: float = 0.1,
+        prior_weight: float = 10.0,
+        neighbour_radius: float = 0.0,
+        discount: float = 1.0,
+        neighbours: str = "bures",
     ) -> None:
         check_discount(discount)
+        check_neighbours(neighbours)
         self.alpha, self.prior_weight, self.neighbour_radius = alpha, prior_weight, neighbour_radius
-        self.discount = discount
+        self.discount, self.neighbours = discount, neighbours
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide what it selects."""
@@ -123,6 +132,7 @@ class UCB:
             "prior_weight": self.prior_weight,
             "neighbour_radius": self.neighbour_radius,
             "discount": self.discount,
+            "neighbours": self.neighbours,
         }
 
     def start(
@@ -166,7 +176,7 @@ class UCB:
 class Greedy:
     """The control that trusts what is expected of the arms, and learns nothing: most promising first."""
 
-    neighbour_radius = 0.0
+    neighbour_radius, neighbours = 0.0, "bures"
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide what it selects."""
@@ -209,7 +219,7 @@ class Uniform:
     A round draws as many documents as any policy's would, from however many clusters they happen to lie in.
     """
 
-    neighbour_radius = 0.0
+    neighbour_radius, neighbours = 0.0, "bures"
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide what it selects."""

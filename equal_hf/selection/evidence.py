@@ -31,7 +31,7 @@ class Evidence:
     Args:
         n_arms (`int`): Arms.
         prior (`np.ndarray` of shape `(k,)`, *optional*): What is expected of every arm before it is pulled.
-        neighbours ([`Neighbours`], *optional*): Arms that share a surprise.
+        neighbours ([`Neighbours`], *optional*): Arms that share a surprise, each by its weight.
         prior_weight (`float`, *optional*, defaults to `0.0`): How many rewards an expectation counts for; 0: none, and
             an arm without a reward is unknown.
         discount (`float`, *optional*, defaults to `1.0`): Weight that evidence keeps from one credited round to the
@@ -74,9 +74,12 @@ class Evidence:
             surprise = reward - self._expected(arm, None if promised is None else promised[place])
             self.pulls[arm] += 1
             self.own[arm] += surprise
-            sharing = [arm] if self.neighbours is None else [arm, *self.neighbours.of(arm)]
-            self.counts[sharing] += 1
-            self.sums[sharing] += surprise
+            self.counts[arm] += 1
+            self.sums[arm] += surprise
+            if self.neighbours is not None:
+                sharing, weights = self.neighbours.of(arm)
+                self.counts[sharing] += weights
+                self.sums[sharing] += weights * surprise
 
     def _expected(self, arm: int, promised: float | None) -> float:
         if self.prior_weight <= 0:

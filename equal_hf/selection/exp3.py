@@ -34,7 +34,7 @@ class EXP3:
         discount (`float`, *optional*, defaults to `1.0`): Weight that losses keep from round to round.
     """
 
-    neighbour_radius = 0.0
+    neighbour_radius, neighbours = 0.0, "bures"
 
     def __init__(self, rate: float = 0.3, exploration: float = 0.1, discount: float = 1.0) -> None:
         check_discount(discount)

@@ -35,7 +35,7 @@ class LinUCB:
             that drift.
     """
 
-    neighbour_radius = 0.0
+    neighbour_radius, neighbours = 0.0, "bures"
 
     def __init__(self, alpha: float = 0.1, ridge: float = 1.0, discount: float = 1.0) -> None:
         check_discount(discount)

@@ -8,6 +8,7 @@ extractor, from a run's records or from a benchmark. A round goes through it in 
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 
 from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandit import Bandit
+from equal_hf.selection.bandit import Bandit, Pull
 from equal_hf.selection.cost import for_target
 from equal_hf.selection.credit import TrainedRound
 from equal_hf.selection.mixing import RewardMixer
@@ -25,6 +26,7 @@ from equal_hf.selection.neighbours import find_neighbours
 from equal_hf.selection.pool import EARLIER_PAIRS, HashPool
 from equal_hf.selection.promise import Promise
 from equal_hf.selection.rewards import RewardFunction, Stage, document_prior, reward_name, stage_of
+from equal_hf.target_weights import target_shares
 from equal_hf.types import Round, Usage
 
 # Rewards on the scale of transport: the transport reward of the clusters' own documents is their prior.
@@ -101,7 +103,7 @@ class Selector:
         self.bandit, self.profiles, self.references, self._embeddings = bandit, profiles, dict(references), embeddings
         self.order = "random" if bandit.identity()["policy"] == "uniform" else order
         self.documents_per_arm, self._learns = documents_per_arm, learns
-        self._target_weights = _shares(self.references, target_weights)
+        self._target_weights = target_shares(self.references, target_weights)
         self.functions, self.weights = _by_target(
             reward_funcs, weights, self.references if len(self.references) > 1 else {}, self._target_weights
         )
@@ -120,7 +122,9 @@ class Selector:
             )
         self.mixer = RewardMixer(self.weights, self._priors())
         radius = bandit.neighbour_radius
-        neighbours = find_neighbours(profiles.mean, profiles.covariance, radius) if radius > 0 else None
+        neighbours = None
+        if radius > 0:
+            neighbours = find_neighbours(profiles.mean, profiles.covariance, radius, kind=bandit.neighbours)
         self.bandit.start(len(profiles.count), self.mixer.prior(), neighbours, profiles.mean @ profiles.components)
         self.remaining = profiles.count.astype(np.int64).copy()
         self._drawn: dict[int, list[int]] = {}
@@ -186,6 +190,16 @@ class Selector:
             assert self.promise is not None
             rows = rows[np.argsort(-self.promise.expected(vectors[rows]), kind="stable")]
         return rows[:count], vectors[rows[:count]]
+
+    def likely(self, arms: int, documents: int, rng: np.random.Generator) -> list[Pull]:
+        """The pulls that [`draw`] would choose now; changes nothing, so that they can be fetched ahead."""
+        promises = self._promises(self.remaining)
+        promise = self.mixer.prior(promises) if promises else None
+        return copy.deepcopy(self.bandit).select(arms, documents, self.remaining.copy(), rng, promise)
+
+    def order_of(self, arm: int) -> np.ndarray:
+        """Positions of the documents left in a cluster, by what is known now, first to be drawn first."""
+        return self._choose(arm, int(self.remaining[arm]))[0]
 
     def take(
         self,
@@ -315,17 +329,6 @@ class Selector:
                 self.promise.update(embeddings[told], values[told])
             self._taken[self.advanced] = (None, values[:0])  # learned: nothing else asks for it
             self.advanced += 1
-
-
-def _shares(references: Mapping[str, np.ndarray], weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Weights of the targets, adding up to 1."""
-    given = dict.fromkeys(references, 1.0) | dict(weights or {})
-    if set(given) != set(references) or min(given.values()) < 0 or not sum(given.values()) > 0:
-        raise ConfigError(
-            f"`target_weights` is {dict(weights or {})} for the targets {', '.join(references)}: give each of them a "
-            "weight, none below 0 and not all 0"
-        )
-    return {name: given[name] / sum(given.values()) for name in references}
 
 
 def _by_target(

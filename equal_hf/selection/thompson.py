@@ -15,7 +15,7 @@ import numpy as np
 
 from equal_hf.selection.bandit import Pull, best_pulls, check_discount
 from equal_hf.selection.evidence import Evidence
-from equal_hf.selection.neighbours import Neighbours
+from equal_hf.selection.neighbours import Neighbours, check_neighbours
 
 
 class Thompson:
@@ -29,18 +29,26 @@ class Thompson:
         noise (`float`, *optional*, defaults to `0.3`): Standard deviation of one reward about its arm's mean, in units
             of the reward.
         prior_weight (`float`, *optional*, defaults to `10.0`): How many rewards the prior counts for.
-        neighbour_radius (`float`, *optional*, defaults to `0.0`): Bures-Wasserstein distance under which clusters
-            share rewards; 0 shares nothing.
+        neighbour_radius (`float`, *optional*, defaults to `0.0`): Distance within which clusters share rewards; 0
+            shares nothing.
         discount (`float`, *optional*, defaults to `1.0`): Weight that evidence keeps from round to round, for rewards
             that drift.
+        neighbours (`str`, *optional*, defaults to `"bures"`): How clusters share: `"bures"` or `"centroid"`, as for
+            [`UCB`].
     """
 
     def __init__(
-        self, noise: float = 0.3, prior_weight: float = 10.0, neighbour_radius: float = 0.0, discount: float = 1.0
+        self,
+        noise: float = 0.3,
+        prior_weight: float = 10.0,
+        neighbour_radius: float = 0.0,
+        discount: float = 1.0,
+        neighbours: str = "bures",
     ) -> None:
         check_discount(discount)
+        check_neighbours(neighbours)
         self.noise, self.prior_weight, self.neighbour_radius = noise, prior_weight, neighbour_radius
-        self.discount = discount
+        self.discount, self.neighbours = discount, neighbours
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide what it selects."""
@@ -50,6 +58,7 @@ class Thompson:
             "prior_weight": self.prior_weight,
             "neighbour_radius": self.neighbour_radius,
             "discount": self.discount,
+            "neighbours": self.neighbours,
         }
 
     def start(

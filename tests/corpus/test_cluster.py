@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from equal_hf.corpus.cluster import spherical_kmeans
+from equal_hf.corpus.cluster import nearest_centroids, train_centroids
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
 
 
@@ -16,22 +16,32 @@ def directions(per_group: int, groups: int = 4, dimension: int = 8, seed: int = 
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
+def spherical_kmeans(vectors, n_clusters, **settings):
+    """Train and assign, as a corpus does."""
+    centroids = train_centroids(vectors, n_clusters, **settings)
+    labels, _ = nearest_centroids(vectors, centroids.vectors, threads=centroids.threads)
+    return centroids, labels
+
+
 def test_groups_are_found_and_each_vector_is_with_its_nearest_centroid():
     vectors = directions(50)
-    clustering = spherical_kmeans(vectors, 4, seed=3, threads=1)
-    assert all(len(set(clustering.labels[start : start + 50])) == 1 for start in range(0, 200, 50))
-    assert clustering.labels.dtype == np.int32 and clustering.centroids.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(clustering.centroids, axis=1), 1, atol=1e-5)
-    assert (clustering.labels == (vectors @ clustering.centroids.T).argmax(axis=1)).all()
+    centroids, labels = spherical_kmeans(vectors, 4, seed=3, threads=1)
+    assert all(len(set(labels[start : start + 50])) == 1 for start in range(0, 200, 50))
+    assert labels.dtype == np.int32 and centroids.vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(centroids.vectors, axis=1), 1, atol=1e-5)
+    assert (labels == (vectors @ centroids.vectors.T).argmax(axis=1)).all()
+    assert centroids.similarity == pytest.approx((vectors * centroids.vectors[labels]).sum(axis=1).mean(), abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_clusters_and_another_another():
     vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     first, again, other = (spherical_kmeans(vectors, 10, seed=seed, threads=1) for seed in (1, 1, 2))
-    assert (first.labels == again.labels).all() and (first.centroids == again.centroids).all()
-    assert (first.labels != other.labels).any()
-    assert first.settings() == {
+    assert (first[1] == again[1]).all() and (first[0].vectors == again[0].vectors).all()
+    assert (first[1] != other[1]).any()
+    settings = first[0].settings()
+    assert 0 < settings.pop("training_similarity") < 1
+    assert settings == {
         "method": "spherical_kmeans",
         "n_clusters_requested": 10,
         "seed": 1,
@@ -39,20 +49,31 @@ def test_the_same_seed_gives_the_same_clusters_and_another_another():
         "threads": 1,
         "device": "cpu",
         "max_points_per_centroid": 256,
+        "training_points": 500,
+        "giant_factor": 10.0,
+        "giant_clusters_split": 0,
     }
 
 
-def test_clusters_that_stay_empty_are_left_out(caplog):
-    vectors = np.eye(4, dtype=np.float32)[[0, 0, 0, 1, 1, 1]]
-    clustering = spherical_kmeans(vectors, 5, threads=1)
-    assert clustering.requested == 5
-    assert sorted(set(clustering.labels)) == list(range(len(clustering.centroids)))
-    assert len(clustering.centroids) < 5
-    assert "stayed empty" in caplog.text and "`n_clusters`" in caplog.text
+def test_a_giant_cluster_is_split_where_its_points_differ():
+    rng = np.random.default_rng(0)
+    crowd = np.eye(8)[0] + 0.01 * rng.normal(size=(900, 8))
+    others = rng.normal(size=(100, 8))
+    vectors = np.concatenate([crowd, others])
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    whole, labels = spherical_kmeans(vectors, 20, threads=1, giant_factor=1e9)
+    largest = np.bincount(labels).max()
+    factor = largest / 50 * 0.9  # the largest is just too large
+    parts, labels = spherical_kmeans(vectors, 20, threads=1, giant_factor=factor)
+    assert whole.split == 0 and len(whole.vectors) == 20
+    assert parts.split >= 1 and len(parts.vectors) > 20
+    assert np.bincount(labels).max() < largest
+    same = np.repeat(np.eye(4, dtype=np.float32)[:2], [90, 10], axis=0)
+    assert spherical_kmeans(same, 2, threads=1, giant_factor=1.5)[0].split == 0
 
 
 def test_as_many_clusters_as_documents_is_the_most():
-    assert len(set(spherical_kmeans(np.eye(5, dtype=np.float32), 5, threads=1).labels)) == 5
+    assert len(set(spherical_kmeans(np.eye(5, dtype=np.float32), 5, threads=1)[1])) == 5
     with pytest.raises(CorpusError, match="`n_clusters` is 6, but only 5 documents"):
         spherical_kmeans(np.eye(5, dtype=np.float32), 6)
 

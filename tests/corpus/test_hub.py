@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -27,6 +28,21 @@ drawn = [[document.id, document.text, document.cluster, document.metadata] for d
 drawn += [[document.id] for document in corpus.draw(cluster, 2, 1)]
 facts = [corpus.source, corpus.fingerprint, corpus.sizes.tolist(), corpus.profiles.mean.tolist()]
 print(json.dumps([drawn, corpus.embeddings(cluster).tolist(), facts]))
+"""
+
+PREFETCH = """
+import json, sys
+import numpy as np
+from equal_hf.corpus import ClusteredCorpus
+corpus = ClusteredCorpus.from_hub(sys.argv[1], max_cache_bytes=int(sys.argv[2]))
+clusters = [int(cluster) for cluster in np.argsort(corpus.sizes)[:3]]
+order = lambda cluster: np.argsort(corpus.embeddings(cluster)[:, 0])
+corpus.prefetch([(cluster, 5, 2) for cluster in clusters], order)
+assert corpus._prefetcher.wait(60)
+print("fetched", flush=True)
+sys.stdin.readline()
+drawn = [[d.id for d in corpus.draw(cluster, 5, 2, order(cluster))] for cluster in clusters]
+print(json.dumps([clusters, drawn]))
 """
 
 LOAD_DATASET = """
@@ -104,12 +120,34 @@ def test_a_draw_over_the_hub_gives_the_same_and_reads_only_its_row_groups(hub, l
     index = pq.read_table(Path(local.source) / "index.parquet").to_pylist()
     (file,) = {row["file"] for row in index}
     mine = sum(row["bytes"] for row in index if row["cluster"] == cluster)
-    footer = 1 << 16  # pyarrow asks for the last 64 KiB of a file once
-    last = local.sizes[cluster] * local.manifest["dimension"] * 2
-    assert 2 * mine <= sent[file] <= 2 * mine + footer
-    assert sent[file] < local.manifest["files"][file]["bytes"] / 2
-    assert last <= sent["embeddings.safetensors"] <= last + 200
-    assert set(sent) == {file, "embeddings.safetensors", "corpus.json", "index.parquet", "profiles.safetensors"}
+    footer = local.manifest["files"][file]["bytes"] - max(row["offset"] + row["bytes"] for row in index)
+    vectors = 256 + int(local.sizes[cluster]) * local.manifest["dimension"] * 2
+    embeddings_file = file.replace("data/", "embeddings/").replace(".parquet", ".safetensors")
+    # The second draw is answered from the cache, and the footer is read once: not a byte more than that.
+    assert sent[file] == mine + footer < local.manifest["files"][file]["bytes"] / 2
+    assert sent[embeddings_file] == vectors
+    assert set(sent) == {file, embeddings_file, "corpus.json", "index.parquet", "profiles.safetensors"}
+
+
+def test_what_was_fetched_ahead_is_drawn_without_asking_the_hub(hub, local, repo, tmp_path):
+    import subprocess
+    import sys
+
+    for cache, asks in ((10**8, False), (0, True)):
+        client = subprocess.Popen(
+            [sys.executable, "-c", PREFETCH, repo, str(cache)],
+            env=hub.env(tmp_path / str(cache)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert client.stdout.readline() == "fetched\n"
+        hub.reset()
+        clusters, drawn = json.loads(client.communicate("go\n", timeout=60)[0])
+        for cluster, ids in zip(clusters, drawn, strict=True):
+            order = np.argsort(local.embeddings(cluster)[:, 0])
+            assert ids == [d.id for d in local.draw(cluster, 5, 2, order)]
+        assert bool(hub.bytes()) == asks
 
 
 def test_the_repository_is_an_ordinary_dataset(hub, local, repo, tmp_path):

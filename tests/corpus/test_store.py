@@ -15,6 +15,7 @@ from datasets import Dataset, load_dataset
 from safetensors.numpy import load_file
 
 from equal_hf.corpus import ClusteredCorpus, ClusterProfiles, Embedder
+from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
 from tests.corpus.tiny import make_model, make_texts
 
@@ -139,8 +140,10 @@ def test_embeddings_are_those_of_the_documents_in_stored_order(corpus, embedder)
         assert stored.dtype == np.float32 and stored.shape == expected.shape
         np.testing.assert_allclose(stored, expected, atol=1e-3)
         np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-6)
-    whole = load_file(Path(corpus.source) / "embeddings.safetensors")["embeddings"]
-    assert whole.dtype == np.float16 and whole.shape == (240, embedder.dimension)
+    files = sorted((Path(corpus.source) / "embeddings").iterdir())
+    stored = [load_file(path)["embeddings"] for path in files]
+    assert len(files) == 3 and {vectors.dtype for vectors in stored} == {np.dtype(np.float16)}
+    assert np.concatenate(stored).shape == (240, embedder.dimension)
 
 
 def test_profiles_describe_the_embeddings(corpus):
@@ -162,10 +165,10 @@ def test_profiles_describe_the_embeddings(corpus):
 
 
 def test_profiles_keep_fewer_samples_and_dimensions_where_there_is_much(monkeypatch):
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(120, 40)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=(120, 40)).astype(np.float32)
     monkeypatch.setattr("equal_hf.corpus.profiles.SAMPLE_BYTES", 2 * 40 * 3 * 10)
-    profiles = ClusterProfiles.compute(vectors, np.arange(120), np.array([5, 50, 65]))
+    clusters = np.split(vectors, [5, 55])
+    profiles = ClusterProfiles.compute(clusters, principal_directions(vectors), samples_per_cluster(3, 40))
     assert [len(sample) for sample in profiles.samples] == [5, 10, 10]
     assert profiles.covariance.shape == (3, 32, 32)
 
@@ -199,7 +202,7 @@ def test_metadata_that_changes_its_type_names_the_setting(embedder, tmp_path, mo
     rows[5]["number"] = "five"
     with pytest.raises(CorpusError, match=r"metadata column 'number' mixes .*`metadata_columns`"):
         build(rows, tmp_path / "corpus", embedder)
-    monkeypatch.setattr("equal_hf.corpus.spool.CHUNK_DOCUMENTS", 5)
+    monkeypatch.setattr("equal_hf.corpus.build.SHARD_DOCUMENTS", 5)
     with pytest.raises(CorpusError, match=r"changes its type.*`metadata_columns`"):
         build(rows[:5] + [dict(row, number=str(row["number"])) for row in rows[5:]], tmp_path / "corpus", embedder)
     assert list(tmp_path.iterdir()) == []
@@ -207,7 +210,7 @@ def test_metadata_that_changes_its_type_names_the_setting(embedder, tmp_path, mo
 
 
 def test_chunks_may_lack_metadata_that_others_have(embedder, tmp_path, monkeypatch):
-    monkeypatch.setattr("equal_hf.corpus.spool.CHUNK_DOCUMENTS", 5)
+    monkeypatch.setattr("equal_hf.corpus.build.SHARD_DOCUMENTS", 5)
     rows = make_texts(3)
     rows = [row if number > 6 else {"text": row["text"], "number": None} for number, row in enumerate(rows)]
     rows[-1]["number"] = 0.5
@@ -283,8 +286,8 @@ def test_folders_that_are_no_corpus_are_refused(tmp_path):
         ("[" * 100_000, "cannot be read"),
         ("[1]", "not written by"),
         ('{"format": "other"}', "not written by"),
-        ('{"format": "equal-hf-clustered-corpus", "format_version": 2}', "format version 2"),
-        ('{"format": "equal-hf-clustered-corpus", "format_version": 1}', "lacks 'fingerprint'"),
+        ('{"format": "equal-hf-clustered-corpus", "format_version": 9}', "format version 9"),
+        ('{"format": "equal-hf-clustered-corpus", "format_version": 2}', "lacks 'fingerprint'"),
     ):
         (tmp_path / "corpus.json").write_text(text)
         with pytest.raises(CorpusError, match=fact):
@@ -296,7 +299,7 @@ def damage_missing(folder):
 
 
 def damage_truncated(folder):
-    with open(folder / "embeddings.safetensors", "r+b") as file:
+    with open(next((folder / "embeddings").iterdir()), "r+b") as file:
         file.truncate(100)
 
 
@@ -330,7 +333,7 @@ def rewrite_index(change):
     ("damage", "fact"),
     [
         (damage_missing, r"damaged: data/clusters-.* is missing"),
-        (damage_truncated, r"damaged: embeddings\.safetensors has 100 bytes instead of \d+"),
+        (damage_truncated, r"damaged: embeddings/clusters-.* has 100 bytes instead of \d+"),
         (damage_sizes, "does not tell the sizes"),
         (overwrite("index.parquet"), "index .* cannot be read"),
         (overwrite("profiles.safetensors"), "profiles .* cannot be read"),
@@ -350,8 +353,9 @@ def test_a_damaged_corpus_is_refused(corpus, tmp_path, damage, fact):
 
 def test_damaged_embeddings_are_refused_when_they_are_read(corpus, tmp_path):
     corpus.save(tmp_path / "copy")
-    overwrite("embeddings.safetensors")(tmp_path / "copy")
-    with pytest.raises(CorpusError, match=r"embeddings\.safetensors .* cannot be read"):
+    for path in (tmp_path / "copy" / "embeddings").iterdir():
+        overwrite(f"embeddings/{path.name}")(tmp_path / "copy")
+    with pytest.raises(CorpusError, match=r"embeddings/clusters-.* cannot be read"):
         ClusteredCorpus.load(tmp_path / "copy").embeddings(0)
 
 
@@ -379,7 +383,7 @@ for stage in ("reading", "writing", "manifest", "finishing"):
     child = os.fork()
     if not child:
         if stage == "writing":
-            build.write_embeddings = die
+            build.write_file = die
         if stage in ("manifest", "finishing"):
             os.replace = replace
         ClusteredCorpus.build(

@@ -4,30 +4,42 @@ import itertools
 
 import fsspec
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equal_hf.corpus.build import opened
+from equal_hf.corpus.keys import seeded_keys
 from equal_hf.corpus.reader import ClusterReader
-from equal_hf.corpus.writer import ROW_GROUP_BYTES, stored_order, write_documents
+from equal_hf.corpus.runs import write_run
+from equal_hf.corpus.shards import DIGEST, common_schema, digests_of, read_shard, write_shards
+from equal_hf.corpus.writer import ROW_GROUP_BYTES, cluster_totals, plan_files, write_file, write_index
+from equal_hf.types import Document
 
 
 def write(texts, labels, folder, seed=0, max_shard_bytes=10**9):
+    """Texts through shards and sorted runs, two of each, to files; their index and a reader."""
     half = len(texts) // 2
-    chunks = [part for part in (texts[:half], texts[half:]) if part]
-    table = pa.table(
-        {
-            "id": pa.array([f"document {number}" for number in range(len(texts))]),
-            "text": pa.chunked_array(chunks, pa.string()),
-            "place": pa.array(range(len(texts))),
-        }
-    )
     labels = np.asarray(labels, dtype=np.int32)
-    index = write_documents(
-        table, labels, stored_order(table["id"], labels, seed), folder, max_shard_bytes=max_shard_bytes
-    )
-    return index, ClusterReader(fsspec.filesystem("file"), str(folder), index)
+    documents = [Document(f"document {n}", text, metadata={"place": n}) for n, text in enumerate(texts)]
+    vectors = np.ones((len(texts), 2), np.float16)
+    runs, shards = [], []
+    for part in (slice(0, half), slice(half, None)):
+        for shard in write_shards(documents[part], folder / "work"):
+            table = read_shard(shard.path(folder / "work"))
+            keys = seeded_keys(digests_of(table[DIGEST]), seed)
+            prefix = folder / "work" / f"run-{len(runs)}"
+            write_run(prefix, table.drop_columns([DIGEST]), keys, labels[part], vectors[part])
+            runs.append(prefix)
+            shards.append(shard.path(folder / "work"))
+    rows, stored = cluster_totals(runs, int(labels.max()) + 1)
+    plans = plan_files(rows, stored, max_shard_bytes=max_shard_bytes)
+    with opened(runs) as readers:
+        parts = [write_file(plan, readers, common_schema(shards), np.eye(2), 32, folder) for plan in plans]
+    write_index([row for part in parts for row in part.index], folder / "index.parquet")
+    index = pq.read_table(folder / "index.parquet")
+    sizes = {plan.data: (folder / plan.data).stat().st_size for plan in plans}
+    return index, ClusterReader(fsspec.filesystem("file"), str(folder), index, sizes)
 
 
 def row_groups(folder, index):
@@ -80,12 +92,12 @@ def test_files_hold_contiguous_ranges_of_whole_clusters(tmp_path):
 def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path):
     (tmp_path / "many").mkdir()
     (tmp_path / "long").mkdir()
-    index, reader = write(["short"] * 2500 + ["other"], [0] * 2500 + [1], tmp_path / "many")
+    index, reader = write([f"short {n}" for n in range(2500)] + ["other"], [0] * 2500 + [1], tmp_path / "many")
     assert index["rows"].to_pylist() == [1000, 1000, 500, 1]
     spread = np.array([2400, 0, 1000, 999, 2499])
     assert len({document.id for document in reader.documents(0, spread)}) == 5
 
-    longs = ["x" * (ROW_GROUP_BYTES * 2 // 5)] * 5 + ["y" * (3 * ROW_GROUP_BYTES)]
+    longs = [f"{n}" * (ROW_GROUP_BYTES * 2 // 5) for n in range(5)] + ["y" * (3 * ROW_GROUP_BYTES)]
     index, reader = write(longs, [0] * 5 + [1], tmp_path / "long")
     assert index["rows"].to_pylist() == [2, 2, 1, 1]
     assert [len(document.text) for document in reader.documents(1, np.array([0]))] == [3 * ROW_GROUP_BYTES]

@@ -16,8 +16,9 @@ from markupsafe import escape
 
 from equal_hf.errors import PublishError, RecordError
 from equal_hf.publishing.report import read_run, write_report
-from equal_hf.publishing.report.clusters import lay_out, top_terms
+from equal_hf.publishing.report.clusters import arm_terms, cluster_map
 from equal_hf.publishing.report.figures import hover
+from equal_hf.publishing.report.read import ArmReport, RunReport
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 from tests.publishing.runs import HOSTILE, SECRET, make_run
@@ -157,13 +158,11 @@ def test_hover_text_holds_no_tag(text: str):
 
 
 def test_terms_tell_classes_apart():
-    terms = top_terms({0: "the oven and the dough " * 3, 1: "the mast and the tide " * 3, 2: ""}, 2)
-    assert terms == {0: ["dough", "oven"], 1: ["mast", "tide"], 2: []}
+    said = {0: "the oven and the dough " * 3, 1: "the mast and the tide " * 3, 5: ""}
+    arms = {number: ArmReport(number, text=text) for number, text in said.items()}
+    assert arm_terms(RunReport(Path(), {}, arms=arms)) == {0: ["dough", "oven"], 1: ["mast", "tide"], 5: []}
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 13, 40])
-def test_any_number_of_clusters_has_places(count: int):
-    vectors = np.random.default_rng(0).normal(size=(count, 5))
-    places = lay_out(vectors)
-    assert places.shape == (count, 2) and np.isfinite(places).all()
-    assert np.isfinite(lay_out(np.ones((count, 5)))).all()
+def test_without_pairs_or_corpus_no_cluster_has_a_place():
+    where = cluster_map(RunReport(Path(), {}), None)
+    assert where.arms == [] and where.places.shape == (0, 2)

@@ -8,6 +8,7 @@ from datasets import load_dataset
 
 from equal_hf import EqualError
 from tests.processes import REPOSITORY, digests, kill_when, run, start
+from tests.world import make_target
 
 RECIPE = "recipes/mistral_math.py"
 LAUNCH = ["-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml", RECIPE]
@@ -98,6 +99,42 @@ def test_killed_while_building_and_while_training_it_ends_with_the_same_pairs(fi
         assert digests(again / part) == digests(folder / part), part
     first, second = (json.loads((f / "summary.json").read_text()) for f in (folder, again))
     assert second["equal"]["test_loss"] == first["equal"]["test_loss"]
+
+
+def test_several_targets_are_told_apart_from_the_file_to_the_card(config, world, tmp_path):
+    import pandas as pd
+
+    rows = [
+        {"problem": item.question, "solution": item.answer, "split": part}
+        for part in ("reference", "validation", "test")
+        for item in getattr(make_target(7), part)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "proofs.parquet")
+    settings = yaml.safe_load(config.read_text()) | {
+        "num_rounds": 2,
+        "target": [str(world / "target"), str(tmp_path / "proofs.parquet")],
+        "target_names": ["sums", "proofs"],
+        "target_split_column": [None, "split"],
+        "target_question_column": ["question", "problem"],
+        "target_answer_column": ["answer", "solution"],
+        "target_weights": [3.0, 1.0],
+    }
+    del settings["control"]
+    (tmp_path / "several.yaml").write_text(yaml.safe_dump(settings))
+    folder = tmp_path / "run"
+    arguments = ["-m", "torch.distributed.run", "--nproc_per_node", "2", RECIPE]
+    arguments += ["--config", str(tmp_path / "several.yaml"), "--output_dir", str(folder)]
+    output = run(arguments, tmp_path / "log")
+    equal = json.loads((folder / "summary.json").read_text())["equal"]
+    assert equal["test_loss"] == pytest.approx(0.75 * equal["test_loss_sums"] + 0.25 * equal["test_loss_proofs"])
+    assert equal["exact_match"] == equal["exact_match_sums"]  # the other's items have no final result
+    for name in ("test_loss", "test_loss_sums", "test_loss_proofs", "exact_match_sums"):
+        assert name in output
+    card = (folder / "hub/dataset/README.md").read_text()
+    for text in ("for the tasks `", "`worth_sums` reward", "`worth_proofs` reward", "of `sums`", "`test_loss_proofs`"):
+        assert text in card, text
+    decisions = load_dataset(str(folder / "hub/dataset"), "decisions", split="train")
+    assert {"reward_worth_sums", "reward_worth_proofs"} <= set(decisions.column_names)
 
 
 def test_on_two_ranks(config, tmp_path):

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from equal_hf.errors import ConfigError
 from equal_hf.selection.bandit import UCB, Uniform
 from equal_hf.selection.neighbours import Neighbours
+from equal_hf.selection.thompson import Thompson
 
 
 def play(bandit, worth, remaining, rounds, arms=2, documents=3, seed=0, noise=0.0):
@@ -66,12 +68,24 @@ def test_an_offset_between_pairs_and_documents_does_not_favour_arms_already_pull
 
 
 def test_neighbours_share_rewards():
-    neighbours = Neighbours(np.array([0, 1, 2, 2]), np.array([1, 0]))
+    neighbours = Neighbours(np.array([0, 1, 2, 2]), np.array([1, 0]), np.ones(2))
     bandit = UCB(alpha=0.0, prior_weight=0)
     bandit.start(3, neighbours=neighbours)
     bandit.update([0, 2], [1.0, 0.5])
     assert bandit.evidence.counts.tolist() == [1, 1, 1]
     assert bandit.scores().tolist() == [1.0, 1.0, 0.5]
+
+
+def test_neighbours_share_rewards_by_their_weight():
+    neighbours = Neighbours(np.array([0, 1, 2, 2]), np.array([1, 0]), np.array([0.25, 0.25]))
+    bandit = UCB(alpha=0.0, prior_weight=1.0, neighbours="centroid")
+    bandit.start(3, prior=np.zeros(3), neighbours=neighbours)
+    bandit.update([0], [1.0])
+    assert bandit.evidence.counts.tolist() == [1, 0.25, 0]
+    pulled, near, far = bandit.scores()
+    assert pulled > near > far
+    with pytest.raises(ConfigError, match="`neighbours` is 'kernel'"):
+        Thompson(neighbours="kernel")
 
 
 def test_no_reward_is_no_evidence():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.report.clusters import ClusterMap, cluster_map, document_of, find_corpus, top_terms
+from equal_hf.publishing.report.clusters import ClusterMap, arm_terms, cluster_map, document_of, find_corpus
 from equal_hf.publishing.report.read import RunReport, read_run
 
 PAGE = "report.html"
@@ -52,7 +52,7 @@ def write_report(
     runs = {"EQUAL": report} | _control(report, control)
     found, problem = find_corpus(report, corpus)
     where = cluster_map(report, found)
-    terms = top_terms({number: arm.text for number, arm in report.arms.items()})
+    terms = arm_terms(report)
     documents = {
         (shown.round, shown.pair.document_id): document_of(shown, found) for shown in [*report.best, *report.worst]
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equal_hf.corpus.map import project
+from equal_hf.corpus.terms import ClusterWords, top_terms
 from equal_hf.errors import EqualError
 from equal_hf.publishing.report.read import RunReport, ShownPair
 from equal_hf.publishing.rounds import RoundRecords
@@ -19,9 +20,7 @@ from equal_hf.publishing.rounds import RoundRecords
 if TYPE_CHECKING:
     from equal_hf.corpus.store import ClusteredCorpus
 
-TERMS = 8
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_FEW = 12  # clusters; t-SNE has nothing to arrange among fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +79,13 @@ def _checked(corpus: ClusteredCorpus, report: RunReport) -> tuple[ClusteredCorpu
     return corpus, ""
 
 
-def cluster_map(report: RunReport, corpus: ClusteredCorpus | None, seed: int = 0) -> ClusterMap:
-    """Lay clusters out on a plane: t-SNE of their mean embeddings (van der Maaten and Hinton, 2008), or principal
-    components where they are few.
+def cluster_map(report: RunReport, corpus: ClusteredCorpus | None) -> ClusterMap:
+    """Where clusters lie, as on the corpus map.
 
     Args:
         report ([`RunReport`]): The run.
         corpus ([`ClusteredCorpus`], *optional*): All its clusters are shown; without it those that gave pairs, by the
             mean of their pairs' embeddings.
-        seed (`int`, *optional*, defaults to `0`): Seeds t-SNE.
     """
     if corpus is not None:
         arms, vectors = list(range(corpus.n_clusters)), np.asarray(corpus.profiles.mean, dtype=np.float64)
@@ -96,34 +93,7 @@ def cluster_map(report: RunReport, corpus: ClusteredCorpus | None, seed: int = 0
     else:
         arms, vectors = _mean_of_pairs(report)
         sizes = [None] * len(arms)
-    return ClusterMap(arms, lay_out(vectors, seed), sizes)
-
-
-def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Places on a plane, shape `(n, 2)`, for vectors of shape `(n, d)`.
-
-    >>> lay_out(np.eye(3)).shape
-    (3, 2)
-    """
-    places = np.zeros((len(vectors), 2))
-    if len(vectors) and np.ptp(vectors, axis=0).max() == 0:  # all in one place: there is nothing to arrange
-        return places
-    if len(vectors) > _FEW:
-        from sklearn.manifold import TSNE
-
-        perplexity = min(30.0, (len(vectors) - 1) / 3)
-        return np.asarray(
-            TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(
-                vectors.astype(np.float32)
-            ),
-            dtype=np.float64,
-        )
-    if len(vectors) > 1:
-        centred = vectors - vectors.mean(axis=0)
-        left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-        found = (left * scale)[:, :2]
-        places[:, : found.shape[1]] = found
-    return places
+    return ClusterMap(arms, project(vectors) if arms else np.zeros((0, 2)), sizes)
 
 
 def _mean_of_pairs(report: RunReport) -> tuple[list[int], np.ndarray]:
@@ -140,29 +110,14 @@ def _mean_of_pairs(report: RunReport) -> tuple[list[int], np.ndarray]:
     return arms, np.stack([sums[arm] / report.arms[arm].pairs for arm in arms])
 
 
-def top_terms(texts: Mapping[int, str], count: int = TERMS) -> dict[int, list[str]]:
-    """What each class of texts says more often than the others: class-based TF-IDF (Grootendorst, 2022).
-
-    Args:
-        texts (`Mapping[int, str]`): Text by class.
-        count (`int`, *optional*, defaults to `8`): Terms each.
-
-    >>> top_terms({0: "oven dough oven the", 1: "mast tide mast the"}, 2)
-    {0: ['oven', 'dough'], 1: ['mast', 'tide']}
-    """
-    words = {key: Counter(_WORD.findall(text.lower())) for key, text in texts.items()}
-    everywhere = sum(words.values(), Counter())
-    average = everywhere.total() / max(1, len(words))
-    spread = Counter(word for counts in words.values() for word in counts)
-
-    def weight(word: str, times: int) -> float:
-        rarity = math.log(1 + average / everywhere[word])
-        return times * rarity * (1 + math.log(len(words) / spread[word]))
-
-    return {
-        key: [word for word, _ in sorted(counts.items(), key=lambda item: (-weight(*item), item[0]))[:count]]
-        for key, counts in words.items()
-    }
+def arm_terms(report: RunReport) -> dict[int, list[str]]:
+    """What the pairs of each cluster say more often than those of the others, best first."""
+    counts = {number: Counter(_WORD.findall(arm.text.lower())) for number, arm in report.arms.items()}
+    words = [
+        ClusterWords(number, report.arms[number].documents, found, found.total(), [])
+        for number, found in counts.items()
+    ]
+    return dict(zip(counts, top_terms(words), strict=True))
 
 
 def document_of(shown: ShownPair, corpus: ClusteredCorpus | None) -> str | None:

@@ -196,10 +196,11 @@ def take_round(report: RunReport, records: RoundRecords, index: int) -> None:
     report.dropped.update(round.dropped)
     arm_of = {document: decision.arm for decision in round.decisions for document in decision.documents}
     rejected = Counter(arm_of.get(rejection.document_id) for rejection in round.rejected)
-    tokens = records.arm_tokens(index)
+    used = records.usage_by_arm(index)
     for place, (decision, pairs) in enumerate(zip(round.decisions, round.pairs_by_arm(), strict=True)):
         number = decision.arm
-        pull = Pull(index, number, len(decision.documents), len(pairs), rejected[number], tokens[place], mixed[place])
+        tokens = used[place].prompt_tokens + used[place].completion_tokens
+        pull = Pull(index, number, len(decision.documents), len(pairs), rejected[number], tokens, mixed[place])
         report.pulls.append(pull)
         arm = report.arms.setdefault(number, ArmReport(number))
         arm.add(pull)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError
 from equal_hf.publishing.markdown import visible
-from equal_hf.publishing.report.clusters import ClusterMap, cluster_map, top_terms
+from equal_hf.publishing.report.clusters import ClusterMap, arm_terms, cluster_map
 from equal_hf.publishing.report.pictures import cluster_picture
 from equal_hf.publishing.report.read import RunReport, take_round
 from equal_hf.publishing.rounds import RoundRecords
@@ -47,7 +47,7 @@ class RoundTables:
 
     def arms(self) -> Table:
         """One row a cluster that was pulled."""
-        terms = top_terms({number: arm.text for number, arm in self._report.arms.items()})
+        terms = arm_terms(self._report)
         rows = []
         for number, arm in sorted(self._report.arms.items()):
             left = None if self.corpus is None else int(self.corpus.sizes[number]) - arm.documents

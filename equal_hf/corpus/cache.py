@@ -1,0 +1,88 @@
+"""A bounded folder of blocks fetched from far away: what was used least recently goes when room is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+
+class BlockCache:
+    """Keeps ranges of files on the local disk.
+
+    Several processes may share a folder: a block appears whole or not at all, and one that another process has removed
+    is fetched again. A block whose content does not fit its checksum counts as absent.
+
+    Args:
+        folder (`Path`): Where blocks are kept.
+        max_bytes (`int`): Size it may reach; 0 keeps nothing.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cache = BlockCache(Path(folder), max_bytes=100)
+    ...     cache.put("file", 0, 3, b"abc")
+    ...     cache.get("file", 0, 3), cache.get("file", 3, 3)
+    (b'abc', None)
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._lock = threading.Lock()
+        self._held: int | None = None
+
+    def get(self, file: str, start: int, length: int) -> bytes | None:
+        """A block, or `None` where it is not kept."""
+        path = self._path(file, start, length)
+        try:
+            content = path.read_bytes()
+            os.utime(path)  # used now
+        except OSError:
+            return None
+        block = content[16:]
+        return block if content[:16] == _checksum(block) else None
+
+    def put(self, file: str, start: int, length: int, block: bytes) -> None:
+        """Keep a block; a disk without room for it is no error, it will be fetched again."""
+        if len(block) + 16 > self._max_bytes:
+            return
+        path = self._path(file, start, length)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.write_bytes(_checksum(block) + block)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        with self._lock:
+            if self._held is not None:
+                self._held += len(block) + 16
+            if self._held is None or self._held > self._max_bytes:
+                self._held = self._make_room()
+
+    def _make_room(self) -> int:
+        """Remove what was used least recently until a tenth is free; the size that is left."""
+        found = []
+        for entry in os.scandir(self._folder) if self._folder.is_dir() else ():
+            with contextlib.suppress(OSError):
+                facts = entry.stat()
+                found.append((facts.st_mtime_ns, facts.st_size, entry.path))
+        held = sum(size for _, size, _ in found)
+        if held <= self._max_bytes:
+            return held
+        for _, size, path in sorted(found):
+            if held <= 0.9 * self._max_bytes:
+                break
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            held -= size
+        return held
+
+    def _path(self, file: str, start: int, length: int) -> Path:
+        return self._folder / hashlib.sha256(f"{file}:{start}:{length}".encode()).hexdigest()[:40]
+
+
+def _checksum(block: bytes) -> bytes:
+    return hashlib.blake2b(block, digest_size=16).digest()

@@ -1,0 +1,103 @@
+"""The align stage: the trainer runs in a process of its own, outside the ranks' group, and leaves a verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.corpus.records import fingerprint
+from equal_hf.errors import CorpusError
+from equal_hf.target import Target
+
+if TYPE_CHECKING:
+    from equal_hf.indexing.arguments import IndexArguments
+    from equal_hf.indexing.workspace import Workspace
+
+FOLDER = "aligned"
+_SETTINGS = "embedder align_holdout align_epochs align_learning_rate align_batch_size align_mini_batch_size".split()
+# What tells a process that it is one of several: the trainer must not take itself for one of the ranks.
+_LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
+
+
+def open_targets_if_named(args: IndexArguments, seed: int) -> dict[str, Target] | None:
+    """The target tasks, where `target` names some; an index can do without."""
+    from equal_hf.assemble import open_targets
+
+    return open_targets(args, seed) if args.target else None
+
+
+def align_piece(
+    work: Workspace, args: IndexArguments, seed: int, threads: int, extracted: dict[str, Any]
+) -> dict[str, Any]:
+    """Align the embedder with the sample's pairs; what was measured, and whether the result is kept.
+
+    Raises:
+        CorpusError: The trainer failed.
+    """
+    folder = work.folder
+    tuned = folder / FOLDER
+    inputs = {
+        **{name: getattr(args, name) for name in [*_SETTINGS, "align_hard_negatives", "embedder_max_windows"]},
+        "pairs": fingerprint(json.loads((folder / "pairs.json").read_text(encoding="utf-8"))["files"]),
+        "target": args.target,
+        "seed": seed,
+        "threads": threads,
+    }
+
+    def make() -> tuple[list[Path], dict[str, Any]]:
+        shutil.rmtree(tuned, ignore_errors=True)
+        job = {
+            "embedder": args.embedder,
+            "documents": str(folder / "sample.parquet"),
+            "pairs": str(folder / "pairs.parquet"),
+            "reference": _reference(args, seed),
+            "out": str(tuned),
+            "seed": seed,
+            "max_windows": args.embedder_max_windows,
+            "holdout": args.align_holdout,
+            "epochs": args.align_epochs,
+            "learning_rate": args.align_learning_rate,
+            "batch_size": args.align_batch_size,
+            "mini_batch_size": args.align_mini_batch_size,
+            "hard_negatives": args.align_hard_negatives,
+            "threads": threads,
+        }
+        facts = _train(job)
+        return [path for path in sorted(tuned.rglob("*")) if path.is_file()] if facts["kept"] else [], facts
+
+    return work.piece("align", folder / "aligned.json", inputs, make)
+
+
+def _reference(args: IndexArguments, seed: int) -> list[str] | None:
+    targets = open_targets_if_named(args, seed)
+    return None if targets is None else [item.text() for target in targets.values() for item in target.reference]
+
+
+def _train(job: dict[str, Any]) -> dict[str, Any]:
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _LAUNCHER and not name.startswith(("TORCHELASTIC_", "ACCELERATE_", "GROUP_", "ROLE_"))
+    }
+    environment["OMP_NUM_THREADS"] = str(job["threads"])
+    environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "equal_hf.indexing.align_job"],
+        input=json.dumps(job),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        raise CorpusError(
+            f"The alignment failed with exit code {done.returncode}; what it said is above. Lower `align_batch_size` "
+            "or set `align_mini_batch_size` where memory ran out, or set `align` to false to embed with the model as "
+            "it is."
+        )
+    return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -1,0 +1,116 @@
+"""The processes of a run: who does which piece, and that all of them stop when one has to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from equal_hf.errors import CorpusError, EqualError
+
+T = TypeVar("T")
+
+# Ranks wait for each other as long as a stage takes: rank 0 may extract or train for hours.
+PATIENCE = timedelta(days=7)
+
+
+class Ranks:
+    """Processes started by `accelerate launch` or `torchrun`; one alone where nothing started several.
+
+    Attributes:
+        rank (`int`): This process, from 0.
+        size (`int`): How many there are.
+        local_size (`int`): How many share this machine.
+    """
+
+    def __init__(self) -> None:
+        self.rank = int(os.environ.get("RANK", 0))
+        self.size = int(os.environ.get("WORLD_SIZE", 1))
+        self.local_size = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        self._group: Any = None
+        if self.size > 1:
+            import torch
+            from accelerate import PartialState
+
+            PartialState(cpu=not torch.cuda.is_available())
+            # What is exchanged are small Python objects, which need no GPU and no GPU library's deadlines.
+            self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is rank 0, which does what cannot be shared."""
+        return self.rank == 0
+
+    def mine(self, items: Sequence[T]) -> list[T]:
+        """The share of the items that is this process' to do."""
+        return list(items[self.rank :: self.size])
+
+    def gather(self, value: T) -> list[T]:
+        """Everybody's value, by rank, on every process."""
+        if self._group is None:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self._group)
+        return values
+
+    def together(self, work: Callable[[], T]) -> list[T]:
+        """Do something on every process and exchange the results.
+
+        Raises:
+            EqualError: On every process, when it failed on one.
+        """
+        result: Any = None
+        problem: EqualError | None = None
+        failed: BaseException | None = None
+        try:
+            result = work()
+        except EqualError as error:
+            problem = error
+        except Exception as error:
+            failed, problem = error, CorpusError(f"rank {self.rank} failed: {type(error).__name__}: {error}")
+        problems = self.gather(None if problem is None else (type(problem).__name__, str(problem)))
+        if failed is not None:
+            raise failed
+        if problem is not None:
+            raise problem
+        for rank, told in enumerate(problems):
+            if told is not None:
+                raise CorpusError(f"rank {rank} stopped with {told[0]}: {told[1]}")
+        return self.gather(result)
+
+    def once(self, work: Callable[[], T]) -> T:
+        """Do something on rank 0, the others waiting, and give everybody its result.
+
+        Raises:
+            EqualError: On every process, when it failed.
+        """
+        if self._group is None:
+            return work()
+        import torch.distributed as dist
+
+        told: list[Any] = [None]
+        failed: BaseException | None = None
+        if self.first:
+            try:
+                told = [(work(), "")]
+            except Exception as error:
+                failed = error
+                told = [(None, f"rank 0 stopped with {type(error).__name__}: {error}")]
+        dist.broadcast_object_list(told, src=0, group=self._group)
+        if failed is not None:
+            raise failed
+        result, problem = told[0]
+        if problem:
+            raise CorpusError(problem)
+        return result  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._group is not None:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
+            self._group = None

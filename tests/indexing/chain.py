@@ -1,0 +1,88 @@
+"""An index on forked processes that are killed again and again until it is done.
+
+    python -m tests.indexing.chain CONFIG --ranks 2 --kill-every 7
+
+Everything is imported once and every attempt is forked from there. An attempt is killed with SIGKILL when one of its
+ranks is about to put its n-th file in place, so that over the attempts every stage is hit. Prints how many were
+killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+
+
+def attempt(config: str, flags: list[str], rank: int, ranks: int, port: int, kill_at: int | None) -> None:
+    """One process of an attempt; never returns."""
+    if ranks > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+        os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    replace, seen = os.replace, 0
+
+    def counted(source, target):
+        nonlocal seen
+        seen += 1
+        if seen == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = counted
+    from equal_hf.cli import main
+
+    code = main(["index", config, "--json", *flags])
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def run(config: str, flags: list[str], ranks: int, kill_every: int | None) -> tuple[int, int]:
+    """Attempts until one ends by itself; how many were killed, and its exit code."""
+    killed = 0
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        victim = killed % ranks
+        children = {}
+        for rank in range(ranks):
+            # Later attempts live longer: the last stage has as much to do as a kill leaves.
+            kill_at = kill_every + killed if kill_every is not None and rank == victim else None
+            child = os.fork()
+            if not child:
+                attempt(config, flags, rank, ranks, port, kill_at)
+            children[child] = rank
+        codes: dict[int, int] = {}
+        while children:
+            child, status = os.wait()
+            codes[children.pop(child)] = os.waitstatus_to_exitcode(status)
+            if -signal.SIGKILL in codes.values():
+                for other in children:
+                    os.kill(other, signal.SIGKILL)
+        if -signal.SIGKILL not in codes.values():
+            return killed, max(codes.values())
+        killed += 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config")
+    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--kill-every", type=int)
+    options, flags = parser.parse_known_args()
+    import datasets  # noqa: F401
+    import faiss  # noqa: F401
+    import sentence_transformers  # noqa: F401
+    import sklearn.manifold  # noqa: F401
+    import trl  # noqa: F401
+
+    import equal_hf.indexing.run  # noqa: F401
+
+    killed, code = run(options.config, flags, options.ranks, options.kill_every)
+    print(f"killed {killed}", flush=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

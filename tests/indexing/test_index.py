@@ -1,0 +1,134 @@
+"""A whole index: the same bytes on one rank or two, killed or not; incremental; stage by stage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from equal_hf.corpus import ClusteredCorpus
+from equal_hf.errors import ConfigError, ResumeError
+from equal_hf.indexing.arguments import STAGES, parse_index
+from equal_hf.indexing.run import Index
+from tests.processes import digests, run
+
+
+def index(config, output, *flags: str, stage: str | None = None) -> dict:
+    args, output_dir, seed = parse_index(str(config), ["--output_dir", str(output), *flags])
+    return Index(args, output_dir, seed, stage=stage, show_progress=False).run()
+
+
+@pytest.fixture(scope="session")
+def reference(config, tmp_path_factory):
+    """One rank, never stopped, alignment included."""
+    folder = tmp_path_factory.mktemp("reference")
+    arguments = ["-m", "tests.indexing.chain", str(config), "--output_dir", str(folder / "run")]
+    out = run(arguments, folder / "log")
+    told = json.loads(next(line for line in out.splitlines() if line.startswith('{"threads"')))
+    return folder / "run", told
+
+
+def test_every_document_is_there_once_and_what_is_not_is_counted(reference, dataset):
+    folder, told = reference
+    corpus = ClusteredCorpus.load(folder / "corpus")
+    found = {d.id: d.text for cluster in range(corpus.n_clusters) for d in corpus.draw(cluster, 10**6)}
+    assert found == {row["id"]: row["text"] for row in dataset[1]}
+    assert corpus.sizes.sum() == len(found) == told["documents"]
+    assert corpus.manifest["read"]["dropped"] == {"null": 4, "duplicate": 1, "duplicate_id": 1}
+    assert corpus.manifest["clustering"]["threads"] == 1
+    assert len(list((folder / "corpus/data").iterdir())) > 1
+    card = (folder / "corpus/README.md").read_text()
+    assert "![Clusters" in card and "Largest clusters" in card
+    assert (folder / "corpus/map/map.png").read_bytes().startswith(b"\x89PNG")
+    assert told["extraction"]["pairs"] > 0
+    assert {"recall_at_10", "mrr"} <= set(told["alignment"]["before"]) & set(told["alignment"]["after"])
+
+
+@pytest.mark.parametrize(("ranks", "kills"), [(2, None), (2, 6), (1, 9)])
+def test_ranks_and_kills_leave_the_same_bytes(reference, config, tmp_path, ranks, kills):
+    arguments = ["-m", "tests.indexing.chain", str(config), "--ranks", str(ranks)]
+    arguments += [] if kills is None else ["--kill-every", str(kills)]
+    out = run([*arguments, "--output_dir", str(tmp_path / "run")], tmp_path / "log")
+    assert digests(tmp_path / "run/corpus") == digests(reference[0] / "corpus")
+    killed = int(out.splitlines()[-1].split()[1])
+    assert killed == 0 if kills is None else killed >= 3
+
+
+def test_a_second_run_makes_nothing(reference, config):
+    told = index(config, reference[0])
+    assert {stage: pieces["made"] for stage, pieces in told["pieces"].items()} == dict.fromkeys(STAGES, 0)
+    assert told["fingerprint"] == reference[1]["fingerprint"]
+
+
+def test_what_is_damaged_is_made_again(reference, config, tmp_path):
+    shutil.copytree(reference[0], tmp_path / "run")
+    victim = next((tmp_path / "run/index/embeddings").rglob("*.arrow"))
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    victim.write_bytes(content)
+    shutil.rmtree(tmp_path / "run/corpus")
+    told = index(config, tmp_path / "run")
+    assert told["pieces"]["embed"]["made"] == 1 and told["pieces"]["assign"]["made"] == 0
+    assert digests(tmp_path / "run/corpus") == digests(reference[0] / "corpus")
+
+
+def test_stages_can_be_run_one_by_one_and_say_what_they_lack(reference, config, tmp_path):
+    flags = ["--align", "False"]
+    for stage in ("embed", "write"):
+        with pytest.raises(ConfigError, match=rf"`--stage {stage}` needs the stage 'read'"):
+            index(config, tmp_path, *flags, stage=stage)
+    for stage in STAGES:
+        told = index(config, tmp_path, *flags, stage=stage)
+        assert list(told["seconds"])[-1] == stage
+    index(config, tmp_path / "whole", *flags)
+    assert told["pieces"]["write"]["complete"] == 1
+    assert digests(tmp_path / "corpus") == digests(tmp_path / "whole/corpus")
+
+
+def test_another_corpus_wants_another_folder(reference, config):
+    with pytest.raises(ResumeError, match="`text_column` was 'text', is 'source'"):
+        index(config, reference[0], "--text_column", "source")
+
+
+def places(folder) -> dict[str, int]:
+    """The cluster of every document."""
+    corpus = ClusteredCorpus.load(folder)
+    return {d.id: cluster for cluster in range(corpus.n_clusters) for d in corpus.draw(cluster, 10**6)}
+
+
+def test_a_new_revision_takes_over_what_has_not_changed(dataset, config, tmp_path):
+    files = tmp_path / "files"
+    shutil.copytree(dataset[0], files)
+    flags = ["--corpus", str(files), "--align", "False"]
+    first = index(config, tmp_path / "run", *flags)
+    before = places(tmp_path / "run/corpus")
+    part = pd.read_parquet(files / "train-00001.parquet")
+    news = [
+        {**part.iloc[0].to_dict(), "id": f"new-{n}", "text": f"News {n} of the sum and the mast. " * 9}
+        for n in range(7)
+    ]
+    pd.concat([part.iloc[1:], pd.DataFrame(news)]).to_parquet(files / "train-00001.parquet")
+    told = index(config, tmp_path / "run", *flags)
+    after = ClusteredCorpus.load(tmp_path / "run/corpus")
+    assert told["pieces"]["read"] == {"complete": 3, "made": 2}  # one file, and the search for duplicates
+    assert told["pieces"]["cluster"] == {"complete": 1, "made": 0}
+    assert told["pieces"]["assign"]["complete"] > told["pieces"]["assign"]["made"] > 0
+    assert told["documents"] == first["documents"] + 6
+    assert told["drift"]["new_documents"] == 7
+    assert told["drift"]["similarity"] < told["drift"]["training_similarity"]
+    assert after.manifest["drift"] == told["drift"]
+    # What stayed lies where it lay: arms are still the same arms.
+    now = places(tmp_path / "run/corpus")
+    assert len(before.keys() & now.keys()) == 199
+    assert [id_ for id_ in before if now.get(id_, before[id_]) != before[id_]] == []
+    fresh = index(config, tmp_path / "run", *flags, "--recluster", "True")
+    assert fresh["pieces"]["cluster"]["made"] == 1 and fresh["drift"] is None
+
+
+def test_the_number_of_clusters_may_be_left_to_the_corpus(config, tmp_path):
+    told = index(config, tmp_path, "--align", "False", "--n_clusters", "auto")
+    assert told["n_clusters"] == 5  # 200 documents, 40 a cluster at least
+    assert np.sum(ClusteredCorpus.load(tmp_path / "corpus").sizes) == 200
