@@ -14,7 +14,7 @@ from transformers.integrations import TrackioCallback, WandbCallback
 
 from equal_hf.publishing.hub import published
 from equal_hf.publishing.report.tables import RoundTables
-from equal_hf.tracking import attach_to_wandb, masked_command, trackio_media, wandb_media
+from equal_hf.tracking import attach_to_trackio, attach_to_wandb, masked_command, trackio_media, wandb_media
 
 if TYPE_CHECKING:
     from equal_hf.trainer import EqualTrainer
@@ -97,14 +97,33 @@ class RoundTrackioCallback(TrackioCallback):
             self.tables.update(int(ours["equal/round"]))
             self._trackio.log({**ours, **trackio_media(self.tables), "train/global_step": state.global_step})
 
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        processing_class: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the report, and where the dataset is."""
+        if state.is_world_process_zero and self._initialized:
+            run_dir = self.tables.records.run_dir
+            run = self._trackio.context_vars.current_run.get()
+            attach_to_trackio(run, report_folder(run_dir), published(run_dir))
+        super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
+
 
 def track_rounds(trainer: EqualTrainer) -> None:
-    """Put these callbacks in the place of transformers' own, where a trainer has those."""
+    """Put these callbacks in the place of transformers' own, where a trainer has those.
+
+    They come last, so that at the end of training they find what a publisher has pushed by then.
+    """
     tables = RoundTables(trainer.data_collector.records, trainer.data_collector.corpus)
-    if trainer.pop_callback(WandbCallback) is not None:
-        trainer.add_callback(RoundWandbCallback(tables))
-    if trainer.pop_callback(TrackioCallback) is not None:
-        trainer.add_callback(RoundTrackioCallback(tables))
+    ours: dict[type, type] = {WandbCallback: RoundWandbCallback, TrackioCallback: RoundTrackioCallback}
+    for theirs, own in ours.items():
+        if (found := trainer.pop_callback(theirs)) is not None:
+            trainer.add_callback(found if isinstance(found, own) else own(tables))
 
 
 def split_logs(logs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

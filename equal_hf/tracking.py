@@ -320,8 +320,8 @@ class RunTracker:
         """
         if self._wandb is not None:
             attach_to_wandb(self._wandb, report, dataset)
-        if self._trackio is not None and dataset:
-            self._trackio.config |= {f"dataset_{name}": value for name, value in dataset.items()}
+        if self._trackio is not None:
+            attach_to_trackio(self._trackio, report, dataset)
 
     def finish(self) -> None:
         """Write out what is pending."""
@@ -370,6 +370,17 @@ def attach_to_wandb(run: Any, report: Path | None, dataset: Mapping[str, str] | 
         run.summary.update({f"dataset_{name}": value for name, value in dataset.items()})
     if report is not None and report.is_dir():
         artifact = _import("wandb").Artifact(f"report-{run.id}", type="report", metadata=dict(dataset or {}))
+        artifact.add_dir(str(report))
+        run.log_artifact(artifact)
+
+
+def attach_to_trackio(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
+    """Add a report to a trackio run as an artifact, with the dataset's address and revision."""
+    link = {f"dataset_{name}": value for name, value in (dataset or {}).items()}
+    if link:
+        run.config |= link
+    if report is not None and report.is_dir():
+        artifact = _import("trackio").Artifact(f"report-{run.name}", type="report", metadata=link)
         artifact.add_dir(str(report))
         run.log_artifact(artifact)
 

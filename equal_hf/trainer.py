@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from transformers import TrainerState
+from transformers import ProgressCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy, TrainOutput
 from trl import SFTTrainer
 
@@ -118,7 +118,6 @@ class EqualTrainer(SFTTrainer):
         self._arm_rows: list[list[dict[str, Any]]] = []
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
-        track_rounds(self)
         if self._waits_for_evaluation:
             data_collector.extra_fingerprint["training"] = self._training_fingerprint()
 
@@ -144,15 +143,19 @@ class EqualTrainer(SFTTrainer):
         wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
+        track_rounds(self)
         try:
-            if in_pool is None:
-                self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
-                output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
-                self._count_rounds(self.state)
-            else:
-                self._count_rounds(_state_of(str(resume_from_checkpoint)))
-            if wants_pool:
-                output = self._train_pool(in_pool, **kwargs)
+            with self.round_source.view as view:
+                if view.is_live:
+                    self.remove_callback(ProgressCallback)  # two views of one run on one terminal
+                if in_pool is None:
+                    self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
+                    output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+                    self._count_rounds(self.state)
+                else:
+                    self._count_rounds(_state_of(str(resume_from_checkpoint)))
+                if wants_pool:
+                    output = self._train_pool(in_pool, **kwargs)
         finally:
             self.round_source.close()
         return output

@@ -136,14 +136,13 @@ def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, 
         protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
     )
     collector.config = vars(what) | {"command": ["equal-hf", *sys.argv[1:]]}
-    collector.open()
-    in_flight = (lambda: extractor.in_flight) if what.extractor == "endpoint" else None
+    recorded = collector.open().rounds
     tracked = TrackedRun(collector, how.report_to, project=how.project, kind=policy or "equal")
     try:
-        with RunView(config, policy or "EQUAL", in_flight=in_flight) as view:
+        with RunView(config, Path(config.output_dir).name, extractor=extractor) as view:
             for round in collector.rounds():
                 metrics = tracked.log(round)
-                view.show(metrics)
+                view.show(metrics, recorded=round.index < recorded)
                 if publisher is not None:
                     publisher.notify()
     finally:

@@ -7,13 +7,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from equal_hf.checkup import Check, check_device, check_disk, check_endpoint, check_hub, check_packages, check_wandb
 from equal_hf.cli.escape import escape
 from equal_hf.errors import ConfigError
 
+LOAD_TIMEOUT_S = 30.0
 _SIGNS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
 
@@ -74,4 +75,7 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     yield check_disk(str(how.output_dir))
     yield check_hub(what.hub_dataset_id, wanted=bool(how.push_to_hub), token=how.hub_token)
     yield check_wandb(wanted="wandb" in (how.report_to or []))
-    yield check_endpoint(what, lambda folder: make_extractor(what, folder))
+    # A run waits for a server that is loading; whoever asks what is wrong does not want to.
+    patience = min(what.extractor_load_timeout_s, LOAD_TIMEOUT_S)
+    asked = replace(what, extractor_load_timeout_s=patience, response_store=None)
+    yield check_endpoint(asked, lambda folder: make_extractor(asked, folder))

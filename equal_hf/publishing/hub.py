@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
 PUBLISHED = "hub/published.json"
+LAST_PUSH = "hub/last_push.json"
+ATTEMPTS = 9  # with the waits between them, two to four minutes
 
 
 def check_write_access(
@@ -80,7 +84,8 @@ def check_write_access(
         api.auth_check(full, repo_type=repo_type, write=True)
         return full
 
-    return patiently(check, f"checking write access to {repo_id!r}", setting or f"hub_{repo_type}_id", attempts=3)
+    what = f"checking write access to {repo_id!r}"
+    return patiently(check, what, setting or f"hub_{repo_type}_id", ATTEMPTS, unanswered=3)
 
 
 def publish_dataset(
@@ -90,7 +95,7 @@ def publish_dataset(
     private: bool | None = None,
     token: str | None = None,
     summary: Mapping[str, Any] | None = None,
-    attempts: int = 6,
+    attempts: int = ATTEMPTS,
 ) -> str:
     """Put on the Hub what a run has collected so far; what is there already is not sent again.
 
@@ -101,7 +106,8 @@ def publish_dataset(
         token (`str`, *optional*): The one saved by `hf auth login`, or `HF_TOKEN`, where it is left out.
         summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card; `run_dir/summary.json` where
             it is left out and there is one.
-        attempts (`int`, *optional*, defaults to `6`): Tries, with growing waits, while the Hub is busy or unwell.
+        attempts (`int`, *optional*, defaults to `9`): Tries, with growing waits, while the Hub is busy or unwell:
+            two to four minutes.
 
     Returns:
         `str`: The dataset's address.
@@ -132,8 +138,9 @@ def published(run_dir: str | Path) -> dict[str, str] | None:
 class RoundPublisher:
     """Pushes rounds to the Hub from a background thread as they complete, and never fails the run.
 
-    Rounds that complete within `every_s` of the last push go together, since the Hub limits commits an hour. A push
-    that fails is logged and made up for by the next one, at the latest by `close`. Have one on the main process only.
+    Rounds that complete within `every_s` of the last push go together, since the Hub limits commits an hour; a run
+    that is started again keeps to that too. A push that fails is logged and made up for by the next one, at the latest
+    by `close`. Have one on the main process only.
 
     Args:
         run_dir (`str` or `Path`): The run folder.
@@ -181,13 +188,21 @@ class RoundPublisher:
         return self._publish(summary=summary)
 
     def _work(self) -> None:
+        self._closing.wait(self._rest_s())
         while self._due.wait() and not self._closing.is_set():
             self._due.clear()
             self._publish(attempts=1)
             self._closing.wait(self.every_s)
 
+    def _rest_s(self) -> float:
+        """What is left of `every_s` since a push by the process before this one."""
+        path = Path(self.run_dir) / LAST_PUSH
+        began = json.loads(path.read_text(encoding="utf-8"))["began"] if path.exists() else -math.inf
+        return min(self.every_s, max(0.0, began + self.every_s - time.time()))
+
     def _publish(self, **options: Any) -> str | None:
         try:
+            write_json(Path(self.run_dir) / LAST_PUSH, {"began": time.time()})
             with _no_progress_bars():
                 return publish_dataset(self.run_dir, self.repo_id, **self._options, **options)
         except Exception as error:  # whatever it is, a failed push must not cost the run

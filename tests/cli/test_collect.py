@@ -18,7 +18,8 @@ from equal_hf.cli.collect import without_training
 from equal_hf.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from tests.processes import REPOSITORY
-from tests.wandb_file import wandb_records
+from tests.trackio_file import trackio_rows
+from tests.wandb_file import wandb_records, wandb_rows
 
 SECRET = "hf_" + "q" * 34
 
@@ -87,7 +88,7 @@ def test_it_collects_goes_on_and_tells(collected):
     assert (found["rounds"], found["documents"]) == (3, 24) and found["pairs"] > 0
     assert (Path(found["dataset"]) / "README.md").is_file()
     assert "Left out of `reward_funcs`" in second.stderr or "Left out of `reward_funcs`" in first.stderr
-    assert "EQUAL round 3/3: 8 documents (24), " in second.stderr
+    assert "run round 3/3: 8 documents (24), " in second.stderr
     run = json.loads((home / "run" / "run.json").read_text())
     assert run["fingerprint"]["reward_weights"] == {"worth": 1.0}
 
@@ -98,7 +99,7 @@ def test_trackers_have_one_run_with_numbers_tables_and_report(collected):
     files = sorted((home / "run").glob("wandb/offline-run-*/*.wandb"))
     records = [record for path in files for record in wandb_records(path)]
     assert {record.run.run_id for record in records if record.HasField("run")} == {run["id"]}
-    rows = [nested(record.history.item) for record in records if record.HasField("history")]
+    rows = wandb_rows(home / "run")
     told = [row["equal/round"] for row in rows if "equal/round" in row]
     assert told == [0, 1, 2], "each round once, over both starts"
     keys = set().union(*rows)
@@ -111,14 +112,9 @@ def test_trackers_have_one_run_with_numbers_tables_and_report(collected):
     assert table["columns"][:4] == ["cluster", "pulls", "mean_reward", "uncertainty"]
     assert sum(row[4] for row in table["data"]) == 24 and all(row[5] is not None for row in table["data"])
     assert any(record.HasField("artifact") or "artifact" in str(record)[:400] for record in records)
-    import sqlite3
-
-    (database,) = (home / "trackio").glob("*.db")
-    with sqlite3.connect(database) as connection:
-        found = connection.execute("select run_name, metrics from metrics order by id").fetchall()
-    connection.close()
+    found = trackio_rows(home / "trackio")
     assert {name for name, _ in found} == {f"run-equal-{run['id'][:8]}"}
-    metrics = [json.loads(text) for _, text in found]
+    metrics = [row for _, row in found]
     assert [row["equal/round"] for row in metrics if "equal/round" in row] == [0, 1, 2]
     assert "equal/arms" in metrics[-1] and "equal/clusters" in metrics[-1]
 
@@ -170,19 +166,6 @@ def test_the_records_are_those_of_a_trainer(collected, config, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=500)
     assert digests(home / "run") == digests(tmp_path / "run")
-
-
-def nested(items) -> dict[str, object]:
-    """A row of W&B's history; media are mappings in it."""
-    row: dict[str, object] = {}
-    for item in items:
-        name, *rest = item.nested_key or [item.key]
-        value = json.loads(item.value_json)
-        if rest:
-            row.setdefault(name, {})[rest[0]] = value
-        else:
-            row[name] = value
-    return row
 
 
 def digests(run: Path) -> dict[str, str]:
