@@ -99,9 +99,8 @@ class RunView:
 
     def time_left_s(self) -> float | None:
         """Seconds left at the pace so far, by documents or rounds, whichever ends first; `None` before the first."""
-        if self._first is None:
+        if self._first is None or not (done := self._metrics["equal/documents_total"] - self._first):
             return None
-        done = self._metrics["equal/documents_total"] - self._first
         whole = self.config.planned_rounds * self.config.arms_per_round * self.config.documents_per_arm
         whole = min(whole, self.config.max_documents or whole)
         return max(0.0, whole - self._metrics["equal/documents_total"]) * (time.monotonic() - self._began) / done
