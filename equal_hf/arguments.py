@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +17,7 @@ from equal_hf.errors import ConfigError
 from equal_hf.selection.neighbours import NEIGHBOURS, check_neighbours
 from equal_hf.target_arguments import NONE, PER_TARGET, as_list, target_settings
 
+LEAST_PUSH_EVERY_S = 60.0  # the Hub takes some 128 commits an hour
 EXTRACTORS = ("endpoint", "explicit")
 BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform")
 REWARDS = (
@@ -68,6 +70,8 @@ class RunArguments:
         extractor_model (`str`, *optional*): Model to ask for, where the endpoint serves several.
         extractor_model_revision (`str`, *optional*): Its revision, where the endpoint does not tell.
         extractor_api_key (`str`, *optional*): Key of the endpoint; better given as `EQUAL_API_KEY` in the environment.
+        extractor_headers (`dict[str, str]`, *optional*): Further headers of every request, for gateways that want
+            some; as a flag, JSON. Recorded nowhere.
         extractor_prompt (`str`, *optional*): Jinja file that replaces the extraction prompt, or a dataset repository
             on the Hub that holds one (`user/repo`, `user/repo@revision/path/to/file.jinja`).
         extractor_examples (`int`, *optional*, defaults to `0`): Reference items shown in the prompt as examples of
@@ -110,6 +114,8 @@ class RunArguments:
             `worth_per_cost`, `yield_per_cost`, `loss_drop`, `loss_credit`, `influence`.
         control (`str`, *optional*): `"uniform"` repeats the run with uniform selection, at equal documents and steps.
         hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
+        hub_push_every_s (`float`, *optional*, defaults to `300.0`): Seconds between two pushes of rounds at least,
+            since the Hub limits commits an hour.
     """
 
     required: ClassVar[tuple[str, ...]] = ("corpus", "target")
@@ -154,6 +160,9 @@ class RunArguments:
     extractor_model: str | None = field(default=None, metadata={"help": "Model to ask the endpoint for."})
     extractor_model_revision: str | None = field(default=None, metadata={"help": "Its revision, if not told."})
     extractor_api_key: str | None = field(default=None, metadata={"help": "Prefer EQUAL_API_KEY in the environment."})
+    extractor_headers: dict[str, str] | str | None = field(
+        default=None, metadata={"help": "Further headers of every request, as JSON."}
+    )
     extractor_prompt: str | None = field(default=None, metadata={"help": "Jinja file or Hub id of another prompt."})
     extractor_examples: int = field(default=0, metadata={"help": "Reference items shown as examples."})
     extractor_refine: bool = field(default=False, metadata={"help": "Ask again to put pairs right."})
@@ -188,6 +197,7 @@ class RunArguments:
     )
     control: str | None = field(default=None, metadata={"help": "uniform: repeat the run with uniform selection."})
     hub_dataset_id: str | None = field(default=None, metadata={"help": "Hub dataset to publish pairs to."})
+    hub_push_every_s: float = field(default=300.0, metadata={"help": "Seconds between pushes of rounds at least."})
 
     def __post_init__(self) -> None:
         for key in ("target_names", *PER_TARGET):
@@ -197,6 +207,13 @@ class RunArguments:
                 raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
         if isinstance(self.extractor_url, str):
             self.extractor_url = [self.extractor_url]
+        if isinstance(self.extractor_headers, str):
+            self.extractor_headers = _json_of_texts(self.extractor_headers)
+        if self.hub_push_every_s < LEAST_PUSH_EVERY_S:
+            raise ConfigError(
+                f"`hub_push_every_s` is {self.hub_push_every_s}, but the Hub takes some 128 commits an hour: "
+                f"set it to {LEAST_PUSH_EVERY_S:.0f} or more"
+            )
         if self.control not in (None, "uniform"):
             raise ConfigError(f"`control` is {self.control!r}: set it to 'uniform', or leave it out")
         if unknown := [name for name in self.reward_funcs if name not in REWARDS]:
@@ -219,6 +236,17 @@ class RunArguments:
     def clusters(self) -> int | Literal["auto"]:
         """`n_clusters` as a number, or `"auto"`."""
         return "auto" if str(self.n_clusters) == "auto" else int(self.n_clusters)
+
+
+def _json_of_texts(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        # The text itself holds secrets.
+        raise ConfigError('`extractor_headers` is no JSON object of texts: write it like \'{"X-Api-Key": "…"}\'')
+    return found
 
 
 def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str | Path) -> tuple[Any, ...]:

@@ -159,6 +159,7 @@ def make_extractor(
         model=run.extractor_model,
         model_revision=run.extractor_model_revision,
         api_key=run.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
+        headers=run.extractor_headers if isinstance(run.extractor_headers, dict) else None,
         flavour=run.extractor_flavour,
         prompt=make_prompt(run, targets, seed),
         max_new_tokens=run.extractor_max_new_tokens,

@@ -32,6 +32,12 @@ class RoundCallback(TrainerCallback):
         self.trained = False
         self.trainer.open_round(int(state.epoch or 0))
 
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Show how far training is."""
+        self.trainer.round_source.view.steps = state.global_step, state.max_steps
+
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:

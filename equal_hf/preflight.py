@@ -13,23 +13,23 @@ from equal_hf.errors import ConfigError, EqualError
 HUB_TIMEOUT_S = 5.0
 
 
-def preflight(run: RunArguments, training: Any, model: str, make_extractor: Callable[[], Any]) -> None:
+def preflight(run: RunArguments, training: Any, model: str | None, make_extractor: Callable[[], Any]) -> None:
     """Check device, endpoint, Hub access and write access; report everything that is missing at once.
 
     Args:
         run ([`RunArguments`]): Corpus, target and extractor.
         training (`EqualConfig`): The trainer's settings.
-        model (`str`): Hub id or folder of the model.
+        model (`str`, *optional*): Hub id or folder of the model; `None` for a run that trains none, and needs none.
         make_extractor (`Callable`): Makes the extractor; called where there is an endpoint to ask.
 
     Raises:
         [`ConfigError`]: Naming each thing that is missing, the key that sets it, and what to do without it.
     """
     problems = [
-        *_missing_device(training),
+        *(_missing_device(training) if model is not None else []),
         *_missing_endpoint(run, make_extractor),
         *_missing_repositories(run, model),
-        *_missing_write_access(run, training),
+        *_missing_write_access(run, training, model),
     ]
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -60,7 +60,7 @@ def _missing_endpoint(run: RunArguments, make_extractor: Callable[[], Any]) -> l
     return []
 
 
-def _missing_repositories(run: RunArguments, model: str) -> list[str]:
+def _missing_repositories(run: RunArguments, model: str | None) -> list[str]:
     wanted = [
         ("model_name_or_path", model, "model"),
         ("corpus", run.corpus, "dataset"),
@@ -69,7 +69,7 @@ def _missing_repositories(run: RunArguments, model: str) -> list[str]:
     ]
     absent: dict[str, list[str]] = {}
     for key, name, kind in wanted:
-        if not Path(name).exists() and (reason := _unreachable(name, kind)):
+        if name is not None and not Path(name).exists() and (reason := _unreachable(name, kind)):
             absent.setdefault(reason, []).append(f"`{key}` {name}")
     return [
         f"no access to {', '.join(names)}: {reason}; log in with `hf auth login`, or name a local folder or file"
@@ -113,13 +113,13 @@ def _not_cached(name: str, kind: str) -> str | None:
     return None if (name, kind) in cached else "the Hub is offline and it is not in the local cache"
 
 
-def _missing_write_access(run: RunArguments, training: Any) -> list[str]:
+def _missing_write_access(run: RunArguments, training: Any, model: str | None) -> list[str]:
     if not training.push_to_hub:
         return []
     from equal_hf.publishing.hub import check_write_access
 
     token = training.hub_token or os.environ.get("HF_TOKEN")
-    model_id = training.hub_model_id or Path(training.output_dir).name
+    model_id = None if model is None else training.hub_model_id or Path(training.output_dir).name
     repositories = [(model_id, "model", "hub_model_id"), (run.hub_dataset_id, "dataset", "hub_dataset_id")]
     problems = []
     for repo_id, kind, setting in repositories:

@@ -11,12 +11,14 @@ import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from equal_hf.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, ExtractionError
+from equal_hf.live import RunView
 from equal_hf.tracking import round_metrics
 from equal_hf.training_rows import sample_own, sample_replay
 from equal_hf.types import Messages, QAPair, Round
@@ -56,6 +58,7 @@ class RoundSource:
 
     def __init__(self, collector: EqualDataCollector, args: EqualConfig) -> None:
         self.collector, self.args = collector, args
+        self.view = RunView(args, Path(str(args.output_dir)).name, args.process_index == 0, collector.extractor)
         self.start_loss: float | None = None  # of the evaluation before the first round
         self._round: Round | None = None  # trained on, not yet credited
         self._ahead: tuple[int, Future[Round | None]] | None = None
@@ -131,24 +134,11 @@ class RoundSource:
             replayed_rows=max(0, self.args.rows_per_round - sum(trained_rows)),
             **context,
         )
-        self._tell(round, record)
-        return round_metrics(round, record, self.collector.totals(round.index))
-
-    def _tell(self, round: Round, record: dict[str, Any]) -> None:
-        loss = record["metrics"]["eval_loss"]
-        best = max(
-            zip(record["mixed"], round.decisions, strict=True), key=lambda pair: pair[0] or -math.inf, default=None
-        )
-        logger.info(
-            "round %d/%d: %d documents (%d so far), %d pairs%s%s",
-            round.index + 1,
-            self.args.planned_rounds,
-            round.documents,
-            self.collector.history.totals(round.index)["documents"],
-            len(round.pairs),
-            "" if loss is None else f", evaluation loss {loss:.4f}",
-            "" if best is None or best[0] is None else f", best cluster {best[1].arm} with reward {best[0]:.2f}",
-        )
+        metrics = round_metrics(round, record, self.collector.totals(round.index))
+        paid = {decision.arm: reward for decision, reward in zip(round.decisions, record["mixed"], strict=True)}
+        known = [(arm, reward) for arm, reward in paid.items() if reward is not None]
+        self.view.show(metrics, max(known, key=lambda one: one[1], default=None))
+        return metrics
 
     def _loss_before(self, index: int) -> float | None:
         if index == 0:

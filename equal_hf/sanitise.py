@@ -105,7 +105,7 @@ def sanitise(config: Any) -> Any:
         return {mask_text(str(key)): _named(str(key), value) for key, value in config.items()}
     if isinstance(config, list | tuple):
         return [
-            MASK if place and _is_secret_flag(config[place - 1]) and isinstance(item, str) else sanitise(item)
+            MASK if place and _is_secret_flag(config[place - 1]) and isinstance(item, str) else _argument(item)
             for place, item in enumerate(config)
         ]
     if isinstance(config, set | frozenset):
@@ -114,6 +114,14 @@ def sanitise(config: Any) -> Any:
         return f"{config.__module__}.{config.__qualname__}"
     text = str(config)
     return f"{type(config).__module__}.{type(config).__qualname__}" if " at 0x" in text else mask_text(text)
+
+
+def _argument(item: Any) -> Any:
+    """An element of a list, which may be a command line: what a secret flag is set to goes whole, blanks and all."""
+    if isinstance(item, str) and item.startswith("-") and "=" in item:
+        flag = item.partition("=")[0]
+        return f"{flag}={MASK}" if is_secret_name(flag) else sanitise(item)
+    return sanitise(item)
 
 
 def _named(name: str, value: Any) -> Any:

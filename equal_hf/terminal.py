@@ -7,13 +7,21 @@ import sys
 import warnings
 
 
+class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what standard error is at the time: a live view puts itself in between, so that lines go above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
 def set_up_terminal(*, is_main_process: bool) -> None:
     """Configure logging and progress bars of a process that a person started. Recipes call it; the library never does.
 
     Args:
         is_main_process (`bool`): Other processes say nothing but errors.
     """
-    handler = logging.StreamHandler()
+    handler = _StandardError()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     ours = logging.getLogger("equal_hf")
     ours.handlers, ours.propagate = [handler], False

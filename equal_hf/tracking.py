@@ -14,8 +14,10 @@
 | `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
 | `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
 
-A trainer sends them through its own `log`, and transformers puts `train/` before them; a run without a trainer sends
-them through [`RunTracker`], as they are.
+A trainer sends them through its own `log`, a run without a trainer through [`RunTracker`]; the names are the same
+([`equal_hf.tracker_callbacks`] keeps transformers from putting `train/` before them). Beside them go, updated every
+round, the tables `equal/arms` and `equal/pairs_sample` and the picture `equal/clusters` ([`RoundTables`]), and at the
+end the report, as an artifact. A run that is taken up again goes on as the run it was, by the id in `run.json`.
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError, MissingDependencyError
 from equal_hf.sanitise import mask_text, sanitise
 from equal_hf.selection.rewards import TRANSPORT_OFFSET
 from equal_hf.types import Round
+
+if TYPE_CHECKING:
+    from equal_hf.publishing.report.tables import RoundTables
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +156,7 @@ def keep_trackio_local(args: Any) -> None:
 
 
 @contextmanager
-def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) -> Iterator[None]:
+def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id: str | None = None) -> Iterator[None]:
     """Give what a trainer reports inside the block runs of its own, on the trackers that `report_to` names.
 
     A trainer goes on with a W&B run that is open, so that two runs in one process would be mixed up without this. An
@@ -162,9 +167,10 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) ->
             folder's name, with `-name` after it.
         name (`str`): What tells this run from others of the same script.
         config (`Mapping[str, Any]`, *optional*): What to tell of the run besides `args`; secrets are taken out.
+        id (`str`, *optional*): The run's id, from `run.json`, under which a tracker goes on with it after a restart.
     """
     before = args.run_name
-    args.run_name = f"{before or Path(args.output_dir).name}-{name}"
+    args.run_name = run_name(before or Path(args.output_dir).name, name, id)
     opened, failed = None, True
     if "trackio" in args.report_to:
         keep_trackio_local(args)
@@ -179,6 +185,8 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None) ->
                     name=args.run_name,
                     config=sanitise(config or {}),
                     dir=args.output_dir,
+                    id=id,
+                    resume=None if id is None else "allow",
                 )
     try:
         yield
@@ -200,6 +208,15 @@ def masked_command() -> Iterator[None]:
         sys.argv = before
 
 
+def run_name(base: str, kind: str, id: str | None) -> str:
+    """What trackers show: told apart by the run's id, since trackio knows runs by their names alone.
+
+    >>> run_name("quickstart", "equal", None), run_name("quickstart", "equal", "0123456789ab")
+    ('quickstart-equal', 'quickstart-equal-01234567')
+    """
+    return "-".join(part for part in (base, kind, (id or "")[:8]) if part)
+
+
 class RunTracker:
     """Logs a run that has no trainer to W&B, trackio, or both.
 
@@ -208,6 +225,8 @@ class RunTracker:
         project (`str`, *optional*, defaults to `"equal-hf"`): The project.
         name (`str`, *optional*): The run's name; the tracker makes one up where it is left out.
         config (`Mapping[str, Any]`, *optional*): The configuration; secrets are taken out.
+        id (`str`, *optional*): The run's id, from `run.json`, under which W&B goes on with it after a restart; trackio
+            goes by the name.
         dir (`str` or `Path`, *optional*): Where W&B writes its files; its own default where left out.
         trackio_space_id (`str`, *optional*): The Space to send trackio's numbers to; without it and without
             TRACKIO_SPACE_ID they stay on this machine.
@@ -225,6 +244,7 @@ class RunTracker:
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
         *,
+        id: str | None = None,
         dir: str | Path | None = None,
         trackio_space_id: str | None = None,
         private: bool = True,
@@ -242,12 +262,25 @@ class RunTracker:
         if "wandb" in names:
             prepare_wandb()
             wandb = _import("wandb")
-            project_name = os.environ.get("WANDB_PROJECT", project)
             with masked_command():
-                self._wandb = wandb.init(project=project_name, name=name, config=clean, dir=dir, reinit="create_new")
+                self._wandb = wandb.init(
+                    project=os.environ.get("WANDB_PROJECT", project),
+                    name=name,
+                    config=clean,
+                    id=id,
+                    resume=None if id is None else "allow",
+                    dir=dir,
+                    reinit="create_new",
+                )
         if "trackio" in names:
             self._trackio = _import("trackio").init(
-                project=project, name=name, config=clean, space_id=trackio_space_id, private=private, embed=False
+                project=project,
+                name=name,
+                config=clean,
+                resume="never" if id is None else "allow",
+                space_id=trackio_space_id,
+                private=private,
+                embed=False,
             )
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -262,12 +295,94 @@ class RunTracker:
         if self._trackio is not None:
             self._trackio.log(dict(metrics), step=step)
 
+    def log_tables(self, tables: RoundTables, step: int) -> None:
+        """Log the tables and the cluster map as they stand after a round.
+
+        Args:
+            tables ([`RoundTables`]): The tables.
+            step (`int`): The round's index.
+        """
+        if self._wandb is not None:
+            self._wandb.log(wandb_media(tables), step=step)
+        if self._trackio is not None:
+            self._trackio.log(trackio_media(tables), step=step)
+
+    def url(self) -> str | None:
+        """Where the run is shown, if W&B has it online."""
+        return self._wandb.url if self._wandb is not None and not self._wandb.offline else None
+
+    def attach(self, report: Path | None, dataset: Mapping[str, str] | None) -> None:
+        """Add the report as an artifact, and say where the dataset is.
+
+        Args:
+            report (`Path`, *optional*): Folder of the report.
+            dataset (`Mapping[str, str]`, *optional*): `url` and `revision` of the dataset on the Hub.
+        """
+        if self._wandb is not None:
+            attach_to_wandb(self._wandb, report, dataset)
+        if self._trackio is not None:
+            attach_to_trackio(self._trackio, report, dataset)
+
     def finish(self) -> None:
         """Write out what is pending."""
-        for run in (self._wandb, self._trackio):
-            if run is not None:
-                run.finish()
+        if self._wandb is not None:
+            self._wandb.finish()
+        if self._trackio is not None:
+            trackio = _import("trackio")
+            if trackio.context_vars.current_run.get() is self._trackio:
+                trackio.finish()  # which forgets the run, where the run's own method would be called again at exit
+            else:
+                self._trackio.finish()
         self._wandb = self._trackio = None
+
+
+def wandb_media(tables: RoundTables) -> dict[str, Any]:
+    """Tables and cluster map as W&B takes them."""
+    import io
+
+    wandb, image = _import("wandb"), _import("PIL.Image")
+    media: dict[str, Any] = {
+        f"equal/{name}": wandb.Table(columns=list(columns), data=rows)
+        for name, (columns, rows) in tables.all().items()
+    }
+    if (picture := tables.picture()) is not None:
+        media["equal/clusters"] = wandb.Image(image.open(io.BytesIO(picture)), file_type="png")
+    return media
+
+
+def trackio_media(tables: RoundTables) -> dict[str, Any]:
+    """Tables and cluster map as trackio takes them."""
+    import io
+
+    trackio, image, pandas = _import("trackio"), _import("PIL.Image"), _import("pandas")
+    media: dict[str, Any] = {
+        f"equal/{name}": trackio.Table(dataframe=pandas.DataFrame(rows, columns=list(columns)))
+        for name, (columns, rows) in tables.all().items()
+    }
+    if (picture := tables.picture()) is not None:
+        media["equal/clusters"] = trackio.Image(image.open(io.BytesIO(picture)))
+    return media
+
+
+def attach_to_wandb(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
+    """Add a report to a W&B run as an artifact, and the dataset's address and revision to its summary."""
+    if dataset:
+        run.summary.update({f"dataset_{name}": value for name, value in dataset.items()})
+    if report is not None and report.is_dir():
+        artifact = _import("wandb").Artifact(f"report-{run.id}", type="report", metadata=dict(dataset or {}))
+        artifact.add_dir(str(report))
+        run.log_artifact(artifact)
+
+
+def attach_to_trackio(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
+    """Add a report to a trackio run as an artifact, with the dataset's address and revision."""
+    link = {f"dataset_{name}": value for name, value in (dataset or {}).items()}
+    if link:
+        run.config |= link
+    if report is not None and report.is_dir():
+        artifact = _import("trackio").Artifact(f"report-{run.name}", type="report", metadata=link)
+        artifact.add_dir(str(report))
+        run.log_artifact(artifact)
 
 
 def _import(package: str) -> Any:

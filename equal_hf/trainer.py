@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from transformers import TrainerState
+from transformers import ProgressCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy, TrainOutput
 from trl import SFTTrainer
 
@@ -28,6 +28,7 @@ from equal_hf.round_dataset import RoundDataset
 from equal_hf.round_source import RoundSource
 from equal_hf.sanitise import sanitise
 from equal_hf.target_weights import weighted_mean
+from equal_hf.tracker_callbacks import track_rounds
 from equal_hf.training_config import EqualConfig
 from equal_hf.types import QAPair
 
@@ -142,15 +143,19 @@ class EqualTrainer(SFTTrainer):
         wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
+        track_rounds(self)
         try:
-            if in_pool is None:
-                self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
-                output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
-                self._count_rounds(self.state)
-            else:
-                self._count_rounds(_state_of(str(resume_from_checkpoint)))
-            if wants_pool:
-                output = self._train_pool(in_pool, **kwargs)
+            with self.round_source.view as view:
+                if view.is_live:
+                    self.remove_callback(ProgressCallback)  # two views of one run on one terminal
+                if in_pool is None:
+                    self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
+                    output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+                    self._count_rounds(self.state)
+                else:
+                    self._count_rounds(_state_of(str(resume_from_checkpoint)))
+                if wants_pool:
+                    output = self._train_pool(in_pool, **kwargs)
         finally:
             self.round_source.close()
         return output

@@ -109,25 +109,27 @@ def train(
     }
     publishing = args.push_to_hub and run.hub_dataset_id and control is None
     result_path = Path(args.output_dir) / "result.json"
-    with tracked(args, name=control or "equal", config=collector.config):
-        trainer = EqualTrainer(
-            model_args.model_name_or_path,
-            args,
-            data_collector=collector,
-            eval_dataset=evaluation_sets(targets, "validation"),
-            processing_class=AutoTokenizer.from_pretrained(
-                model_args.model_name_or_path, revision=model_args.model_revision
-            ),
-            peft_config=get_peft_config(model_args),
-            quantization_config=get_quantization_config(model_args),
+    trainer = EqualTrainer(
+        model_args.model_name_or_path,
+        args,
+        data_collector=collector,
+        eval_dataset=evaluation_sets(targets, "validation"),
+        processing_class=AutoTokenizer.from_pretrained(
+            model_args.model_name_or_path, revision=model_args.model_revision
+        ),
+        peft_config=get_peft_config(model_args),
+        quantization_config=get_quantization_config(model_args),
+    )
+    trainer.remove_callback(PrinterCallback)  # a line a round says enough
+    if publishing:
+        publisher = RoundPublisher(
+            args.output_dir, run.hub_dataset_id, every_s=run.hub_push_every_s, token=args.hub_token
         )
-        trainer.remove_callback(PrinterCallback)  # a line a round says enough
-        if publishing:
-            publisher = RoundPublisher(args.output_dir, run.hub_dataset_id, token=args.hub_token)
-            trainer.add_callback(PublishCallback(publisher))
-        trainer.open_run()
-        if result_path.exists():
-            return json.loads(result_path.read_text())
+        trainer.add_callback(PublishCallback(publisher))
+    trainer.open_run()
+    if result_path.exists():
+        return json.loads(result_path.read_text())
+    with tracked(args, name=control or "equal", config=collector.config, id=collector.records.run_id()):
         trainer.train(resume_from_checkpoint=True)
 
         measured = measure(trainer, targets, collector.target_shares)

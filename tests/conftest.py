@@ -9,10 +9,12 @@ os.environ.setdefault("WANDB_MODE", "offline")
 # Models this small gain nothing from a second thread, and threads that wait for each other are slow on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.servers.hub import HubServer
 from tests.world import build_world
 
 
@@ -20,3 +22,27 @@ from tests.world import build_world
 def world(tmp_path_factory) -> Path:
     """Documents, target, models and a clustered corpus, made once; read only."""
     return build_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """The Hub stand-in, and this process a client of it that may write; waits between attempts are not waited."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
+
+    hub_server.reset()
+    disable_progress_bars()
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub_server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub_server.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_write")
+    monkeypatch.setattr("equal_hf.publishing.patience._wait", lambda response, attempt: 0.0)
+    return hub_server

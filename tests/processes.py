@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Timer
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -38,6 +41,35 @@ def run(arguments: Sequence[str], log: Path, timeout_s: float = 300, **environme
     output = log.read_text(errors="replace")
     assert code == 0, f"exit {code}:\n{output[-4000:]}"
     return output
+
+
+def run_on_terminal(arguments: Sequence[str], timeout_s: float = 300, **environment: str) -> str:
+    """Run `python …` on a terminal to its end; what it showed there, without the terminal's own codes."""
+    ours, theirs = pty.openpty()
+    terminal = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env={**os.environ, **terminal, **environment},
+    )
+    os.close(theirs)
+    shown, alarm = b"", Timer(timeout_s, process.kill)
+    alarm.start()
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:  # what Linux says when nobody is at the other end any more
+        pass
+    finally:
+        alarm.cancel()
+        os.close(ours)
+    code, text = process.wait(), shown.decode(errors="replace")
+    assert code == 0, f"exit {code}:\n{text[-4000:]}"
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
 
 
 def kill_when(process: subprocess.Popen, happened: Callable[[], bool], timeout_s: float = 200) -> bool:

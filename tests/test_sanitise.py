@@ -41,6 +41,13 @@ def test_a_value_under_a_secret_name_never_survives(config):
     assert sanitise(clean) == clean
 
 
+def test_headers_as_json_on_a_command_line_are_masked_whole():
+    headers = f'{{"X-Api-Key": "{SECRET} and more"}}'
+    split, joined = ["--extractor_headers", headers, "--seed", "1"], [f"--extractor_headers={headers}", "--seed=1"]
+    assert sanitise(split) == ["--extractor_headers", MASK, "--seed", "1"]
+    assert sanitise(joined) == [f"--extractor_headers={MASK}", "--seed=1"]
+
+
 @given(st.text(st.characters(codec="ascii", exclude_characters="@/?# \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"), min_size=1))
 def test_credentials_leave_a_url_and_the_rest_stays(password):
     assert mask_url(f"see http://me:{password}@host:8080/v1 now") == f"see http://{MASK}@host:8080/v1 now"

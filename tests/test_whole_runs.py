@@ -1,47 +1,100 @@
 """Whole training runs in processes of their own: tracked, killed with -9, resumed."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from tests.processes import digests, kill_when, run, start
-from tests.wandb_file import wandb_records
+from tests.processes import digests, kill_when, run, run_on_terminal, start
+from tests.trackio_file import trackio_artifact, trackio_rows
+from tests.wandb_file import wandb_records, wandb_rows
+
+SCALARS = (
+    "arms_pulled documents documents_total pairs pairs_total prompt_tokens prompt_tokens_total completion_tokens "
+    "completion_tokens_total requests requests_total rejected eval_loss transport/cost reward/transport/mean "
+    "reward/loss_drop/mean reward/mixed/mean reward/mixed/min reward/mixed/max"
+).split()
+ARM_COLUMNS = ["cluster", "pulls", "mean_reward", "uncertainty", "documents", "documents_left", "pairs", "top_terms"]
+
+
+def offline(folder: Path) -> dict[str, str]:
+    return {"WANDB_MODE": "offline", "TRACKIO_DIR": str(folder / "trackio"), "HF_HUB_OFFLINE": "1"}
+
+
+def on_main(world: Path, folder: Path) -> list[str]:
+    arguments = ["-m", "tests.train_world", "--world", str(world), "--output_dir", str(folder / "run")]
+    return [*arguments, "--trackers", "wandb", "trackio"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    arguments = ["-m", "tests.train_world", "--world", str(world), "--output_dir", str(folder / "run")]
-    run([*arguments, "--report_to", "wandb"], folder / "log", WANDB_MODE="offline")
-    return folder / "run"
+    said = run(on_main(world, folder), folder / "log", **offline(folder))
+    assert "run round 4/4: 12 documents (48), " in said and "evaluation loss" in said
+    return folder
 
 
-def test_wandb_holds_every_round_under_stable_names(uninterrupted):
-    (path,) = uninterrupted.glob("wandb/offline-run-*/*.wandb")
-    values: dict[str, list[float]] = {}
-    for record in wandb_records(path):
-        for item in record.history.item:
-            key = item.key or "/".join(item.nested_key)
-            values.setdefault(key, []).append(json.loads(item.value_json))
-    names = "documents pairs arms_pulled prompt_tokens completion_tokens reward/transport/mean reward/loss_drop/mean "
-    names += "reward/mixed/mean transport/cost eval_loss documents_total pairs_total"
-    for name in names.split():
-        assert len(values[f"train/equal/{name}"]) == 4, name
-    assert values["train/equal/round"] == [0, 1, 2, 3]
-    assert values["train/equal/documents_total"] == [12, 24, 36, 48]
-    assert values["train/equal/eval_loss"] == values["eval/loss"][1:]
+def test_wandb_holds_every_scalar_table_and_the_report(uninterrupted):
+    rows = [row for row in wandb_rows(uninterrupted / "run") if "equal/round" in row]
+    assert [row["equal/round"] for row in rows] == [0, 1, 2, 3]
+    assert [row["equal/documents_total"] for row in rows] == [12, 24, 36, 48]
+    for row in rows:
+        assert row.keys() >= {f"equal/{name}" for name in SCALARS}
+        assert row["equal/arms"]["_type"] == row["equal/pairs_sample"]["_type"] == "table-file"
+        assert row["equal/clusters"]["_type"] == "image-file"
+    assert not any(name.startswith("train/equal") for row in wandb_rows(uninterrupted / "run") for name in row)
+    losses = [row["eval/loss"] for row in wandb_rows(uninterrupted / "run") if "eval/loss" in row]
+    assert [row["equal/eval_loss"] for row in rows] == losses[1:]
+    (files,) = (uninterrupted / "run").glob("wandb/offline-run-*/files")
+    arms = json.loads((files / rows[-1]["equal/arms"]["path"]).read_text())
+    assert arms["columns"] == ARM_COLUMNS and sum(row[4] for row in arms["data"]) == 48
+    samples = json.loads((files / rows[-1]["equal/pairs_sample"]["path"]).read_text())
+    assert len(samples["data"]) == 12 and samples["columns"][-2:] == ["question", "answer"], "an arm of a round each"
+    assert (files / rows[-1]["equal/clusters"]["path"]).read_bytes().startswith(b"\x89PNG")
+    (path,) = (uninterrupted / "run").glob("wandb/offline-run-*/*.wandb")
+    records = [record.artifact for record in wandb_records(path) if record.HasField("artifact")]
+    (report,) = [artifact for artifact in records if artifact.type == "report"]
+    assert {entry.path for entry in report.manifest.contents} >= {"report.html", "clusters.png", "pulls.png"}
+
+
+def test_trackio_holds_them_too(uninterrupted):
+    found = trackio_rows(uninterrupted / "trackio")
+    rows = [row for _, row in found if "equal/round" in row]
+    assert [row["equal/round"] for row in rows] == [0, 1, 2, 3]
+    for row in rows:
+        assert row.keys() >= {f"equal/{name}" for name in SCALARS}
+        assert row["equal/arms"]["_type"] == row["equal/pairs_sample"]["_type"] == "trackio.table"
+        assert row["equal/clusters"]["_type"] == "trackio.image"
+    assert "report.html" in trackio_artifact(uninterrupted / "trackio", "report")
 
 
 def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterrupted):
     output, log = tmp_path / "run", tmp_path / "log"
-    arguments = ["-m", "tests.train_world", "--world", str(world), "--output_dir", str(output)]
+    arguments, environment = on_main(world, tmp_path), offline(tmp_path)
     # In the training of a round, in the writing of a checkpoint, and between the credit of a round and its checkpoint.
     for mark in ("rounds/round-00000/extracted", "checkpoint-6/model.safetensors", "rounds/round-00002/credited.json"):
-        process = start(arguments, log)
+        process = start(arguments, log, **environment)
         assert kill_when(process, lambda mark=mark: (output / mark).exists()), log.read_text()[-3000:]
-    run(arguments, log)
-    assert digests(output / "rounds") == digests(uninterrupted / "rounds")
-    assert digests(output / "hub/model", "*.safetensors") == digests(uninterrupted / "hub/model", "*.safetensors")
+    shown = run_on_terminal(arguments, **environment)
+    assert digests(output / "rounds") == digests(uninterrupted / "run/rounds")
+    assert digests(output / "hub/model", "*.safetensors") == digests(uninterrupted / "run/hub/model", "*.safetensors")
+
+    # One live view, with what the run is at; what is said meanwhile stands above it.
+    for label in ("round", "clusters", "documents", "pairs", "reward", "evaluation loss", "training", "speed", "time"):
+        assert re.search(rf"^{label} +\S", shown, re.MULTILINE), label
+    assert re.search(r"^training +step \d+ of 12$", shown, re.MULTILINE)
+    assert re.search(r"^.*run round 4/4: 12 documents \(48\), ", shown, re.MULTILINE)
+
+    # One run, however often it was started.
+    identity = json.loads((output / "run.json").read_text())["id"]
+    records = [record for path in output.glob("wandb/*/*.wandb") for record in wandb_records(path)]
+    assert {record.run.run_id for record in records if record.HasField("run")} == {identity}
+    # What was killed were the trackers' own processes too, with what they had not written yet.
+    assert {2, 3} <= {row["equal/round"] for row in wandb_rows(output) if "equal/round" in row} <= {0, 1, 2, 3}
+    found = trackio_rows(tmp_path / "trackio")
+    assert {name for name, _ in found} == {f"run-world-{identity[:8]}"}
+    assert {2, 3} <= {row["equal/round"] for _, row in found if "equal/round" in row} <= {0, 1, 2, 3}
 
 
 def test_two_processes_in_one_folder_are_refused(world, tmp_path):

@@ -7,7 +7,7 @@ torchrun --nproc_per_node 2 -m tests.train_world …
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -23,6 +23,7 @@ from equal_hf import (
     transport_reward,
 )
 from equal_hf.assemble import conversational
+from equal_hf.terminal import set_up_terminal
 from equal_hf.tracking import tracked
 from tests.world import make_target
 
@@ -31,17 +32,19 @@ from tests.world import make_target
 class WorldArguments:
     world: str = ""
     resume: bool = True
+    trackers: list[str] = field(default_factory=list)  # as `report_to`, which takes one on a command line
 
 
 DEFAULTS = (
     "--num_rounds 4 --arms_per_round 3 --documents_per_arm 4 --rows_per_round 24 --per_device_train_batch_size 8 "
-    "--learning_rate 2e-3 --use_cpu --bf16 False --gradient_checkpointing False --report_to none --max_length 128 "
+    "--learning_rate 2e-3 --use_cpu --bf16 False --gradient_checkpointing False --max_length 128 "
     "--disable_tqdm True"
 ).split()
 
 
 def main(argv: list[str]) -> EqualTrainer:
     arguments, config = TrlParser((WorldArguments, EqualConfig)).parse_args_and_config([*DEFAULTS, *argv])
+    config.report_to = arguments.trackers
     world, target = Path(arguments.world), make_target()
     collector = EqualDataCollector(
         ClusteredCorpus.load(world / "corpus"),
@@ -51,6 +54,7 @@ def main(argv: list[str]) -> EqualTrainer:
         reference=target.reference,
         protected=[*target.validation, *target.test],
     )
+    set_up_terminal(is_main_process=config.process_index == 0)
     trainer = EqualTrainer(
         str(world / "model"),
         config,
@@ -58,7 +62,8 @@ def main(argv: list[str]) -> EqualTrainer:
         eval_dataset=conversational(target.validation),
         processing_class=AutoTokenizer.from_pretrained(world / "model"),
     )
-    with tracked(config, name="world"):
+    trainer.open_run()
+    with tracked(config, name="world", id=collector.records.run_id()):
         trainer.train(resume_from_checkpoint=arguments.resume)
     trainer.export_model()
     return trainer

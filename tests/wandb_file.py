@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,3 +26,25 @@ def wandb_records(path: Path) -> Iterator[object]:
             record.ParseFromString(pending)
             yield record
             pending = b""
+
+
+def wandb_rows(run_dir: Path) -> list[dict[str, object]]:
+    """The history of all W&B runs below a folder, in the order they were started; media are mappings."""
+    rows = []
+    for path in sorted(run_dir.glob("wandb/offline-run-*/*.wandb")):
+        for record in wandb_records(path):
+            if record.HasField("history"):
+                rows.append(_nested(record.history.item))
+    return rows
+
+
+def _nested(items) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for item in items:
+        name, *rest = item.nested_key or [item.key]
+        value = json.loads(item.value_json)
+        if rest:
+            row.setdefault(name, {})[rest[0]] = value
+        else:
+            row[name] = value
+    return row

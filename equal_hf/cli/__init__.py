@@ -13,7 +13,7 @@ from importlib import import_module
 
 from equal_hf.errors import EqualError
 
-COMMANDS = ("index", "plan", "inspect", "store", "replay")
+COMMANDS = ("index", "plan", "collect", "report", "publish", "inspect", "store", "replay", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,8 @@ def add_parser(subparsers: Any) -> None:
         description="Make a clustered corpus of a dataset: read, sample, extract, align, embed, cluster, assign, "
         "write and push. What is complete is skipped, so the same command goes on after a stop and takes up a new "
         "revision. Any key of the YAML can be given as a flag.",
-        epilog="on many processes: accelerate launch -m equal_hf index CONFIG, or torchrun -m equal_hf index CONFIG",
+        epilog="example: equal-hf index recipes/cluster_automathtext.yaml (on many processes: accelerate launch -m "
+        "equal_hf index CONFIG, or torchrun -m equal_hf index CONFIG)",
     )
     parser.add_argument("config", help="the YAML of an index or of a recipe")
     parser.add_argument("--stage", choices=_STAGES, help="do this stage only")

@@ -25,6 +25,7 @@ def add_parser(subparsers: Any) -> None:
         help="show what extraction and each filter of a run turned down",
         description="Show what extraction and each filter of a run turned down, with samples before and after. "
         "Works while the run is going on.",
+        epilog="example: equal-hf inspect runs/mistral_math --reason contaminated",
     )
     parser.add_argument("run", help="run folder")
     parser.add_argument("--reason", help="only this reason, or the reasons of this filter")

@@ -80,6 +80,7 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
         texts,
         urls[0] if urls else None,
         api_key=what.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
+        headers=what.extractor_headers if isinstance(what.extractor_headers, dict) else None,
         flavour=what.extractor_flavour,
         model=what.extractor_model,
         prompt=prompt,

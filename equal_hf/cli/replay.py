@@ -24,6 +24,7 @@ def add_parser(subparsers: Any) -> None:
         help="what another policy would have selected, from the records of a run",
         description="Select again from the records of a run, under another policy, without a single call. What is not "
         "given stays as the run had it. A document that no record holds is counted as missing: it would need a call.",
+        epilog="example: equal-hf replay runs/mistral_math --bandit thompson --reward_funcs worth",
     )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="RUN", help="further runs on the corpus")

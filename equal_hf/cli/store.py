@@ -29,13 +29,24 @@ def add_parser(subparsers: Any) -> None:
     which.add_argument("--finish-reason", choices=["stop", "length", "refused"], help="only replies that ended so")
     which.add_argument("--older-than-days", type=float, help="only replies that came longer ago")
 
-    action = actions.add_parser("stats", parents=[where], help="what is in it, and what each run paid")
-    action.add_argument("--json", action="store_true", help="print JSON")
+    where.add_argument("--json", action="store_true", help="print JSON")
+
+    example = "example: equal-hf store {} runs/mistral_math{}".format
+    action = actions.add_parser(
+        "stats", parents=[where], help="what is in it, and what each run paid", epilog=example("stats", "")
+    )
     action.set_defaults(func=_stats)
-    action = actions.add_parser("export", parents=[where, which], help="write replies to a table")
+    action = actions.add_parser(
+        "export", parents=[where, which], help="write replies to a table", epilog=example("export", " replies.parquet")
+    )
     action.add_argument("target", help="file to write, .jsonl or .parquet")
     action.set_defaults(func=_export)
-    action = actions.add_parser("prune", parents=[where, which], help="delete replies; they would be paid for again")
+    action = actions.add_parser(
+        "prune",
+        parents=[where, which],
+        help="delete replies; they would be paid for again",
+        epilog=example("prune", " --finish-reason length --dry-run"),
+    )
     action.add_argument("--dry-run", action="store_true", help="only count them")
     action.set_defaults(func=_prune)
 
@@ -68,11 +79,17 @@ def _stats(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     count = export(_path(args), args.target, _selection(args))
-    print(f"{count:,} replies in {args.target}")
+    if args.json:
+        print(json.dumps({"replies": count, "file": str(args.target)}))
+    else:
+        print(f"{count:,} replies in {args.target}")
     return 0
 
 
 def _prune(args: argparse.Namespace) -> int:
     count = prune(_path(args), _selection(args), dry_run=args.dry_run)
-    print(f"{count:,} replies {'would be ' if args.dry_run else ''}deleted")
+    if args.json:
+        print(json.dumps({"replies": count, "deleted": not args.dry_run}))
+    else:
+        print(f"{count:,} replies {'would be ' if args.dry_run else ''}deleted")
     return 0

@@ -30,7 +30,7 @@ def check_installed() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            'The corpus map needs matplotlib: pip install "equal-hf[map]", or set `corpus_map` to false.'
+            'The corpus map needs matplotlib: pip install "equal-hf[report]", or set `corpus_map` to false.'
         ) from error
 
 

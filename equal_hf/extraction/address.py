@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -19,16 +20,18 @@ class Address:
         base (`str`): URL without credentials, without a trailing `/v1` or `/chat/completions`.
         shown (`str`): The URL as it may stand in a message: no credentials, no query.
         authorization (`str`, *optional*): Value of the `Authorization` header.
+        headers (`dict[str, str]`): Further headers.
         secrets (`tuple[str, ...]`): What must never be shown.
     """
 
     base: str
     shown: str
     authorization: str | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def parse(cls, url: str, api_key: str | None = None) -> Address:
+    def parse(cls, url: str, api_key: str | None = None, headers: Mapping[str, str] | None = None) -> Address:
         """Take a URL apart.
 
         A user and password in the URL become basic authentication. Without an `api_key` the Hugging Face token
@@ -38,6 +41,7 @@ class Address:
         Args:
             url (`str`): `http` or `https`.
             api_key (`str`, *optional*): Sent as a bearer token.
+            headers (`Mapping[str, str]`, *optional*): Sent with every request; taken for secrets.
 
         Raises:
             `ConfigError`: If it is no URL of a server.
@@ -69,7 +73,13 @@ class Address:
                 authorization = f"Bearer {token}"
                 secrets.append(token)
         base = urlunsplit((parts.scheme, host, path, parts.query, ""))
-        return cls(base, urlunsplit((parts.scheme, host, path, "", "")), authorization, tuple(secrets))
+        shown = urlunsplit((parts.scheme, host, path, "", ""))
+        more = dict(headers or {})
+        return cls(base, shown, authorization, more, (*secrets, *filter(None, more.values())))
+
+    def sent(self) -> dict[str, str]:
+        """The headers that let a request in."""
+        return self.headers | ({"authorization": self.authorization} if self.authorization else {})
 
     def at(self, path: str) -> str:
         """The URL of a path of this server."""

@@ -34,10 +34,14 @@ class Batch:
         asker ([`Asker`]): Gets replies.
         planner ([`Planner`]): Turns documents into requests.
         passes ([`Passes`]): What is asked about each part.
+
+    Attributes:
+        done, total (`int`): Documents done, and in all.
     """
 
     def __init__(self, asker: Asker, planner: Planner, passes: Passes) -> None:
         self.asker, self.planner, self.passes = asker, planner, passes
+        self.done = self.total = 0
         self._random = Random()
         self._came_back = asyncio.Event()
         self._error: BaseException | None = None
@@ -46,6 +50,7 @@ class Batch:
         """Extract from all documents, as [`EndpointExtractor.extract`] says."""
         from tqdm.auto import tqdm
 
+        self.total = len(documents)
         with tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar:
             extractions = await self._run(documents, allowance or Allowance(), bar)
         usage = sum((extraction.usage for extraction in extractions), Usage())
@@ -71,6 +76,7 @@ class Batch:
         def done(task: asyncio.Task[Extraction]) -> None:
             room.release()
             tasks.discard(task)
+            self.done += 1
             bar.set_postfix_str(f"{pool.in_flight} in flight", refresh=False)
             bar.update()
             if not task.cancelled() and (error := task.exception()) is not None:

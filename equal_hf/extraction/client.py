@@ -149,7 +149,7 @@ class ChatClient:
         from huggingface_hub import AsyncInferenceClient
 
         # None takes the header out: the library would otherwise send the user's Hugging Face token to any host.
-        headers: Any = {"authorization": self.address.authorization}
+        headers: Any = {"authorization": None} | self.address.sent()
         # Waiting for a turn is over when a request is sent, so there is no limit on waiting for a connection.
         timeout: Any = httpx2.Timeout(self.timeout_s, connect=_SHORT_TIMEOUT_S, pool=None)
         client = await self._stack.enter_async_context(
@@ -205,7 +205,7 @@ class ChatClient:
             raise TransportFault(f"the connection broke ({fact})") from error
 
     async def _exchange(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        headers = {"authorization": self.address.authorization} if self.address.authorization else None
+        headers = self.address.sent()
 
         from huggingface_hub import get_async_session
 

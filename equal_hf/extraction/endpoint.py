@@ -17,7 +17,7 @@ import logging
 import sys
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ class EndpointExtractor:
         model_revision (`str`, *optional*): The model's revision, where the server does not tell (TGI does).
         api_key (`str`, *optional*): Bearer token. Without one the Hugging Face token (`HF_TOKEN`) is sent, but to
             `https` hosts of Hugging Face only. Never logged, recorded or shown.
+        headers (`Mapping[str, str]`, *optional*): Further headers of every request, for gateways that want some.
+            Never logged, recorded or shown either.
         flavour (`str`, *optional*, defaults to `"auto"`): `"tgi"`, `"llama.cpp"`, `"vllm"`, `"openai"`, or find out.
         prompt (`PromptTemplate`, *optional*): What to ask; the default prompt if unset.
         max_new_tokens (`int`, *optional*, defaults to `1024`): Limit of a reply.
@@ -125,6 +127,7 @@ class EndpointExtractor:
         model: str | None = None,
         model_revision: str | None = None,
         api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
         flavour: str = "auto",
         prompt: PromptTemplate | None = None,
         max_new_tokens: int = 1024,
@@ -177,7 +180,7 @@ class EndpointExtractor:
         self.prices = prices
         self.run = "unnamed"
         self._addresses = list(
-            {address.base: address for address in (Address.parse(u, api_key) for u in urls)}.values()
+            {address.base: address for address in (Address.parse(u, api_key, headers) for u in urls)}.values()
         )
         self._model, self._model_revision, self._flavour = model, model_revision, flavour
         self._max_new_tokens, self._max_input_tokens = max_new_tokens, max_input_tokens
@@ -196,6 +199,7 @@ class EndpointExtractor:
         self._store = path if isinstance(path, ResponseStore) else ResponseStore(path or "")
         own = None if isinstance(store, ResponseStore) else self._store
         self._ready: _Ready | None = None
+        self._batch: Batch | None = None
         # An extractor nobody closes ends its thread when it is collected, or with the process.
         self._finish = weakref.finalize(self, _close, self._loop, own, scratch)
 
@@ -247,6 +251,16 @@ class EndpointExtractor:
                 for member, findings in zip(ready.pool.members, ready.findings, strict=True)
             ]
         }
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way at this moment."""
+        return self._ready.pool.in_flight if self._ready is not None else 0
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Documents done, and in all, of the `extract` under way or the last one; `None` before the first."""
+        return (self._batch.done, self._batch.total) if self._batch is not None else None
 
     def begin(self, run: str) -> None:
         """Book what is paid from here on to this run.
@@ -313,7 +327,8 @@ class EndpointExtractor:
             ready.findings[0].overheads,
             self._judge_min_score,
         )
-        return await Batch(asker, ready.planner, passes).run(documents, allowance)
+        self._batch = Batch(asker, ready.planner, passes)
+        return await self._batch.run(documents, allowance)
 
     async def _first_contact(self) -> _Ready:
         tokenizer = _load_tokenizer(self._tokenizer) if self._tokenizer is not None else None

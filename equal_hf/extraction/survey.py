@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from equal_hf.errors import EndpointError
@@ -45,6 +45,7 @@ def survey(
     url: str | None,
     *,
     api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
     flavour: str = "auto",
     model: str | None = None,
     prompt: PromptTemplate,
@@ -57,13 +58,13 @@ def survey(
     Args:
         texts (`Sequence[str]`): The sample.
         url (`str`, *optional*): The endpoint; without one, or where it cannot be reached, tokens are estimated.
-        api_key, flavour, model, prompt, max_new_tokens, max_input_tokens: As of [`EndpointExtractor`].
+        api_key, headers, flavour, model, prompt, max_new_tokens, max_input_tokens: As of [`EndpointExtractor`].
         timeout_s (`float`, *optional*, defaults to `30.0`): Limit of one question.
     """
     if url is None:
         return Survey(_by_bytes(texts, prompt, max_input_tokens), None, "`extractor_url` is not set", False)
     thread = LoopThread()
-    address = Address.parse(url, api_key)
+    address = Address.parse(url, api_key, headers)
 
     async def ask() -> Survey:
         client = ChatClient(address, timeout_s)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
-from pathlib import Path, PurePath, PureWindowsPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import quote
 
+from equal_hf import __version__
 from equal_hf.publishing.facts import RoundFacts, RunFacts, mean
 from equal_hf.publishing.markdown import (
     code,
@@ -28,6 +30,12 @@ from equal_hf.sanitise import sanitise
 
 CONFIGS = {"default": "train", "rejected": "rejected", "decisions": "decisions"}
 SHOWN_ROUNDS, SHOWN_ARMS = 40, 15
+PICTURE_TEXTS = {
+    "progress.png": "Mean reward and evaluation loss by documents and by tokens spent",
+    "pulls.png": "Documents drawn from each cluster, by round",
+    "clusters.png": "Clusters by mean reward",
+    "drops.png": "What was turned down, by reason",
+}
 
 # Those of the Hub's licence identifiers that corpora use; any other licence is told in the card's text only.
 HUB_LICENSE = re.compile(
@@ -75,6 +83,9 @@ def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
     metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if facts.models else [])]
     if hub_id(corpus := str(facts.config.get("corpus"))) and not Path(corpus).exists():
         metadata["source_datasets"] = [corpus]
+    metadata["generated_with"] = {"library": "equal-hf", "version": __version__} | (
+        {"models": sorted(facts.models)} if facts.models else {}
+    )
     metadata["configs"] = [
         {
             "config_name": name,
@@ -122,6 +133,7 @@ def dataset_card(
     summary: Mapping[str, Any] | None = None,
     previous: str = "",
     written: Mapping[str, Any] | None = None,
+    pictures: Sequence[str] = (),
 ) -> str:
     """The whole `README.md`.
 
@@ -131,6 +143,7 @@ def dataset_card(
         summary (`Mapping[str, Any]`, *optional*): `summary.json`: EQUAL beside the uniform control.
         previous (`str`, *optional*): The card as it stands, a person's additions included.
         written (`Mapping[str, Any]`, *optional*): The metadata we wrote into it last time.
+        pictures (`Sequence[str]`, *optional*): Paths of pictures beside the card, of those in `PICTURE_TEXTS`.
     """
     found, body = split_front_matter(previous)
     metadata = merge_metadata(dataset_metadata(facts), found, written or {})
@@ -138,6 +151,7 @@ def dataset_card(
         _introduction(facts, name),
         _cost(facts),
         _comparison(summary),
+        _pictures(pictures),
         _rounds(facts),
         _arms(facts),
         _samples(facts),
@@ -173,8 +187,9 @@ rejected = load_dataset({shown}, "rejected", split="train")  # what was turned d
 
 `prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
 of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
-drawn, the rewards known at extraction (`reward_…`), and the extraction method, model and prompt. There is one file a
-round, and it does not change; rewards that came later are in `decisions`."""
+drawn, the rewards known at extraction (`reward_…`), the extraction method, model, prompt and reply (`response_key`),
+and the quality filters (`filters_hash`). There is one file a round, and it does not change; rewards that came later
+are in `decisions`."""
 
 
 def _cost(facts: RunFacts) -> str:
@@ -206,6 +221,13 @@ def _comparison(summary: Mapping[str, Any] | None) -> str:
     text = table(["", *(heads[name] for name in runs)], rows)
     note = "The control drew documents uniformly, at the same budget and the same number of training steps.\n\n"
     return "## Against drawing at random\n\n" + (note if "uniform" in runs else "") + text
+
+
+def _pictures(pictures: Sequence[str]) -> str:
+    shown = [
+        f"![{text}]({path})" for path in pictures if (text := PICTURE_TEXTS.get(PurePosixPath(path).name)) is not None
+    ]
+    return "## Pictures\n\n" + "\n\n".join(shown) if shown else ""
 
 
 def _rounds(facts: RunFacts) -> str:
@@ -252,6 +274,8 @@ def _provenance(facts: RunFacts) -> str:
         lines.append(f"- Models that wrote pairs: {counted(facts.models)}. No person checked what they wrote.")
     if facts.licenses:
         lines.append(f"- Licences of the source documents, by pair: {counted(facts.licenses)}.")
+    if isinstance(url := facts.run.get("tracked_at"), str):
+        lines.append(f"- The run was tracked at <{quote(url, safe=':/?=&%#-._~')}>.")
     listed = "\n".join(line for line in lines if line)
     return f"## Where it comes from\n\n{listed}" if listed else ""
 

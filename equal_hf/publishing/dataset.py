@@ -6,6 +6,7 @@ equal.json                         which run this is, and what of the card's met
 data/train/round-00007.parquet     one file a round, never changed
 data/rejected/round-00007.parquet
 data/decisions/round-00007.parquet written again once the round's rewards are known
+pictures/progress.png              what the card shows, where matplotlib is installed
 ```
 
 The same records give the same bytes; writing over an earlier export changes only what is new.
@@ -16,13 +17,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.errors import PublishError
+from equal_hf.errors import MissingDependencyError, PublishError
 from equal_hf.publishing.card import dataset_card, dataset_metadata
 from equal_hf.publishing.facts import RunFacts
 from equal_hf.publishing.rounds import RoundRecords
@@ -32,7 +34,9 @@ from equal_hf.types import Round
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CARD, MANIFEST, EMPTY = "README.md", "equal.json", "empty.parquet"
+logger = logging.getLogger(__name__)
+
+CARD, MANIFEST, EMPTY, PICTURES = "README.md", "equal.json", "empty.parquet", "pictures"
 # Columns of the corpus that the card reads.
 PUBLIC = ("license", "language", "lang")
 
@@ -128,12 +132,13 @@ def export_dataset(
     here.check(run, str(folder), "out_dir")
     earlier = here if earlier is None else earlier
 
+    filters = filters_hash(records.run())
     shards = _Shards(folder / "data")
     decisions: dict[int, tuple[pa.Table, Mapping[str, Any]]] = {}
     for index in indices:
         round, credited = records.load(index), records.credited(index)
         extracted = records.folder(index) / "extracted"
-        pairs = _pair_table(_read(extracted / "pairs.parquet"), round)
+        pairs = _pair_table(_read(extracted / "pairs.parquet"), round, filters)
         facts.add(round, credited, {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names})
         decisions[index] = _read(extracted / "decisions.parquet"), credited or {"rewards": round.rewards}
         shards.add("train", index, pairs)
@@ -147,13 +152,37 @@ def export_dataset(
     if summary is None and (path := Path(run_dir) / "summary.json").exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
     old = earlier.manifest or {}
+    pictures = _draw(run_dir)
+    for picture, content in pictures.items():
+        _write(folder / PICTURES / picture, content)
     card = dataset_card(
-        facts, name=name or folder.name, summary=summary, previous=earlier.card, written=old.get("metadata")
+        facts,
+        name=name or folder.name,
+        summary=summary,
+        previous=earlier.card,
+        written=old.get("metadata"),
+        pictures=[f"{PICTURES}/{picture}" for picture in pictures],
     )
     manifest = {"run": run, "rounds": len(indices), "metadata": dataset_metadata(facts)}
     _write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
     _write(folder / CARD, card.encode("utf-8", "replace"))
     return folder
+
+
+def _draw(run_dir: str | Path) -> dict[str, bytes]:
+    from equal_hf.publishing.report import run_pictures
+
+    try:
+        return run_pictures(run_dir)
+    except MissingDependencyError as error:
+        logger.info("The dataset card goes without pictures: %s", error)
+        return {}
+
+
+def filters_hash(run: Mapping[str, Any]) -> str:
+    """Names the quality filters and their versions and settings, which the fingerprint in the card tells in full."""
+    text = json.dumps(run["fingerprint"].get("filters", {}), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def reward_column(name: str) -> str:
@@ -165,7 +194,7 @@ def reward_column(name: str) -> str:
     return f"reward_{name}"
 
 
-def _pair_table(pairs: pa.Table, round: Round) -> pa.Table:
+def _pair_table(pairs: pa.Table, round: Round, filters: str) -> pa.Table:
     """Pairs as they are published: TRL's two columns, then the pair, its provenance, and the corpus's own columns."""
     import pyarrow as pa
 
@@ -176,6 +205,7 @@ def _pair_table(pairs: pa.Table, round: Round) -> pa.Table:
     arms = [decision.arm for decision in round.decisions]
     columns = {"prompt": messages("user", "question"), "completion": messages("assistant", "answer")}
     columns |= {name: pairs[name] for name in PAIR_COLUMNS}
+    columns["filters_hash"] = _constant(filters, pairs.num_rows, "string")
     for name, values in round.rewards.items():
         by_arm = dict(zip(arms, values, strict=True))
         columns[reward_column(name)] = pa.array([by_arm[arm] for arm in pairs["cluster"].to_pylist()], pa.float64())

@@ -7,18 +7,30 @@ stopped and repeated at any time, and never writes over what is not an earlier p
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import math
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import CARD, EMPTY, MANIFEST, Earlier, default_folder, export_dataset, run_identity
+from equal_hf.publishing.dataset import (
+    CARD,
+    EMPTY,
+    MANIFEST,
+    PICTURES,
+    Earlier,
+    default_folder,
+    export_dataset,
+    run_identity,
+)
 from equal_hf.publishing.patience import patiently
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.publishing.rounds import RoundRecords, write_json
 from equal_hf.sanitise import mask_text
 
 if TYPE_CHECKING:
@@ -27,6 +39,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
+PUBLISHED = "hub/published.json"
+LAST_PUSH = "hub/last_push.json"
+ATTEMPTS = 9  # with the waits between them, two to four minutes
 
 
 def check_write_access(
@@ -69,7 +84,8 @@ def check_write_access(
         api.auth_check(full, repo_type=repo_type, write=True)
         return full
 
-    return patiently(check, f"checking write access to {repo_id!r}", setting or f"hub_{repo_type}_id", attempts=3)
+    what = f"checking write access to {repo_id!r}"
+    return patiently(check, what, setting or f"hub_{repo_type}_id", ATTEMPTS, unanswered=3)
 
 
 def publish_dataset(
@@ -79,7 +95,7 @@ def publish_dataset(
     private: bool | None = None,
     token: str | None = None,
     summary: Mapping[str, Any] | None = None,
-    attempts: int = 6,
+    attempts: int = ATTEMPTS,
 ) -> str:
     """Put on the Hub what a run has collected so far; what is there already is not sent again.
 
@@ -90,7 +106,8 @@ def publish_dataset(
         token (`str`, *optional*): The one saved by `hf auth login`, or `HF_TOKEN`, where it is left out.
         summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card; `run_dir/summary.json` where
             it is left out and there is one.
-        attempts (`int`, *optional*, defaults to `6`): Tries, with growing waits, while the Hub is busy or unwell.
+        attempts (`int`, *optional*, defaults to `9`): Tries, with growing waits, while the Hub is busy or unwell:
+            two to four minutes.
 
     Returns:
         `str`: The dataset's address.
@@ -104,17 +121,26 @@ def publish_dataset(
 
     def push() -> str:
         full = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
-        _push_once(api, run_dir, full, summary)
-        return f"{api.endpoint}/datasets/{full}"
+        revision = _push_once(api, run_dir, full, summary)
+        url = f"{api.endpoint}/datasets/{full}"
+        write_json(Path(run_dir) / PUBLISHED, {"url": url, "revision": revision})
+        return url
 
     return patiently(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
+
+
+def published(run_dir: str | Path) -> dict[str, str] | None:
+    """Address and revision of the dataset that a run last pushed; `None` where it pushed none."""
+    path = Path(run_dir) / PUBLISHED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 class RoundPublisher:
     """Pushes rounds to the Hub from a background thread as they complete, and never fails the run.
 
-    Rounds that complete within `every_s` of the last push go together, since the Hub limits commits an hour. A push
-    that fails is logged and made up for by the next one, at the latest by `close`. Have one on the main process only.
+    Rounds that complete within `every_s` of the last push go together, since the Hub limits commits an hour; a run
+    that is started again keeps to that too. A push that fails is logged and made up for by the next one, at the latest
+    by `close`. Have one on the main process only.
 
     Args:
         run_dir (`str` or `Path`): The run folder.
@@ -162,13 +188,21 @@ class RoundPublisher:
         return self._publish(summary=summary)
 
     def _work(self) -> None:
+        self._closing.wait(self._rest_s())
         while self._due.wait() and not self._closing.is_set():
             self._due.clear()
             self._publish(attempts=1)
             self._closing.wait(self.every_s)
 
+    def _rest_s(self) -> float:
+        """What is left of `every_s` since a push by the process before this one."""
+        path = Path(self.run_dir) / LAST_PUSH
+        began = json.loads(path.read_text(encoding="utf-8"))["began"] if path.exists() else -math.inf
+        return min(self.every_s, max(0.0, began + self.every_s - time.time()))
+
     def _publish(self, **options: Any) -> str | None:
         try:
+            write_json(Path(self.run_dir) / LAST_PUSH, {"began": time.time()})
             with _no_progress_bars():
                 return publish_dataset(self.run_dir, self.repo_id, **self._options, **options)
         except Exception as error:  # whatever it is, a failed push must not cost the run
@@ -192,8 +226,9 @@ def _no_progress_bars() -> Iterator[None]:
         enable_progress_bars()
 
 
-def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> None:
-    """Export, compare with the repository, commit the difference on top of the commit it was compared with."""
+def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> str | None:
+    """Export, compare with the repository, commit the difference on top of the commit it was compared with; the last
+    commit."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.hf_api import RepoFile
 
@@ -218,7 +253,8 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     # The manifest comes first, so that a push that is cut short is known as ours; the card last, as it speaks of files
     # that are there by then.
     shards = {path.relative_to(folder).as_posix(): path for path in sorted((folder / "data").glob("*/*.parquet"))}
-    local = {MANIFEST: folder / MANIFEST, **shards, CARD: folder / CARD}
+    pictures = {path.relative_to(folder).as_posix(): path for path in sorted((folder / PICTURES).glob("*.png"))}
+    local = {MANIFEST: folder / MANIFEST, **shards, **pictures, CARD: folder / CARD}
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=path)
         for name, path in local.items()
@@ -229,6 +265,7 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     for start in range(0, len(operations), FILES_PER_COMMIT):
         part = operations[start : start + FILES_PER_COMMIT]
         head = api.create_commit(repo_id, part, commit_message=message, repo_type="dataset", parent_commit=head).oid
+    return head
 
 
 def _earlier(api: HfApi, repo_id: str, revision: str | None, names: set[str]) -> Earlier:

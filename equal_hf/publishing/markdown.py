@@ -26,7 +26,7 @@ def code(text: Any, limit: int = 120) -> str:
     Args:
         text (`Any`): What to show; shortened to `limit` characters.
     """
-    plain = " ".join(_visible(str(text)).split())
+    plain = " ".join(visible(str(text)).split())
     plain = plain if len(plain) <= limit else plain[: limit - 1] + "…"
     if not plain:
         return ""
@@ -38,7 +38,7 @@ def code(text: Any, limit: int = 120) -> str:
 def json_block(value: Any) -> str:
     """JSON in a fence. Every string stays on its own line and `<` is escaped, so nothing in it can end the fence."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return "```json\n" + _visible(text, keep="\n").replace("<", "\\u003c") + "\n```"
+    return "```json\n" + visible(text, keep="\n").replace("<", "\\u003c") + "\n```"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -110,8 +110,13 @@ def replace_generated(body: str, generated: str) -> str:
     return f"{body.rstrip()}\n\n{block}\n" if body.strip() else f"\n{block}\n"
 
 
-def _visible(text: str, keep: str = "") -> str:
-    """The text with control, bidirectional-override and other invisible characters written as escapes."""
+def visible(text: str, keep: str = "") -> str:
+    """The text with control, bidirectional-override and other invisible characters written as escapes.
+
+    Args:
+        text (`str`): Untrusted text.
+        keep (`str`, *optional*): Characters of that kind that stay.
+    """
     return "".join(
         char
         if char in keep or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")

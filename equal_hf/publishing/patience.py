@@ -20,7 +20,9 @@ TRANSIENT = {408, 412, 429, 500, 502, 503, 504}
 MAX_WAIT_S = 120.0
 
 
-def patiently(action: Callable[[], Result], what: str, setting: str, attempts: int) -> Result:
+def patiently(
+    action: Callable[[], Result], what: str, setting: str, attempts: int, unanswered: int | None = None
+) -> Result:
     """Do it, and again while the trouble passes. The action must be safe to repeat.
 
     Args:
@@ -28,6 +30,7 @@ def patiently(action: Callable[[], Result], what: str, setting: str, attempts: i
         what (`str`): What is being done, for messages.
         setting (`str`): The setting that names the repository, for messages.
         attempts (`int`): Tries in all, at least 1.
+        unanswered (`int`, *optional*): Tries where nobody answers at all; `attempts` where left out.
 
     Raises:
         [`PublishError`]: If the Hub refuses, or the trouble outlasts the attempts.
@@ -60,9 +63,9 @@ def patiently(action: Callable[[], Result], what: str, setting: str, attempts: i
                 raise PublishError(_refusal(what, setting, status, error)) from error
             root = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
             trouble = f"the Hub answers {status}" if status else f"no answer from the Hub ({mask_text(repr(root))})"
-            if attempt == attempts:
+            if attempt >= min(attempts, attempts if status or unanswered is None else unanswered):
                 raise PublishError(
-                    f"{what}: {trouble}, after {attempts} tries: try again later, or leave out `push_to_hub` to keep "
+                    f"{what}: {trouble}, after {attempt} tries: try again later, or leave out `push_to_hub` to keep "
                     "the dataset local"
                 ) from error
             wait = _wait(response, attempt)

@@ -44,11 +44,12 @@ def test_every_pair_is_there_with_its_provenance(run_dir: Path, tmp_path: Path):
         "model_revision": "abc",
         "prompt_hash": "p1",
         "response_key": "",
+        "filters_hash": rows[2]["filters_hash"],
         "reward_transport": None,
         "license": "MIT",
         "source": HOSTILE,
     }
-    assert len(rows[2]["document_hash"]) == 64
+    assert len(rows[2]["document_hash"]) == 64 and len(rows[2]["filters_hash"]) == 16
     assert rows[0]["reward_transport"] == 0.25
     assert next(iter(load(folder, tmp_path, streaming=True)))["question"] == "What is 0 + 0?"
 

@@ -110,8 +110,8 @@ def test_a_push_of_several_commits_that_was_cut_short_goes_on(
         publish_dataset(run_dir, "tester/parts")
     assert len(files("tester/parts")) == 5, "four files and .gitattributes"
     publish_dataset(run_dir, "tester/parts")
-    assert (commits("tester/parts"), uploads(hub)) == (3, 9)
-    assert len(files("tester/parts")) == 12
+    assert (commits("tester/parts"), uploads(hub)) == (4, 9)
+    assert len(files("tester/parts")) == 16, "nine shards, four pictures, card, manifest and .gitattributes"
 
 
 def test_a_commit_of_somebody_else_in_between_is_kept(hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch):

@@ -16,6 +16,8 @@ Tokens: `hf_write` and `hf_read` belong to `tester` (also a writer of the organi
 Control, for tests:
 - `POST /_control/fail {"status", "method", "path", "count", "after", "headers"}`: the next `count` requests of that
   method whose path holds `path` get that status; with `after`, only once the request has taken effect (a lost reply).
+- `POST /_control/outage {"path", "statuses", "seconds"}`: for so long every request with that in its path gets one of
+  the statuses, in turn.
 - `GET /_control/stats`: `{"requests": [[method, path, status], …], "bytes": {path in repository: bytes sent}}`;
   `POST /_control/reset` forgets both, and the failures still due.
 """

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
 from urllib.parse import quote, unquote
 
@@ -269,6 +270,13 @@ async def control_fail(hub: Hub, request: Request) -> dict:
     return {}
 
 
+@route("POST", r"/_control/outage")
+async def control_outage(hub: Hub, request: Request) -> dict:
+    body = json.loads(await request.body())
+    hub.outages.append({"path": "", **body, "until": time.monotonic() + body["seconds"]})
+    return {}
+
+
 @route("POST", r"/_control/reset")
 async def control_reset(hub: Hub, request: Request) -> dict:
     hub.reset()
@@ -282,6 +290,8 @@ async def control_stats(hub: Hub, request: Request) -> dict:
 
 async def answer(hub: Hub, request: Request, path: str) -> Response:
     """One request: a failure that is due, or the first route that fits."""
+    if not path.startswith("/_control") and (status := hub.outage(path)):
+        return JSONResponse({"error": f"outage: {status}"}, status)
     due = next(
         (f for f in hub.failures if f["count"] and f["method"] in ("", request.method) and f["path"] in path), None
     )

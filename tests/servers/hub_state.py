@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -80,8 +81,17 @@ class Hub:
 
     def reset(self) -> None:
         self.failures: list[dict] = []
+        self.outages: list[dict] = []
         self.requests: list[list] = []
         self.bytes: Counter[str] = Counter()
+
+    def outage(self, path: str) -> int | None:
+        """The status that a request to this path gets while an outage lasts, each of its statuses in turn."""
+        for outage in self.outages:
+            if outage["path"] in path and time.monotonic() < outage["until"]:
+                outage["statuses"].append(status := outage["statuses"].pop(0))
+                return status
+        return None
 
     # ---- who may do what -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,54 @@
+"""`equal-hf publish RUN --repo-id user/name`: put on the Hub what a run has collected, finished or not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `publish` to the commands."""
+    parser = subparsers.add_parser(
+        "publish",
+        help="put a run's dataset on the Hub",
+        description="Put on the Hub what a run has collected so far. What is there already is not sent again, so it "
+        "can be repeated at any time, also after it was cut short.",
+        epilog="example: equal-hf publish runs/mistral_math --repo-id user/math-qa --private",
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--repo-id", required=True, help="dataset repository, such as user/math-qa; made if need be")
+    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    parser.add_argument("--dry-run", action="store_true", help="write the dataset folder and say what would be sent")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Publish, or say what would be.
+
+    Raises:
+        [`PublishError`]: If no round is recorded, the Hub refuses, or the repository holds something else.
+        [`RecordError`]: If the folder holds no run, or damaged records.
+    """
+    from equal_hf.publishing.dataset import export_dataset
+    from equal_hf.publishing.hub import publish_dataset
+
+    if args.dry_run:
+        folder = export_dataset(args.run, name=args.repo_id)
+        sizes = {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        if args.json:
+            print(json.dumps({"folder": str(folder), "repo_id": args.repo_id, "files": sizes}, indent=2))
+            return 0
+        for name, size in sizes.items():
+            print(f"{size:>12,}  {name}")
+        print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB in {folder}; nothing was sent")
+        return 0
+    url = publish_dataset(args.run, args.repo_id, private=args.private)
+    print(json.dumps({"url": url, "repo_id": args.repo_id}) if args.json else url)
+    return 0

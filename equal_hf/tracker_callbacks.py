@@ -1,0 +1,147 @@
+"""transformers' W&B and trackio callbacks, with the run's own numbers under their own names, its tables and report.
+
+transformers puts `train/` before every name that is not an evaluation's, so that the same run would be told under
+other names with a trainer than without one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TrackioCallback, WandbCallback
+
+from equal_hf.publishing.hub import published
+from equal_hf.publishing.report.tables import RoundTables
+from equal_hf.tracking import attach_to_trackio, attach_to_wandb, masked_command, trackio_media, wandb_media
+
+if TYPE_CHECKING:
+    from equal_hf.trainer import EqualTrainer
+
+PREFIX = "equal/"
+
+
+class RoundWandbCallback(WandbCallback):
+    """Tells W&B of rounds.
+
+    Args:
+        tables ([`RoundTables`]): Of the run.
+    """
+
+    def __init__(self, tables: RoundTables) -> None:
+        super().__init__()
+        self.tables = tables
+
+    def setup(self, args: TrainingArguments, state: TrainerState, model: Any, **kwargs: Any) -> None:
+        """Start the W&B run, unless one is open."""
+        with masked_command():
+            super().setup(args, state, model, **kwargs)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Log the round's numbers as they are called, and the tables."""
+        ours, theirs = split_logs(logs or {})
+        super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
+        if ours and state.is_world_process_zero and self._wandb is not None:
+            self.tables.update(int(ours["equal/round"]))
+            self._wandb.log({**ours, **wandb_media(self.tables), "train/global_step": state.global_step})
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        processing_class: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the report, and where the dataset is."""
+        super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
+        if state.is_world_process_zero and self._wandb is not None and self._wandb.run is not None:
+            run_dir = self.tables.records.run_dir
+            attach_to_wandb(self._wandb.run, report_folder(run_dir), published(run_dir))
+
+
+class RoundTrackioCallback(TrackioCallback):
+    """Tells trackio of rounds.
+
+    Args:
+        tables ([`RoundTables`]): Of the run.
+    """
+
+    def __init__(self, tables: RoundTables) -> None:
+        super().__init__()
+        self.tables = tables
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Log the round's numbers as they are called, and the tables."""
+        ours, theirs = split_logs(logs or {})
+        super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
+        if ours and state.is_world_process_zero:
+            self.tables.update(int(ours["equal/round"]))
+            self._trackio.log({**ours, **trackio_media(self.tables), "train/global_step": state.global_step})
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        processing_class: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the report, and where the dataset is."""
+        if state.is_world_process_zero and self._initialized:
+            run_dir = self.tables.records.run_dir
+            run = self._trackio.context_vars.current_run.get()
+            attach_to_trackio(run, report_folder(run_dir), published(run_dir))
+        super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
+
+
+def track_rounds(trainer: EqualTrainer) -> None:
+    """Put these callbacks in the place of transformers' own, where a trainer has those.
+
+    They come last, so that at the end of training they find what a publisher has pushed by then.
+    """
+    tables = RoundTables(trainer.data_collector.records, trainer.data_collector.corpus)
+    ours: dict[type, type] = {WandbCallback: RoundWandbCallback, TrackioCallback: RoundTrackioCallback}
+    for theirs, own in ours.items():
+        if (found := trainer.pop_callback(theirs)) is not None:
+            trainer.add_callback(found if isinstance(found, own) else own(tables))
+
+
+def split_logs(logs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The run's own numbers, and all others.
+
+    >>> split_logs({"equal/round": 3, "loss": 2.5, "epoch": 4.0})
+    ({'equal/round': 3}, {'loss': 2.5, 'epoch': 4.0})
+    """
+    ours = {name: value for name, value in logs.items() if name.startswith(PREFIX)}
+    return ours, {name: value for name, value in logs.items() if name not in ours}
+
+
+def report_folder(run_dir: str | Path) -> Path | None:
+    """The run's report, written now; `None` where no plotting library is installed."""
+    from equal_hf.errors import MissingDependencyError, PublishError
+    from equal_hf.publishing.report import write_report
+
+    try:
+        return write_report(run_dir).parent
+    except (MissingDependencyError, PublishError):
+        return None

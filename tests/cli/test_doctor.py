@@ -1,0 +1,125 @@
+"""`equal-hf doctor` against servers that are well, ill, and not there: what it finds, its exit code, its JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from equal_hf.cli import main
+from tests.extraction.endpoints import MODELS, completion
+from tests.servers import spawn
+from tests.servers.faults import FaultyServer
+from tests.servers.hub import HubServer
+
+KEY = "k" * 34
+Doctor = Callable[..., tuple[int, dict[str, dict[str, str]], str]]
+
+
+@pytest.fixture(scope="module")
+def tgi() -> Iterator[str]:
+    with spawn("tests.servers.tgi", "--api-key", KEY) as url:
+        yield url
+
+
+@pytest.fixture
+def doctor(tmp_path: Path, hub: HubServer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """Runs it on a recipe with these keys changed; exit code, checks by name, and all it said."""
+    monkeypatch.delenv("EQUAL_API_KEY", raising=False)
+
+    def run(**changes: object) -> tuple[int, dict[str, dict[str, str]], str]:
+        settings = {
+            "corpus": "corpus",
+            "target": "target",
+            "extractor": "explicit",
+            "num_rounds": 1,
+            "output_dir": str(tmp_path / "not" / "there" / "yet"),
+            "use_cpu": True,
+            "bf16": False,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(settings | changes))
+        code = main(["doctor", str(path), "--json"])
+        out, err = capsys.readouterr()
+        return code, {check["name"]: check for check in json.loads(out)}, out + err
+
+    return run
+
+
+def endpoint(url: str, **more: object) -> dict[str, object]:
+    return {"extractor": "endpoint", "extractor_url": url, "extractor_max_new_tokens": 200, **more}
+
+
+def test_all_is_well(doctor: Doctor, tgi: str, tmp_path: Path):
+    code, checks, _ = doctor(**endpoint(tgi, extractor_api_key=KEY), push_to_hub=True, hub_dataset_id="tester/new")
+    assert code == 0
+    assert set(checks) >= {"packages", "faiss", "accelerator", "disk", "hub", "W&B", "endpoint"}
+    assert all(check.keys() == {"name", "status", "found", "remedy"} for check in checks.values())
+    assert "token role: write" in checks["hub"]["found"]
+    found = checks["endpoint"]["found"]
+    assert f"{tgi} is tgi, model equal-hf/tiny-random (5c1f0e0d" in found and "schema heeded" in found
+    assert "A short document took" in found and "up to 128 at once" in found
+    assert not (tmp_path / "not").exists(), "it changes nothing"
+
+
+def test_a_server_that_ignores_the_schema_is_told_of(doctor: Doctor):
+    prose = completion("Water boils at 100 degrees.")
+    with FaultyServer(pages=MODELS, faults=[prose] * 9) as server:
+        code, checks, _ = doctor(**endpoint(server.url))
+    assert (code, checks["endpoint"]["status"]) == (0, "note")
+    assert "openai" in checks["endpoint"]["found"] and "schema ignored" in checks["endpoint"]["found"]
+    assert "no pair came of it" in checks["endpoint"]["remedy"]
+
+
+def test_headers_are_sent_and_not_shown(doctor: Doctor):
+    with FaultyServer(pages=MODELS, faults=[completion()] * 9) as server:
+        code, checks, said = doctor(**endpoint(server.url, extractor_headers={"X-Gateway": KEY}))
+        assert {seen.headers["x-gateway"] for seen in server.chats} == {KEY}
+    assert (code, checks["endpoint"]["status"]) == (0, "ok") and KEY not in said
+
+
+@pytest.mark.parametrize("wrong", ["w" * 34, None])
+def test_a_wrong_key_is_a_problem(doctor: Doctor, tgi: str, wrong: str | None):
+    code, checks, said = doctor(**endpoint(tgi, extractor_api_key=wrong))
+    assert (code, checks["endpoint"]["status"]) == (1, "problem")
+    assert "answers 401" in checks["endpoint"]["found"] and "`extractor_api_key`" in checks["endpoint"]["found"]
+    assert wrong is None or wrong not in said
+
+
+def test_a_wrong_url_is_a_problem(doctor: Doctor):
+    code, checks, said = doctor(**endpoint(f"http://me:{KEY}@127.0.0.1:9/v1?key={KEY}"))
+    assert (code, checks["endpoint"]["status"]) == (1, "problem")
+    assert "nobody listens there" in checks["endpoint"]["found"] and "`extractor_url`" in checks["endpoint"]["found"]
+    assert KEY not in said
+
+
+@pytest.mark.parametrize(
+    "token, repo_id, fact",
+    [
+        ("hf_read", "tester/new", "token role: read; it may not publish"),
+        ("hf_unknown", "tester/new", "does not know the token"),
+        ("hf_write", "stranger/new", "no member of stranger"),
+    ],
+)
+def test_what_keeps_a_run_from_publishing_is_a_problem_if_it_publishes(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, token: str, repo_id: str, fact: str
+):
+    monkeypatch.setenv("HF_TOKEN", token)
+    code, checks, _ = doctor(push_to_hub=True, hub_dataset_id=repo_id)
+    assert (code, checks["hub"]["status"]) == (1, "problem") and fact in checks["hub"]["found"]
+    code, checks, _ = doctor(push_to_hub=False, hub_dataset_id=repo_id)
+    assert (code, checks["hub"]["status"]) == (0, "note") and fact in checks["hub"]["found"]
+
+
+def test_a_hub_that_is_not_there_and_text_for_people(
+    hub: HubServer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "note     hub: " in out and "no answer from the Hub" in out and "ok       faiss: " in out
+    assert main(["doctor", "--seed=1"]) == 1
+    assert "name its YAML first" in capsys.readouterr().err
