@@ -6,8 +6,6 @@ same corpus gives the same map. `map/map.png` is for the card, `map/map.html` fo
 
 from __future__ import annotations
 
-import html
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,20 +15,23 @@ from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.corpus.records import replacing
 from equal_hf.corpus.terms import ClusterWords
 from equal_hf.errors import MissingDependencyError
+from equal_hf.pages import graph_objects, hover, plain_figure, render_page
 
 FOLDER = "map"
 MOST_FOR_TSNE = 5_000
+PAGE_PIXELS = 720
 LABELS = 25
 LABEL_SIZE = np.array([0.2, 0.02])  # of the map's width and height
 
 
 def check_installed() -> None:
-    """Raise [`MissingDependencyError`] where matplotlib is not installed."""
+    """Raise [`MissingDependencyError`] where what draws the map is not installed."""
     try:
         import matplotlib  # noqa: F401
+        import plotly  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            'The corpus map needs matplotlib: pip install "equal-hf[report]", or set `corpus_map` to false.'
+            'The corpus map needs matplotlib and plotly: pip install "equal-hf[report]", or set `corpus_map` to false.'
         ) from error
 
 
@@ -121,60 +122,51 @@ def _colour(place: np.ndarray) -> tuple[float, float, float]:
 
 
 def _page(places: np.ndarray, radii: np.ndarray, words: Sequence[ClusterWords], terms: Sequence[Sequence[str]]) -> str:
-    circles = [
-        {
-            "x": round(1000 * float(x), 1),
-            "y": round(1000 * (1 - float(y)), 1),
-            "r": round(1000 * float(radius), 1),
-            "c": "#" + "".join(f"{round(255 * part):02x}" for part in _colour(np.array([x, y]))),
-            "cluster": cluster.cluster,
-            "documents": cluster.documents,
-            "terms": list(found),
-            "titles": cluster.titles,
-        }
-        for (x, y), radius, cluster, found in zip(places, radii, words, terms, strict=True)
-    ]
-    # Texts come from documents: nothing in them can end the script, and the page only ever shows them as text.
-    data = json.dumps(circles).replace("<", "\\u003c")
-    return _PAGE.replace("@TITLE@", html.escape(f"{len(circles):,} clusters")).replace("@DATA@", data)
+    figure = graph_objects().Figure()
+    figure.add_scatter(
+        x=places[:, 0].round(4).tolist(),
+        y=places[:, 1].round(4).tolist(),
+        mode="markers",
+        marker={
+            "size": (PAGE_PIXELS * 2 * radii).round(1).tolist(),
+            "color": ["#" + "".join(f"{round(255 * part):02x}" for part in _colour(place)) for place in places],
+            "opacity": 0.5,
+        },
+        hovertext=[_about(cluster, found) for cluster, found in zip(words, terms, strict=True)],
+        hoverinfo="text",
+    )
+    hidden = {"visible": False}
+    figure.update_layout(xaxis=hidden, yaxis=hidden, height=PAGE_PIXELS, hovermode="closest", dragmode="pan")
+    return render_page(
+        _TEMPLATE, {"map": plain_figure(figure)}, clusters=len(words), documents=sum(c.documents for c in words)
+    )
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>@TITLE@</title>
-<style>
-body { margin: 0; font: 14px system-ui, sans-serif; display: flex; height: 100vh }
-svg { flex: 1; background: #fafafa; cursor: grab } circle { fill-opacity: .5; stroke: #fff }
-circle.dim { fill-opacity: .06 }
-circle.on { stroke: #000; stroke-width: 2 } aside { width: 22em; padding: 1em; overflow: auto } input { width: 95% }
-</style>
-<svg id="map" viewBox="-80 -80 1160 1160"></svg>
-<aside><input id="find" placeholder="find a term or title"><h3 id="head">@TITLE@</h3>
-<p id="terms"></p><ul id="titles"></ul>
-<p>Scroll to zoom, drag to move, point at a circle.</p></aside>
-<script>
-const data = @DATA@, map = document.getElementById("map"), ns = "http://www.w3.org/2000/svg"
-const shapes = data.map(d => {
-  const c = document.createElementNS(ns, "circle")
-  for (const [k, v] of [["cx", d.x], ["cy", d.y], ["r", d.r], ["fill", d.c]]) c.setAttribute(k, v)
-  c.onmouseenter = () => show(d, c)
-  return map.appendChild(c)
-})
-function show(d, c) {
-  shapes.forEach(s => s.classList.toggle("on", s === c))
-  head.textContent = `Cluster ${d.cluster}: ${d.documents.toLocaleString()} documents`
-  terms.textContent = d.terms.join(", ")
-  titles.replaceChildren(...d.titles.map(t => Object.assign(document.createElement("li"), { textContent: t })))
-}
-find.oninput = () => data.forEach((d, i) => shapes[i].classList.toggle("dim",
-  !(d.terms.join(" ") + " " + d.titles.join(" ")).toLowerCase().includes(find.value.toLowerCase())))
-let [x, y, w] = [-80, -80, 1160], from = null
-const view = () => map.setAttribute("viewBox", `${x} ${y} ${w} ${w}`)
-const scale = () => w / Math.min(map.clientWidth, map.clientHeight)
-map.onwheel = e => { e.preventDefault(); const f = e.deltaY > 0 ? 1.15 : 1 / 1.15, v = w * f
-  x += (w - v) / 2; y += (w - v) / 2; w = v; view() }
-map.onpointerdown = e => { from = [e.clientX, e.clientY] }
-window.onpointerup = () => { from = null }
-map.onpointermove = e => { if (!from) return
-  x -= (e.clientX - from[0]) * scale(); y -= (e.clientY - from[1]) * scale(); from = [e.clientX, e.clientY]; view() }
-</script></html>
+def _about(cluster: ClusterWords, terms: Sequence[str]) -> str:
+    said = [f"<b>cluster {cluster.cluster}</b>", f"{cluster.documents:,} documents", hover(", ".join(terms))]
+    return "<br>".join([*said, *("· " + hover(title) for title in cluster.titles)])
+
+
+_TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{ clusters }} clusters</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<main>
+<h1>{{ "{:,}".format(documents) }} documents in {{ "{:,}".format(clusters) }} clusters</h1>
+<p class="lead">Clusters that are alike lie near each other; area by size. Point at one to see what it holds; drag to
+move, double-click to come back.</p>
+<div class="figure" data-figure="map" data-zoom="yes" role="img" aria-label="Map of the clusters"></div>
+</main>
+<script type="application/json" id="figures">{{ figures|tojson }}</script>
+<script>{{ plotly }}</script>
+<script>{{ script }}</script>
+</body>
+</html>
 """

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from equal_hf.errors import PublishError, RecordError
+from equal_hf.pages import hover
 from equal_hf.publishing.report import read_run, write_report
 from equal_hf.publishing.report.clusters import arm_terms, cluster_map
-from equal_hf.publishing.report.figures import hover
 from equal_hf.publishing.report.read import ArmReport, RunReport
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage

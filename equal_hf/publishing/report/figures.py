@@ -1,39 +1,20 @@
-"""The figures of a report, drawn by plotly, as JSON: the page draws them, in its own colours.
-
-Text of documents and replies goes through `hover` before it reaches a figure: plotly reads tags in hover texts.
-"""
+"""The figures of a report, drawn by plotly, as JSON: the page draws them, in its own colours."""
 
 from __future__ import annotations
 
 import html
-import json
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from equal_hf.errors import MissingDependencyError
-from equal_hf.publishing.markdown import number, visible
+from equal_hf.pages import Figure, graph_objects, hover, plain_figure
+from equal_hf.publishing.markdown import number
 from equal_hf.publishing.report.clusters import ClusterMap
 from equal_hf.publishing.report.read import ArmReport, RunReport
 
 BLUE, ORANGE, GREY = "#3f8ae0", "#d98324", "#8a8f98"
 SCALE = "Viridis"
 HEAT_ARMS, HEAT_ROUNDS = 40, 60
-HOVER_CHARACTERS, HOVER_WIDTH = 280, 60
-
-Figure = dict[str, Any]
-
-
-def hover(text: str, limit: int = HOVER_CHARACTERS) -> str:
-    """Untrusted text for a hover box: shortened, in lines, with nothing in it that is read as a tag.
-
-    >>> hover("a <b>bold</b> claim")
-    'a &lt;b&gt;bold&lt;/b&gt; claim'
-    """
-    plain = " ".join(visible(text).split())
-    plain = plain if len(plain) <= limit else plain[: limit - 1] + "…"
-    return "<br>".join(html.escape(line) for line in textwrap.wrap(plain, HOVER_WIDTH))
 
 
 def lines(
@@ -51,7 +32,7 @@ def lines(
     Returns:
         `dict` or `None`: `None` where nothing was measured, or nothing of that kind was spent.
     """
-    graph = _graph_objects()
+    graph = graph_objects()
     figure = graph.Figure()
     for (name, run), colour in zip(runs.items(), (BLUE, ORANGE, GREY), strict=False):
         places = run.spent(spent)
@@ -66,7 +47,7 @@ def lines(
     if not figure.data:
         return None
     figure.update_layout(xaxis_title=f"{spent} spent", yaxis_title=title, showlegend=True)
-    return _plain(figure)
+    return plain_figure(figure)
 
 
 def pulls(report: RunReport) -> Figure | None:
@@ -75,7 +56,7 @@ def pulls(report: RunReport) -> Figure | None:
     if not arms:
         return None
     labels = [f"cluster {arm}" for arm in arms]
-    figure = _graph_objects().Figure()
+    figure = graph_objects().Figure()
     figure.add_heatmap(
         z=grid,
         x=columns,
@@ -89,7 +70,7 @@ def pulls(report: RunReport) -> Figure | None:
     )
     figure.update_layout(xaxis={"title": "round", "type": "category"}, yaxis={"autorange": "reversed"})
     figure.update_layout(height=max(320, 90 + 15 * len(arms)))
-    return _plain(figure)
+    return plain_figure(figure)
 
 
 def pull_grid(report: RunReport) -> tuple[list[int], list[str], list[list[int | None]]]:
@@ -110,7 +91,7 @@ def clusters(report: RunReport, where: ClusterMap, terms: Mapping[int, list[str]
     """The cluster map: those never pulled in grey, the others by their mean reward; hover tells what they hold."""
     if not where.arms:
         return None
-    figure = _graph_objects().Figure()
+    figure = graph_objects().Figure()
     largest = max((size or 1 for size in where.sizes), default=1)
 
     def add(chosen: list[int], name: str, **marker: Any) -> None:
@@ -135,7 +116,7 @@ def clusters(report: RunReport, where: ClusterMap, terms: Mapping[int, list[str]
     add(credited, "pulled", color=values, colorscale=SCALE, showscale=True, colorbar=bar)
     hidden = {"visible": False}
     figure.update_layout(xaxis=hidden, yaxis=hidden, height=520, showlegend=True, hovermode="closest")
-    return _plain(figure)
+    return plain_figure(figure)
 
 
 def _about(where: ClusterMap, place: int, arm: ArmReport | None, terms: Mapping[int, list[str]]) -> str:
@@ -158,7 +139,7 @@ def drops(report: RunReport) -> Figure | None:
     if not report.dropped:
         return None
     ranked = sorted(report.dropped.items(), key=lambda item: (item[1], item[0]))
-    figure = _graph_objects().Figure()
+    figure = graph_objects().Figure()
     figure.add_bar(
         x=[count for _, count in ranked],
         y=[hover(reason, 60) for reason, _ in ranked],
@@ -168,7 +149,7 @@ def drops(report: RunReport) -> Figure | None:
     figure.update_layout(
         xaxis_title="turned down", yaxis={"type": "category"}, height=max(220, 110 + 26 * len(ranked))
     )
-    return _plain(figure)
+    return plain_figure(figure)
 
 
 def yields(report: RunReport, terms: Mapping[int, list[str]]) -> Figure | None:
@@ -177,7 +158,7 @@ def yields(report: RunReport, terms: Mapping[int, list[str]]) -> Figure | None:
     if not arms:
         return None
     paid = any(arm.tokens for arm in arms)
-    figure = _graph_objects().Figure()
+    figure = graph_objects().Figure()
     most = max(arm.documents for arm in arms) or 1
     figure.add_scatter(
         x=[arm.tokens_per_document if paid else arm.documents for arm in arms],
@@ -197,36 +178,4 @@ def yields(report: RunReport, terms: Mapping[int, list[str]]) -> Figure | None:
         hoverinfo="text",
     )
     figure.update_layout(xaxis_title="tokens a document" if paid else "documents", yaxis_title="pairs a document")
-    return _plain(figure)
-
-
-def plotly_js() -> str:
-    """The JavaScript that draws the figures, to be written into the page."""
-    _graph_objects()
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs()
-
-
-def _plain(figure: Any) -> Figure:
-    """A checked figure as JSON types, without plotly's own colours."""
-    figure.update_layout(
-        template="none",
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    figure.update_xaxes(automargin=True)
-    figure.update_yaxes(automargin=True)
-    return json.loads(figure.to_json())
-
-
-def _graph_objects() -> Any:
-    try:
-        import plotly.graph_objects as graph
-    except ImportError as error:
-        raise MissingDependencyError(
-            'a report is drawn with plotly, which is not installed: pip install "equal-hf[report]"'
-        ) from error
-    return graph
+    return plain_figure(figure)

@@ -1,18 +1,13 @@
-"""The HTML page of a report. Everything in it is escaped by the template, and a policy lets no other script run.
-
-The page holds plotly's JavaScript, the figures as JSON, and `page.js`, which draws them. The content-security policy
-names the two scripts by hash and allows no connection: markup that slipped in could neither run nor call home.
-"""
+"""The HTML page of a report. Everything in it is escaped by the template, and a policy lets no other script run."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from equal_hf.pages import Figure, render_page
 from equal_hf.publishing.markdown import number, visible
 from equal_hf.publishing.report import figures
 from equal_hf.publishing.report.clusters import ClusterMap
@@ -43,23 +38,16 @@ def render(
         no_corpus (`str`): Why the corpus is not at hand; empty where it is.
         money (`float`, *optional*): What was paid.
     """
-    from jinja2 import Environment, StrictUndefined
-
     report = next(iter(runs.values()))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "shown": _shown}
-    scripts = [_script(figures.plotly_js()), _script(_asset("page.js"))]
     drawn = _drawn(runs, measures, where, terms)
     ranked = sorted(report.arms.values(), key=lambda arm: (-arm.documents, arm.arm))
-    return environment.from_string(_asset("page.html")).render(
-        style=_asset("page.css"),
-        plotly=scripts[0],
-        script=scripts[1],
-        policy=_policy(scripts),
+    return render_page(
+        _template(),
+        drawn,
+        filters={"number": number, "shown": _shown},
         report=report,
         name=report.folder.resolve().name,
         sections=[section for section in _SECTIONS if any(figure in drawn for figure in section[2])],
-        figures={name: figure for name, figure in drawn.items() if figure is not None},
         bought=_bought(runs, measures, money),
         arms=ranked[:SHOWN_ARMS],
         terms=terms,
@@ -88,7 +76,7 @@ _SECTIONS = [
 
 def _drawn(
     runs: Mapping[str, RunReport], measures: Sequence[str], where: ClusterMap, terms: Mapping[int, list[str]]
-) -> dict[str, figures.Figure]:
+) -> dict[str, Figure]:
     report = next(iter(runs.values()))
     drawn = {
         f"{what}_by_{spent}": figures.lines(runs, () if what == "loss" else measures, spent, title, what == "loss")
@@ -173,28 +161,6 @@ def _shown(text: str, limit: int = TEXT_CHARACTERS) -> str:
     return plain if len(plain) <= limit else f"{plain[:limit]}… ({len(plain) - limit:,} more characters)"
 
 
-def _policy(scripts: Sequence[str]) -> str:
-    """A content-security policy under which these scripts run and nothing else does."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode('utf-8')).digest()).decode()}'" for script in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; form-action 'none'"
-        "; base-uri 'none'"
-    )
-
-
-def _script(text: str) -> str:
-    """A script as a browser reads it from the page, which is what its hash is taken of."""
-    from markupsafe import Markup
-
-    if "</script" in text.lower() or "<!--" in text:
-        raise ValueError("a script holds what would end it in a page")
-    return Markup(text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
 @cache
-def _asset(name: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(files("equal_hf.publishing.report").joinpath(name).read_text(encoding="utf-8"))
+def _template() -> str:
+    return files("equal_hf.publishing.report").joinpath("page.html").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ function colours() {
 for (const box of document.querySelectorAll("[data-figure]")) {
   const { data, layout } = figures[box.dataset.figure];
   layout.hoverlabel = { align: "left" };
-  Plotly.newPlot(box, data, layout, { responsive: true, displayModeBar: false })
+  Plotly.newPlot(box, data, layout, { responsive: true, displayModeBar: false, scrollZoom: "zoom" in box.dataset })
     .then(() => Plotly.relayout(box, colours()));
 }
 dark.addEventListener("change", () => {
