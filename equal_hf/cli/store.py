@@ -53,7 +53,14 @@ def add_parser(subparsers: Any) -> None:
 
 def _path(args: argparse.Namespace) -> Path:
     path = Path(args.store)
-    return path / _FILE if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    if not (path / _FILE).exists() and (path / "run.json").is_file():
+        from equal_hf.publishing.rounds import RoundRecords
+
+        if named := RoundRecords(path).run().get("config", {}).get("response_store"):
+            return Path(named)
+    return path / _FILE
 
 
 def _selection(args: argparse.Namespace) -> Selection:

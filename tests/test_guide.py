@@ -1,0 +1,174 @@
+"""The guides: every command in them runs, every message is one of ours, every link leads somewhere."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from equal_hf.arguments import RunArguments
+from equal_hf.cli import main
+from equal_hf.training_config import EqualConfig
+from tests.processes import REPOSITORY
+from tests.servers import spawn
+from tests.world import make_target
+
+GUIDES = ("README.md", "recipes/README.md", "tests/benchmarks/README.md")
+# What the guide names and a test has only on this machine: its own files and models.
+HERE = {
+    "BAAI/bge-base-en-v1.5": "embedder",
+    "mistralai/Mistral-7B-v0.3": "model",
+    "recipes/mistral_math.yaml": "my.yaml",
+    "recipes/cluster_automathtext.yaml": "my.yaml",
+    "CONFIG": "my.yaml",
+    "…": "secret",
+}
+# Run elsewhere: as the whole of the suite, or by the tests named.
+ELSEWHERE = {
+    r"make test": "this suite",
+    r"make quickstart": "tests/recipes/test_mistral_math.py::finished",
+    r"python recipes/quickstart_assets.py": "tests/recipes/conftest.py::assets",
+    r"python recipes/equal_loop.py": "tests/recipes/test_equal_loop.py::test_the_flat_loop_lowers_the_validation_loss",
+    r"accelerate launch .*recipes/mistral_math.py": "tests/recipes/test_mistral_math.py::finished",
+    r"accelerate launch .*cluster_automathtext.py": "tests/indexing/test_recipe.py::test_the_recipe_is_the_command",
+    r"accelerate launch .*-m equal_hf index": "tests/indexing/test_recipe.py::test_under_accelerate",
+    r"python -m tests\.benchmarks\.": "not run: benchmarks take minutes",
+}
+
+
+def fences(text: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    found = []
+    for guide in GUIDES:
+        text = (REPOSITORY / guide).read_text(encoding="utf-8")
+        blocks = "\n".join(fences(text, "bash")).replace("\\\n", " ")
+        found += [line.partition(" #")[0].strip() for line in blocks.splitlines() if line.strip()]
+        found += re.findall(r"\| `((?:make|python|accelerate|equal-hf|torchrun) [^`]+)`", text)
+    return list(dict.fromkeys(command for command in found if not command.startswith("#")))
+
+
+def elsewhere(command: str) -> str | None:
+    return next((where for pattern, where in ELSEWHERE.items() if re.match(pattern, command)), None)
+
+
+@pytest.fixture(scope="module")
+def home(world, tmp_path_factory):
+    """A reader's folder: documents, questions and the guide's own `my.yaml`, and a server at its address."""
+    folder = tmp_path_factory.mktemp("guide")
+    documents = pd.read_parquet(world / "documents.parquet")
+    documents.rename(columns={"text": "body"}).to_parquet(folder / "documents.parquet")
+    target = make_target()
+    rows = [
+        {"problem": item.question, "solution": item.answer, "part": part}
+        for part in ("reference", "validation", "test")
+        for item in getattr(target, part)
+    ]
+    pd.DataFrame(rows).to_parquet(folder / "questions.parquet")
+    for name in ("embedder", "model"):
+        (folder / name).symlink_to(world / name)
+    (text,) = (block for block in fences((REPOSITORY / "README.md").read_text(), "yaml") if "# my.yaml" in block)
+    with spawn("tests.servers.load", "--latency-s", "0") as url:
+        for told, here in {**HERE, "http://localhost:8080": url}.items():
+            text = text.replace(told, here)
+        # The server's pairs are of no document; a CPU has no use for the rest.
+        text += (
+            "filters: [self_contained, duplicate]\nuse_cpu: true\nbf16: false\nn_reference: 20\nrows_per_round: 8\n"
+        )
+        (folder / "my.yaml").write_text(text)
+        before = Path.cwd()
+        os.chdir(folder)
+        try:
+            assert main(["collect", "my.yaml", "--extractor", "explicit", "--output_dir", "runs/quickstart"]) == 0
+            yield folder
+        finally:
+            os.chdir(before)
+
+
+def test_every_command_runs(home, monkeypatch, capsys):
+    """In the guide's order, since one uses what another left; the training that a test elsewhere does is skipped."""
+    monkeypatch.setenv("EQUAL_API_KEY", "secret")
+    ran = []
+    for command in commands():
+        if elsewhere(command) or command.startswith("export "):
+            continue
+        for told, here in HERE.items():
+            command = command.replace(told, here)
+        words = shlex.split(command)
+        # The training of `runs/mine` is run elsewhere.
+        words = [word.replace("runs/mine", "runs/try") for word in words]
+        if words[1] == "publish" and "--dry-run" not in words:
+            words.append("--dry-run")  # to a Hub: tests/publishing/test_publish.py
+        if words[0] == "equal-hf":
+            assert main(words[1:]) == 0, (command, capsys.readouterr())
+        else:
+            assert words[:3] == ["torchrun", "--nproc_per_node", "2"]
+            done = subprocess.run(
+                [sys.executable, "-m", "torch.distributed.run", *words[1:]],
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+        ran.append(words[1] if words[0] == "equal-hf" else words[0])
+    assert set(ran) >= {*"doctor plan collect inspect report publish replay store index torchrun".split()}
+
+
+def test_what_is_run_elsewhere_is():
+    for where in ELSEWHERE.values():
+        path, found, name = where.partition("::")
+        if found:
+            functions = [n.name for n in ast.walk(ast.parse((REPOSITORY / path).read_text())) if hasattr(n, "name")]
+            assert name in functions, where
+
+
+def test_messages_to_look_up_are_said_somewhere():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| message begins or contains") : text.index("## From Python")]
+    messages = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "equal_hf").rglob("*.py"))
+    assert len(messages) > 10 and [message for message in messages if message not in source] == []
+
+
+def test_keys_named_in_backticks_exist():
+    """A key of the YAML that is written `like_this` in a guide is one."""
+    known = {name for kind in (RunArguments, EqualConfig) for name in kind.__dataclass_fields__}
+    for block in fences((REPOSITORY / "README.md").read_text(), "yaml") + fences(
+        (REPOSITORY / "recipes/README.md").read_text(), "yaml"
+    ):
+        from trl import ModelConfig
+
+        assert set(yaml.safe_load(block)) <= known | set(ModelConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_links_lead_somewhere(guide: str):
+    text = (REPOSITORY / guide).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" in path:
+            continue
+        linked = (REPOSITORY / guide).parent / path if path else REPOSITORY / guide
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, target
+
+
+def test_python_in_the_guides_is_python():
+    for guide in GUIDES:
+        for block in fences((REPOSITORY / guide).read_text(encoding="utf-8"), "python"):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("equal_hf"):
+                    module = __import__(node.module, fromlist=["x"])
+                    assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
