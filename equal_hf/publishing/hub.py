@@ -129,6 +129,35 @@ def publish_dataset(
     return patiently(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
 
 
+def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> Any:
+    """Put a model folder on the Hub, in a repository that is there.
+
+    Args:
+        folder (`str` or `Path`): Holds the model and nothing else.
+        repo_id (`str`): `namespace/name`.
+        token (`str`, *optional*): The one saved by `hf auth login`, or `HF_TOKEN`, where it is left out.
+
+    Returns:
+        `huggingface_hub.CommitInfo`: The commit.
+
+    Raises:
+        [`PublishError`]: If the Hub refuses, or all attempts failed.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+
+    def push() -> Any:
+        return api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message="End of training",
+            ignore_patterns=["_*", "checkpoint-*"],
+        )
+
+    return patiently(push, f"publishing the model to {repo_id!r}", "hub_model_id", ATTEMPTS)
+
+
 def published(run_dir: str | Path) -> dict[str, str] | None:
     """Address and revision of the dataset that a run last pushed; `None` where it pushed none."""
     path = Path(run_dir) / PUBLISHED
