@@ -14,7 +14,8 @@ from transformers.integrations import TrackioCallback, WandbCallback
 
 from equal_hf.publishing.hub import published
 from equal_hf.publishing.report.tables import RoundTables
-from equal_hf.tracking import attach_to_trackio, attach_to_wandb, masked_command, trackio_media, wandb_media
+from equal_hf.tracking_media import attach_to_trackio, attach_to_wandb, trackio_media, wandb_media
+from equal_hf.tracking_wandb import masked_command
 
 if TYPE_CHECKING:
     from equal_hf.trainer import EqualTrainer

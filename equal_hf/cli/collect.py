@@ -54,7 +54,7 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from equal_hf.assemble import make_extractor, open_corpus, open_targets
     from equal_hf.preflight import preflight
     from equal_hf.publishing.dataset import export_dataset
-    from equal_hf.publishing.hub import RoundPublisher
+    from equal_hf.publishing.publisher import RoundPublisher
     from equal_hf.target_arguments import target_settings
     from equal_hf.target_weights import target_shares
     from equal_hf.terminal import set_up_terminal

@@ -96,6 +96,7 @@ def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
             "data_files": [{"split": "train", "path": f"data/{folder}/*.parquet"}],
         }
         for name, folder in CONFIGS.items()
+        if name != "rejected" or facts.dropped  # `datasets` cannot open what has no row
     ]
     return metadata
 
@@ -170,6 +171,8 @@ def _introduction(facts: RunFacts, name: str) -> str:
     aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
     shown = json.dumps(name, ensure_ascii=False)
     pairs, documents, rounds, arms = map(number, (facts.pairs, facts.documents, len(facts.rounds), len(facts.arms)))
+    rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # what was turned down, and why\n'
+    rejected = rejected if facts.dropped else ""
     return f"""\
 # Question-answer pairs selected by EQUAL
 
@@ -182,8 +185,7 @@ from datasets import load_dataset
 
 pairs = load_dataset({shown}, split="train")
 decisions = load_dataset({shown}, "decisions", split="train")  # every pull: arm, score, documents, cost, rewards
-rejected = load_dataset({shown}, "rejected", split="train")  # what was turned down, and why
-```
+{rejected}```
 
 `prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
 of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
