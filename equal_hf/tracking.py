@@ -31,7 +31,15 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.errors import ConfigError
 from equal_hf.sanitise import sanitise
 from equal_hf.selection.rewards import TRANSPORT_OFFSET
-from equal_hf.tracking_media import attach_to_trackio, attach_to_wandb, import_tracker, trackio_media, wandb_media
+from equal_hf.tracking_media import (
+    attach_to_trackio,
+    attach_to_wandb,
+    import_tracker,
+    trackio_media,
+    trackio_place,
+    wandb_media,
+    wandb_place,
+)
 from equal_hf.tracking_wandb import masked_command, prepare_wandb
 from equal_hf.types import Round
 
@@ -243,9 +251,11 @@ class RunTracker:
         if self._trackio is not None:
             self._trackio.log(trackio_media(tables), step=step)
 
-    def url(self) -> str | None:
-        """Where the run is shown, if W&B has it online."""
-        return self._wandb.url if self._wandb is not None and not self._wandb.offline else None
+    def place(self) -> str | None:
+        """Where the run is told of, for the dataset to name it; `None` without a tracker."""
+        if self._wandb is not None:
+            return wandb_place(self._wandb)
+        return trackio_place(self._trackio) if self._trackio is not None else None
 
     def attach(self, report: Path | None, dataset: Mapping[str, str] | None) -> None:
         """Add the report as an artifact, and say where the dataset is.

@@ -38,6 +38,16 @@ def trackio_media(tables: RoundTables) -> dict[str, Any]:
     return media
 
 
+def wandb_place(run: Any) -> str:
+    """A W&B run's address; of one that is logged offline, what it will be called when it is synced."""
+    return str(run.url) if not run.offline and run.url else f"W&B {run.project}/{run.id}"
+
+
+def trackio_place(run: Any) -> str:
+    """A trackio run's project and name."""
+    return f"trackio {run.project}/{run.name}"
+
+
 def attach_to_wandb(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
     """Add a report to a W&B run as an artifact, and the dataset's address and revision to its summary."""
     if dataset:

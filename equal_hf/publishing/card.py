@@ -277,7 +277,9 @@ def _provenance(facts: RunFacts) -> str:
     if facts.licenses:
         lines.append(f"- Licences of the source documents, by pair: {counted(facts.licenses)}.")
     if isinstance(url := facts.run.get("tracked_at"), str):
-        lines.append(f"- The run was tracked at <{quote(url, safe=':/?=&%#-._~')}>.")
+        online = url.startswith(("http://", "https://"))
+        place = f"at <{quote(url, safe=':/?=&%#-._~')}>" if online else f"as {code(url)}"
+        lines.append(f"- The run was tracked {place}.")
     listed = "\n".join(line for line in lines if line)
     return f"## Where it comes from\n\n{listed}" if listed else ""
 
