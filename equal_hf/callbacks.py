@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 if TYPE_CHECKING:
-    from equal_hf.publishing.hub import RoundPublisher
+    from equal_hf.publishing.publisher import RoundPublisher
     from equal_hf.trainer import EqualTrainer
 
 

@@ -14,7 +14,15 @@ from transformers.integrations import TrackioCallback, WandbCallback
 
 from equal_hf.publishing.hub import published
 from equal_hf.publishing.report.tables import RoundTables
-from equal_hf.tracking import attach_to_trackio, attach_to_wandb, masked_command, trackio_media, wandb_media
+from equal_hf.tracking_media import (
+    attach_to_trackio,
+    attach_to_wandb,
+    trackio_media,
+    trackio_place,
+    wandb_media,
+    wandb_place,
+)
+from equal_hf.tracking_wandb import masked_command
 
 if TYPE_CHECKING:
     from equal_hf.trainer import EqualTrainer
@@ -37,6 +45,8 @@ class RoundWandbCallback(WandbCallback):
         """Start the W&B run, unless one is open."""
         with masked_command():
             super().setup(args, state, model, **kwargs)
+        if state.is_world_process_zero and self._wandb is not None and self._wandb.run is not None:
+            self.tables.records.note("tracked_at", wandb_place(self._wandb.run))
 
     def on_log(
         self,
@@ -80,6 +90,12 @@ class RoundTrackioCallback(TrackioCallback):
     def __init__(self, tables: RoundTables) -> None:
         super().__init__()
         self.tables = tables
+
+    def setup(self, args: TrainingArguments, state: TrainerState, model: Any, **kwargs: Any) -> None:
+        """Start the trackio run."""
+        super().setup(args, state, model, **kwargs)
+        if state.is_world_process_zero and "wandb" not in (args.report_to or ()):
+            self.tables.records.note("tracked_at", trackio_place(self._trackio.context_vars.current_run.get()))
 
     def on_log(
         self,

@@ -22,27 +22,31 @@ end the report, as an artifact. A run that is taken up again goes on as the run 
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.errors import ConfigError, MissingDependencyError
-from equal_hf.sanitise import mask_text, sanitise
+from equal_hf.errors import ConfigError
+from equal_hf.sanitise import sanitise
 from equal_hf.selection.rewards import TRANSPORT_OFFSET
+from equal_hf.tracking_media import (
+    attach_to_trackio,
+    attach_to_wandb,
+    import_tracker,
+    trackio_media,
+    trackio_place,
+    wandb_media,
+    wandb_place,
+)
+from equal_hf.tracking_wandb import masked_command, prepare_wandb
 from equal_hf.types import Round
 
 if TYPE_CHECKING:
     from equal_hf.publishing.report.tables import RoundTables
 
-logger = logging.getLogger(__name__)
-
 TRACKERS = ("wandb", "trackio")
-_REACH_S = 10.0
 
 
 def round_metrics(
@@ -93,55 +97,6 @@ def _spread(name: str, values: Sequence[float | None]) -> dict[str, float]:
     return {f"{name}/mean": sum(known) / len(known), f"{name}/min": min(known), f"{name}/max": max(known)}
 
 
-def prepare_wandb(project: str | None = None) -> None:
-    """Make W&B usable without a key or a network: it then logs to the disk, and one line says so.
-
-    Call it on the main process, before anything starts a W&B run.
-
-    Args:
-        project (`str`, *optional*): The project, unless WANDB_PROJECT names one; transformers takes it from there.
-
-    Raises:
-        [`MissingDependencyError`]: If wandb is not installed.
-    """
-    if project is not None:
-        os.environ.setdefault("WANDB_PROJECT", project)
-    with masked_command():
-        wandb = _import("wandb")
-        wandb.setup()
-    if wandb.run is not None or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode != "online":
-        return
-    # With a key W&B asks its server about it, and one that is not there it may ask for minutes.
-    settings = wandb.setup().settings
-    problem = _unreachable(settings.base_url) if settings.api_key or os.environ.get("WANDB_API_KEY") else ""
-    if not problem:
-        try:
-            problem = "" if wandb.login(prompt=False) else "no key is set (WANDB_API_KEY, or `wandb login`)"
-        except wandb.errors.Error as error:
-            problem = mask_text(str(error).partition("\n")[0])
-    if problem:
-        os.environ["WANDB_MODE"] = "offline"
-        wandb.teardown()  # it read its environment before
-        logger.warning("W&B logs offline, to upload later with `wandb sync`: %s", problem)
-
-
-def _unreachable(url: str) -> str:
-    """Why nobody can be reached at a URL; empty where somebody listens, or a proxy would have to be asked."""
-    import socket
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    parts = urlsplit(url)
-    if parts.hostname is None or parts.scheme in getproxies():
-        return ""
-    address = (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
-    try:
-        socket.create_connection(address, timeout=_REACH_S).close()
-    except OSError as error:
-        return mask_text(f"{parts.hostname}:{address[1]} cannot be reached ({error})")
-    return ""
-
-
 def keep_trackio_local(args: Any) -> None:
     """Keep transformers from publishing trackio's numbers with the model, unless a Space was asked for.
 
@@ -176,7 +131,7 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id
         keep_trackio_local(args)
     if "wandb" in args.report_to and args.process_index == 0:
         prepare_wandb(args.project)
-        wandb = _import("wandb")
+        wandb = import_tracker("wandb")
         if wandb.run is None:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
             with masked_command():
@@ -195,17 +150,6 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id
         args.run_name = before
         if opened is not None:
             opened.finish(exit_code=int(failed))
-
-
-@contextmanager
-def masked_command() -> Iterator[None]:
-    """Take secrets out of the command line while W&B starts a run, which records it."""
-    before = sys.argv
-    sys.argv = sanitise(before)
-    try:
-        yield
-    finally:
-        sys.argv = before
 
 
 def run_name(base: str, kind: str, id: str | None) -> str:
@@ -261,7 +205,7 @@ class RunTracker:
         self._trackio: Any = None
         if "wandb" in names:
             prepare_wandb()
-            wandb = _import("wandb")
+            wandb = import_tracker("wandb")
             with masked_command():
                 self._wandb = wandb.init(
                     project=os.environ.get("WANDB_PROJECT", project),
@@ -273,7 +217,7 @@ class RunTracker:
                     reinit="create_new",
                 )
         if "trackio" in names:
-            self._trackio = _import("trackio").init(
+            self._trackio = import_tracker("trackio").init(
                 project=project,
                 name=name,
                 config=clean,
@@ -307,9 +251,11 @@ class RunTracker:
         if self._trackio is not None:
             self._trackio.log(trackio_media(tables), step=step)
 
-    def url(self) -> str | None:
-        """Where the run is shown, if W&B has it online."""
-        return self._wandb.url if self._wandb is not None and not self._wandb.offline else None
+    def place(self) -> str | None:
+        """Where the run is told of, for the dataset to name it; `None` without a tracker."""
+        if self._wandb is not None:
+            return wandb_place(self._wandb)
+        return trackio_place(self._trackio) if self._trackio is not None else None
 
     def attach(self, report: Path | None, dataset: Mapping[str, str] | None) -> None:
         """Add the report as an artifact, and say where the dataset is.
@@ -328,67 +274,9 @@ class RunTracker:
         if self._wandb is not None:
             self._wandb.finish()
         if self._trackio is not None:
-            trackio = _import("trackio")
+            trackio = import_tracker("trackio")
             if trackio.context_vars.current_run.get() is self._trackio:
                 trackio.finish()  # which forgets the run, where the run's own method would be called again at exit
             else:
                 self._trackio.finish()
         self._wandb = self._trackio = None
-
-
-def wandb_media(tables: RoundTables) -> dict[str, Any]:
-    """Tables and cluster map as W&B takes them."""
-    import io
-
-    wandb, image = _import("wandb"), _import("PIL.Image")
-    media: dict[str, Any] = {
-        f"equal/{name}": wandb.Table(columns=list(columns), data=rows)
-        for name, (columns, rows) in tables.all().items()
-    }
-    if (picture := tables.picture()) is not None:
-        media["equal/clusters"] = wandb.Image(image.open(io.BytesIO(picture)), file_type="png")
-    return media
-
-
-def trackio_media(tables: RoundTables) -> dict[str, Any]:
-    """Tables and cluster map as trackio takes them."""
-    import io
-
-    trackio, image, pandas = _import("trackio"), _import("PIL.Image"), _import("pandas")
-    media: dict[str, Any] = {
-        f"equal/{name}": trackio.Table(dataframe=pandas.DataFrame(rows, columns=list(columns)))
-        for name, (columns, rows) in tables.all().items()
-    }
-    if (picture := tables.picture()) is not None:
-        media["equal/clusters"] = trackio.Image(image.open(io.BytesIO(picture)))
-    return media
-
-
-def attach_to_wandb(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
-    """Add a report to a W&B run as an artifact, and the dataset's address and revision to its summary."""
-    if dataset:
-        run.summary.update({f"dataset_{name}": value for name, value in dataset.items()})
-    if report is not None and report.is_dir():
-        artifact = _import("wandb").Artifact(f"report-{run.id}", type="report", metadata=dict(dataset or {}))
-        artifact.add_dir(str(report))
-        run.log_artifact(artifact)
-
-
-def attach_to_trackio(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
-    """Add a report to a trackio run as an artifact, with the dataset's address and revision."""
-    link = {f"dataset_{name}": value for name, value in (dataset or {}).items()}
-    if link:
-        run.config |= link
-    if report is not None and report.is_dir():
-        artifact = _import("trackio").Artifact(f"report-{run.name}", type="report", metadata=link)
-        artifact.add_dir(str(report))
-        run.log_artifact(artifact)
-
-
-def _import(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'`report_to` names {package}, which is not installed: pip install "equal-hf[{package}]"'
-        ) from error

@@ -50,8 +50,8 @@ class TrackedRun:
             id=run_id,
             dir=self._records.run_dir,
         )
-        if (url := self._tracker.url()) is not None:
-            self._records.note("tracked_at", url)
+        if (place := self._tracker.place()) is not None:
+            self._records.note("tracked_at", place)
 
     def log(self, round: Round) -> dict[str, float]:
         """Tell of a round, unless it was told before; its numbers."""

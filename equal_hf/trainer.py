@@ -18,12 +18,12 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from transformers import ProgressCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy, TrainOutput
-from trl import SFTTrainer
 
 from equal_hf.callbacks import RoundCallback
 from equal_hf.checkpoints import last_complete_checkpoint
 from equal_hf.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, EqualError
+from equal_hf.model_folder import ModelFolderTrainer
 from equal_hf.round_dataset import RoundDataset
 from equal_hf.round_source import RoundSource
 from equal_hf.sanitise import sanitise
@@ -47,7 +47,7 @@ _TRAINING_SETTINGS = (
 )
 
 
-class EqualTrainer(SFTTrainer):
+class EqualTrainer(ModelFolderTrainer):
     """Trains on what it helps to select.
 
     Args:
@@ -284,40 +284,6 @@ class EqualTrainer(SFTTrainer):
             return [(sets[named], VALIDATION_ROWS)]
         shares = self.data_collector.target_shares
         return [(rows, math.ceil(shares[name] * VALIDATION_ROWS)) for name, rows in sets.items()]
-
-    # -- publishing ------------------------------------------------------------------------------------------------
-
-    def export_model(self) -> Path:
-        """Write model, tokenizer and card to `hub/model` in the run folder, as they would stand on the Hub."""
-        with self._model_folder() as folder:
-            self.save_model(_internal_call=True)
-            if self.is_world_process_zero():
-                self.create_model_card(model_name=(self.args.hub_model_id or Path(self.run_dir).name).split("/")[-1])
-                # A pickle of the arguments, which would carry `hub_token` along.
-                (folder / "training_args.bin").unlink(missing_ok=True)
-        return folder
-
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """As `SFTTrainer.push_to_hub`, from a folder that holds the model and nothing else of the run."""
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=kwargs.get("token"))
-        with self._model_folder():
-            return super().push_to_hub(*args, **kwargs)
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        with self._model_folder():
-            super()._push_from_checkpoint(checkpoint_folder)
-
-    @contextmanager
-    def _model_folder(self) -> Iterator[Path]:
-        """What a Trainer uploads is its `output_dir`; the run folder, with records and replies, must not be that."""
-        kept, folder = self.args.output_dir, Path(self.run_dir) / "hub" / "model"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.args.output_dir = str(folder)
-        try:
-            yield folder
-        finally:
-            self.args.output_dir = kept
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 

@@ -67,3 +67,7 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 "`eval_strategy` is 'steps', but a round is credited at its end: set it to 'epoch' or 'no'"
             )
         super().__post_init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # transformers pickles the arguments into what it pushes of a checkpoint; a token in them would be public then.
+        return self.__dict__ | {"hub_token": None}

@@ -34,8 +34,9 @@ from equal_hf.callbacks import PublishCallback
 from equal_hf.evaluation import exact_match
 from equal_hf.preflight import preflight
 from equal_hf.publishing.dataset import export_dataset
-from equal_hf.publishing.hub import RoundPublisher, publish_dataset
+from equal_hf.publishing.hub import publish_dataset
 from equal_hf.publishing.model_card import link_model_card
+from equal_hf.publishing.publisher import RoundPublisher
 from equal_hf.publishing.rounds import write_json
 from equal_hf.publishing.summary import format_summary
 from equal_hf.target import Target

@@ -11,8 +11,10 @@ import argparse
 import contextlib
 import json
 import os
+import pty
 import random
 import signal
+import threading
 import time
 import traceback
 import urllib.request
@@ -36,9 +38,9 @@ def main() -> None:
     prepare()
     chance = random.Random(args.seed)
 
-    def job(name: str, *flags: str) -> Child:
+    def job(name: str, *flags: str, terminal: bool = False) -> Child:
         wanted = ["--output_dir", str(args.folder / name), "--push_to_hub", "--hub_dataset_id", f"tester/{name}"]
-        return Child(["collect", str(args.config), *wanted, *flags], args.folder / name)
+        return Child(["collect", str(args.config), *wanted, *flags], args.folder / name, terminal)
 
     found: dict[str, object] = {}
     os.environ["HF_TOKEN"] = "hf_read"
@@ -46,7 +48,8 @@ def main() -> None:
     found["refused"] = [refused.wait(), refused.rounds(), refused.said()]
     os.environ["HF_TOKEN"] = "hf_write"
 
-    found["whole"] = job("whole").wait()
+    whole = job("whole", terminal=True)
+    found["whole"], found["whole_said"] = whole.wait(), whole.said()
 
     killed, began = 0, time.monotonic()
     for start in range(args.kills):
@@ -57,7 +60,7 @@ def main() -> None:
     found["killed"], found["kills"] = job("killed").wait(), killed
     found["killed_s"] = time.monotonic() - began
 
-    child = job("outage")
+    child = job("outage", "--report_to", "wandb")
     child.until(lambda: child.rounds() > 0)
     trouble = {"path": "tester/outage", "statuses": [412, 429, 500], "seconds": args.outage_s}
     request = urllib.request.Request(f"{args.hub}/_control/outage", json.dumps(trouble).encode())
@@ -78,12 +81,14 @@ def prepare() -> None:
 
     import equal_hf.cli.collect
     import equal_hf.publishing.hub
+    import equal_hf.publishing.report
     import equal_hf.tracking_run
-    import equal_hf.training_config  # noqa: F401
+    import equal_hf.training_config
     from equal_hf import arguments
     from equal_hf.extraction.explicit import ExplicitExtractor
 
     arguments.LEAST_PUSH_EVERY_S = PUSH_EVERY_S
+    equal_hf.publishing.report.run_pictures = lambda run_dir: {}  # drawn for every push, and tested elsewhere
     extract = ExplicitExtractor.extract
 
     def slowly(self: ExplicitExtractor, documents, allowance=None):
@@ -96,13 +101,18 @@ def prepare() -> None:
 class Child:
     """One start of a run."""
 
-    def __init__(self, argv: list[str], run_dir: Path) -> None:
+    def __init__(self, argv: list[str], run_dir: Path, terminal: bool = False) -> None:
         self.run_dir, self.log = run_dir, run_dir.with_suffix(".log")
-        self.pid = os.fork()
+        self.pump: threading.Thread | None = None
+        self.pid, self.shown = pty.fork() if terminal else (os.fork(), -1)
+        if self.pid and terminal:
+            self.pump = threading.Thread(target=self._pump)
+            self.pump.start()
         if not self.pid:
-            with self.log.open("ab", buffering=0) as log:
-                os.dup2(log.fileno(), 1)
-                os.dup2(log.fileno(), 2)
+            if not terminal:
+                with self.log.open("ab", buffering=0) as log:
+                    os.dup2(log.fileno(), 1)
+                    os.dup2(log.fileno(), 2)
             code = 70
             try:
                 from equal_hf.cli import main as command
@@ -131,7 +141,15 @@ class Child:
         return os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
 
     def wait(self) -> int:
+        if self.pump is not None:
+            self.pump.join()
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _pump(self) -> None:
+        """What is shown on the child's terminal, into the log, until the child ends."""
+        with self.log.open("wb") as log, contextlib.suppress(OSError):
+            while chunk := os.read(self.shown, 65536):
+                log.write(chunk)
 
 
 def rows(repo_id: str) -> dict[str, list[object]]:

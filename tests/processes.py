@@ -69,6 +69,11 @@ def run_on_terminal(arguments: Sequence[str], timeout_s: float = 300, **environm
         os.close(ours)
     code, text = process.wait(), shown.decode(errors="replace")
     assert code == 0, f"exit {code}:\n{text[-4000:]}"
+    return without_codes(text)
+
+
+def without_codes(text: str) -> str:
+    """What was shown on a terminal, without the codes that moved and coloured it."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
 
 

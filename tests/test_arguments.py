@@ -128,3 +128,12 @@ def test_weights_of_targets_are_checked():
     for weights in ([1.0], [1.0, -1.0], [0.0, 0.0]):
         with pytest.raises(ConfigError, match="`target_weights`"):
             target_shares(["a", "b"], weights)
+
+
+def test_a_pickle_of_the_arguments_holds_no_token(tmp_path):
+    import pickle
+
+    from equal_hf import EqualConfig
+
+    config = EqualConfig(output_dir=str(tmp_path), num_rounds=1, use_cpu=True, bf16=False, hub_token="hf_" + "p" * 34)
+    assert config.hub_token is not None and config.hub_token.encode() not in pickle.dumps(config)

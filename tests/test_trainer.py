@@ -31,6 +31,7 @@ def make(
     rewards=(transport_reward, loss_drop_reward),
     evaluate=True,
     targets=None,
+    peft_config=None,
     **settings,
 ):
     settings = {
@@ -63,6 +64,7 @@ def make(
         data_collector=collector,
         eval_dataset=evaluation_sets(targets, "validation") if evaluate else None,
         processing_class=AutoTokenizer.from_pretrained(world / "model"),
+        peft_config=peft_config,
     )
 
 
@@ -277,3 +279,31 @@ def test_lora_trains_an_adapter_and_exports_it(world, tmp_path):
     card = (folder / "README.md").read_text()
     assert "equal" in card and "2505.12250" in card
     assert not (folder / "training_args.bin").exists()
+
+
+# huggingface_hub 2.4 uploads LFS files in a way that its own HTTP client calls outdated.
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
+def test_an_adapter_is_pushed_through_trouble_with_its_dataset_on_the_card(world, tmp_path, hub):
+    from huggingface_hub import HfApi, ModelCard
+    from peft import LoraConfig
+
+    trainer = make(
+        world,
+        tmp_path,
+        num_rounds=1,
+        peft_config=LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"),
+        push_to_hub=True,
+        hub_model_id="tester/adapter",
+        hub_strategy="end",
+    )
+    trainer.train()
+    hub.fail(500, "POST", "tester/adapter/commit", count=2)
+    trainer.push_to_hub(dataset_name="tester/qa")
+    files = HfApi().list_repo_files("tester/adapter")
+    assert {"adapter_model.safetensors", "adapter_config.json", "README.md"} <= set(files)
+    assert not [name for name in files if name.endswith((".bin", ".sqlite", ".parquet"))], "the model alone"
+    card = ModelCard.load("tester/adapter")
+    card.validate(repo_type="model")
+    assert card.data.datasets == ["tester/qa"] and {"trl", "equal", "equal-hf"} <= set(card.data.tags)
+    assert "[tester/qa](https://huggingface.co/datasets/tester/qa)" in card.text and "TRL" in card.text
+    assert "2505.12250" in card.text

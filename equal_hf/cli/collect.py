@@ -54,7 +54,7 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from equal_hf.assemble import make_extractor, open_corpus, open_targets
     from equal_hf.preflight import preflight
     from equal_hf.publishing.dataset import export_dataset
-    from equal_hf.publishing.hub import RoundPublisher
+    from equal_hf.publishing.publisher import RoundPublisher
     from equal_hf.target_arguments import target_settings
     from equal_hf.target_weights import target_shares
     from equal_hf.terminal import set_up_terminal
@@ -78,8 +78,7 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
         control = replace_output(how, Path(folder) / "control", found["rounds"])
         found["control"] = _rounds(what, control, corpus, targets, what.control, None)
     dataset = export_dataset(folder)
-    url = publisher.close() if publisher is not None else None
-    return {**found, "dataset": url or str(dataset)}
+    return {"dataset": str(dataset)} | found
 
 
 def without_training(what: Any, how: Any) -> tuple[Any, Any]:
@@ -145,6 +144,8 @@ def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, 
                 view.show(metrics, recorded=round.index < recorded)
                 if publisher is not None:
                     publisher.notify()
+        # Before trackers are told where the dataset is, and at which revision.
+        url = publisher.close() if publisher is not None else None
     finally:
         tracked.close()
         collector.close()
@@ -156,4 +157,4 @@ def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, 
         "pairs": history.pairs,
         "prompt_tokens": history.usage.prompt_tokens,
         "completion_tokens": history.usage.completion_tokens,
-    }
+    } | ({"dataset": url} if url is not None else {})

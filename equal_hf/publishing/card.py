@@ -96,6 +96,7 @@ def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
             "data_files": [{"split": "train", "path": f"data/{folder}/*.parquet"}],
         }
         for name, folder in CONFIGS.items()
+        if name != "rejected" or facts.dropped  # `datasets` cannot open what has no row
     ]
     return metadata
 
@@ -170,6 +171,8 @@ def _introduction(facts: RunFacts, name: str) -> str:
     aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
     shown = json.dumps(name, ensure_ascii=False)
     pairs, documents, rounds, arms = map(number, (facts.pairs, facts.documents, len(facts.rounds), len(facts.arms)))
+    rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # what was turned down, and why\n'
+    rejected = rejected if facts.dropped else ""
     return f"""\
 # Question-answer pairs selected by EQUAL
 
@@ -182,8 +185,7 @@ from datasets import load_dataset
 
 pairs = load_dataset({shown}, split="train")
 decisions = load_dataset({shown}, "decisions", split="train")  # every pull: arm, score, documents, cost, rewards
-rejected = load_dataset({shown}, "rejected", split="train")  # what was turned down, and why
-```
+{rejected}```
 
 `prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
 of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
@@ -275,7 +277,9 @@ def _provenance(facts: RunFacts) -> str:
     if facts.licenses:
         lines.append(f"- Licences of the source documents, by pair: {counted(facts.licenses)}.")
     if isinstance(url := facts.run.get("tracked_at"), str):
-        lines.append(f"- The run was tracked at <{quote(url, safe=':/?=&%#-._~')}>.")
+        online = url.startswith(("http://", "https://"))
+        place = f"at <{quote(url, safe=':/?=&%#-._~')}>" if online else f"as {code(url)}"
+        lines.append(f"- The run was tracked {place}.")
     listed = "\n".join(line for line in lines if line)
     return f"## Where it comes from\n\n{listed}" if listed else ""
 

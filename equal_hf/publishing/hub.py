@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import math
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +26,12 @@ from equal_hf.publishing.dataset import (
 )
 from equal_hf.publishing.patience import patiently
 from equal_hf.publishing.rounds import RoundRecords, write_json
-from equal_hf.sanitise import mask_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-logger = logging.getLogger(__name__)
-
 FILES_PER_COMMIT = 500
 PUBLISHED = "hub/published.json"
-LAST_PUSH = "hub/last_push.json"
 ATTEMPTS = 9  # with the waits between them, two to four minutes
 
 
@@ -129,101 +120,39 @@ def publish_dataset(
     return patiently(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
 
 
+def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> Any:
+    """Put a model folder on the Hub, in a repository that is there.
+
+    Args:
+        folder (`str` or `Path`): Holds the model and nothing else.
+        repo_id (`str`): `namespace/name`.
+        token (`str`, *optional*): The one saved by `hf auth login`, or `HF_TOKEN`, where it is left out.
+
+    Returns:
+        `huggingface_hub.CommitInfo`: The commit.
+
+    Raises:
+        [`PublishError`]: If the Hub refuses, or all attempts failed.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+
+    def push() -> Any:
+        return api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message="End of training",
+            ignore_patterns=["_*", "checkpoint-*"],
+        )
+
+    return patiently(push, f"publishing the model to {repo_id!r}", "hub_model_id", ATTEMPTS)
+
+
 def published(run_dir: str | Path) -> dict[str, str] | None:
     """Address and revision of the dataset that a run last pushed; `None` where it pushed none."""
     path = Path(run_dir) / PUBLISHED
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-class RoundPublisher:
-    """Pushes rounds to the Hub from a background thread as they complete, and never fails the run.
-
-    Rounds that complete within `every_s` of the last push go together, since the Hub limits commits an hour; a run
-    that is started again keeps to that too. A push that fails is logged and made up for by the next one, at the latest
-    by `close`. Have one on the main process only.
-
-    Args:
-        run_dir (`str` or `Path`): The run folder.
-        repo_id (`str`): The dataset repository.
-        every_s (`float`, *optional*, defaults to `300.0`): Seconds between pushes at least.
-        private (`bool`, *optional*): As in [`publish_dataset`].
-        token (`str`, *optional*): As in [`publish_dataset`].
-    """
-
-    def __init__(
-        self,
-        run_dir: str | Path,
-        repo_id: str,
-        *,
-        every_s: float = 300.0,
-        private: bool | None = None,
-        token: str | None = None,
-    ) -> None:
-        self.run_dir, self.repo_id, self.every_s = run_dir, repo_id, every_s
-        self._options: dict[str, Any] = {"private": private, "token": token}
-        self._due, self._closing = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def notify(self) -> None:
-        """A round was recorded or credited. Returns at once."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="equal-hf-publisher", daemon=True)
-            self._thread.start()
-        self._due.set()
-
-    def close(self, summary: Mapping[str, Any] | None = None) -> str | None:
-        """Wait for a push under way, then push what is left.
-
-        Args:
-            summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card.
-
-        Returns:
-            `str` or `None`: The dataset's address; `None` where that failed, which is logged.
-        """
-        self._closing.set()
-        self._due.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        return self._publish(summary=summary)
-
-    def _work(self) -> None:
-        self._closing.wait(self._rest_s())
-        while self._due.wait() and not self._closing.is_set():
-            self._due.clear()
-            self._publish(attempts=1)
-            self._closing.wait(self.every_s)
-
-    def _rest_s(self) -> float:
-        """What is left of `every_s` since a push by the process before this one."""
-        path = Path(self.run_dir) / LAST_PUSH
-        began = json.loads(path.read_text(encoding="utf-8"))["began"] if path.exists() else -math.inf
-        return min(self.every_s, max(0.0, began + self.every_s - time.time()))
-
-    def _publish(self, **options: Any) -> str | None:
-        try:
-            write_json(Path(self.run_dir) / LAST_PUSH, {"began": time.time()})
-            with _no_progress_bars():
-                return publish_dataset(self.run_dir, self.repo_id, **self._options, **options)
-        except Exception as error:  # whatever it is, a failed push must not cost the run
-            remedy = "" if not self._closing.is_set() else "; the run folder has everything: publish it again later"
-            logger.warning("The dataset was not pushed to %s: %s%s", self.repo_id, mask_text(str(error)), remedy)
-            return None
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep uploads in the background from writing over the progress of the training."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    if are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
 
 
 def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> str | None:

@@ -74,6 +74,16 @@ def patiently(
     raise ValueError(f"attempts is {attempts}, but must be at least 1")
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether an error of `huggingface_hub` is trouble that may pass: the Hub is busy, unwell, or does not answer."""
+    from huggingface_hub import errors
+
+    status = getattr(_response(error), "status_code", None)
+    if status is not None:
+        return status in TRANSIENT
+    return isinstance(error, ConnectionError | errors.HfHubHTTPError.__mro__[1])
+
+
 def _response(error: BaseException | None) -> Any:
     """The Hub's answer, from the error or from what it was raised from."""
     while error is not None:

@@ -68,7 +68,9 @@ def call(home: Path, *argv: object) -> subprocess.CompletedProcess[str]:
 def collected(config, tmp_path_factory):
     """A run that was stopped after one round and started again."""
     home = tmp_path_factory.mktemp("home")
-    secret = ["--extractor_api_key", SECRET, "--extractor_url", f"http://me:{SECRET}@127.0.0.1:9/?api_key={SECRET}"]
+    headers = json.dumps({"X-Api-Key": f"{SECRET} spoken"})
+    secret = ["--extractor_headers", headers, f"--extractor_headers={headers}", "--hub_token", SECRET]
+    secret += ["--extractor_api_key", SECRET, "--extractor_url", f"http://me:{SECRET}@127.0.0.1:9/?api_key={SECRET}"]
     # Three rounds are planned, but the first start is killed by a disk that is full for the second.
     blocked = home / "run" / "rounds" / "round-00001"
     blocked.parent.mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import yaml
 
 from tests.killed_collect import PUSH_EVERY_S
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, without_codes
 from tests.servers.hub import HubServer
+from tests.wandb_file import wandb_records
 
 KILLS = 5
 # Users are promised a minute: EQUAL_TEST_OUTAGE_S=60 waits for a whole one.
@@ -43,12 +45,13 @@ def found(world: Path, hub_server: HubServer, tmp_path_factory: pytest.TempPathF
     command = [sys.executable, "-m", "tests.killed_collect", "--config", str(folder / "world.yaml")]
     command += ["--folder", str(folder), "--hub", hub_server.url]
     command += ["--kills", str(KILLS), "--outage_s", str(OUTAGE_S)]
-    environment = hub_server.env(folder / "home")
+    terminal = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", "WANDB_MODE": "offline"}
+    environment = hub_server.env(folder / "home") | terminal
     done = subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300 + OUTAGE_S
     )
     assert done.returncode == 0, done.stderr[-4000:] + "".join(p.read_text() for p in folder.glob("*.log"))[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]) | {"folder": folder}
 
 
 def test_a_token_that_may_only_read_is_found_out_before_the_run(found: dict):
@@ -74,3 +77,27 @@ def test_a_hub_that_is_unwell_costs_nothing_but_time(found: dict):
     for name, rows in found["rows"]["whole"].items():
         assert found["rows"]["outage"][name] == rows, name
     assert "was not pushed to tester/outage" in found["outage_said"] and found["commits"]["outage"] >= 1
+
+
+def test_run_and_dataset_name_each_other(found: dict):
+    folder = found["folder"] / "outage"
+    run = json.loads((folder / "run.json").read_text())
+    assert f"- The run was tracked as `W&B huggingface/{run['id']}`." in (folder / "hub/dataset/README.md").read_text()
+    pushed = json.loads((folder / "hub/published.json").read_text())
+    assert pushed["url"].endswith("/datasets/tester/outage") and len(pushed["revision"]) == 40
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    records = list(wandb_records(path))
+    told = {update.key or update.nested_key[0]: update.value_json for r in records for update in r.summary.update}
+    assert (
+        json.loads(told["dataset_url"]) == pushed["url"] and json.loads(told["dataset_revision"]) == pushed["revision"]
+    )
+    (report,) = [r.artifact for r in records if r.HasField("artifact") and r.artifact.type == "report"]
+    assert json.loads(report.metadata) == pushed
+
+
+def test_on_a_terminal_there_is_one_live_view(found: dict):
+    shown = without_codes(found["whole_said"])
+    for label in ("round", "clusters", "documents", "pairs", "dropped", "reward", "speed", "time"):
+        assert re.search(rf"^{label} +\S", shown, re.MULTILINE), label
+    assert re.search(r"^.*whole round 9/9: 8 documents \(72\), ", shown, re.MULTILINE), "lines stand above it"
+    assert "clusters  " not in found["outage_said"], "plain lines where there is no terminal"

@@ -89,6 +89,17 @@ def test_what_a_person_writes_stays(run_dir: Path):
     assert card_of(run_dir) == card
 
 
+def test_a_configuration_without_rows_is_not_listed():
+    facts = RunFacts({"fingerprint": {}, "config": {}})
+    assert [config["config_name"] for config in dataset_metadata(facts)["configs"]] == ["default", "decisions"]
+    facts.dropped["duplicate"] += 1
+    assert [config["config_name"] for config in dataset_metadata(facts)["configs"]] == [
+        "default",
+        "rejected",
+        "decisions",
+    ]
+
+
 def test_metadata_tells_only_what_is_known():
     facts = RunFacts({"fingerprint": {}, "config": {"corpus": "./folder"}})
     facts.licenses.update(["MIT", None])

@@ -12,7 +12,8 @@ from huggingface_hub import HfApi
 
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import export_dataset
-from equal_hf.publishing.hub import RoundPublisher, check_write_access, publish_dataset
+from equal_hf.publishing.hub import check_write_access, publish_dataset
+from equal_hf.publishing.publisher import RoundPublisher
 from equal_hf.publishing.rounds import RoundRecords
 from tests.publishing.runs import SECRET, make_run, write_round
 from tests.servers.hub import HubServer

@@ -139,10 +139,13 @@ def test_several_targets_are_told_apart_from_the_file_to_the_card(config, world,
 
 def test_on_two_ranks(config, tmp_path):
     arguments = ["-m", "torch.distributed.run", "--nproc_per_node", "2", RECIPE, "--config", str(config)]
-    output = run([*arguments, "--output_dir", str(tmp_path / "run")], tmp_path / "log")
+    arguments += ["--output_dir", str(tmp_path / "run"), "--report_to", "wandb"]
+    output = run(arguments, tmp_path / "log", WANDB_MODE="offline")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["equal"]["documents"] == 36
     assert output.count("round 3/3") == 2  # one for each of the two runs, from one rank
+    for folder in (tmp_path / "run", tmp_path / "run/control"):
+        assert len(list(folder.glob("wandb/offline-run-*"))) == 1, "one run of several ranks"
 
 
 def test_the_real_recipe_says_what_is_missing_before_it_loads_anything(tmp_path):
