@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from equal_hf.errors import ConfigError
 from equal_hf.selection.neighbours import NEIGHBOURS, check_neighbours
@@ -48,7 +48,8 @@ class RunArguments:
         id_column (`str`, *optional*): Column that names documents; a hash of the text where left out.
         min_characters (`int`, *optional*, defaults to `50`): Shorter documents are dropped.
         embedder (`str`, *optional*, defaults to `"BAAI/bge-base-en-v1.5"`): Any sentence-transformers model.
-        n_clusters (`int`, *optional*, defaults to `1000`): Clusters, the arms of the bandit.
+        n_clusters (`int` or `"auto"`, *optional*, defaults to `"auto"`): Clusters, the arms of the bandit; `"auto"`:
+            the square root of the documents, see [`auto_clusters`].
         corpus_dir (`str`, *optional*): Where the clustered corpus is kept; `<output_dir>/corpus` where left out.
         target (`str` or `list[str]`): Questions and answers of the target task: Hub id, file or folder; or of several
             tasks, which `target_weights` may weigh. The keys that follow then hold one value for all, or one for each
@@ -127,7 +128,7 @@ class RunArguments:
     id_column: str | None = field(default=None, metadata={"help": "Column that names documents."})
     min_characters: int = field(default=50, metadata={"help": "Shorter documents are dropped."})
     embedder: str = field(default="BAAI/bge-base-en-v1.5", metadata={"help": "A sentence-transformers model."})
-    n_clusters: int = field(default=1000, metadata={"help": "Clusters, the arms of the bandit."})
+    n_clusters: str = field(default="auto", metadata={"help": "Clusters, the arms of the bandit, or auto."})
     corpus_dir: str | None = field(default=None, metadata={"help": "Where the clustered corpus is kept."})
     target: list[str] = field(
         default_factory=list, metadata={"help": "Questions and answers of the target task, or of several."}
@@ -227,6 +228,14 @@ class RunArguments:
             )
         check_neighbours(self.neighbours)
         target_settings(self)
+        count = str(self.n_clusters)
+        if count != "auto" and not (count.isdecimal() and int(count) > 0):
+            raise ConfigError(f"`n_clusters` is {count!r}: set it to a whole number of 1 or more, or to auto")
+
+    @property
+    def clusters(self) -> int | Literal["auto"]:
+        """`n_clusters` as a number, or `"auto"`."""
+        return "auto" if str(self.n_clusters) == "auto" else int(self.n_clusters)
 
 
 def _json_of_texts(text: str) -> dict[str, str]:

@@ -80,7 +80,7 @@ def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = 
             dataset,
             kept,
             embedder=run.embedder,
-            n_clusters=run.n_clusters,
+            n_clusters=run.clusters,
             text_column=run.text_column,
             id_column=run.id_column,
             min_characters=run.min_characters,

@@ -341,7 +341,7 @@ class EqualDataCollector:
             self.args.arms_per_round, self.args.documents_per_arm, np.random.default_rng([self.args.seed, index])
         )
         # Inside a cluster the promise decides, which may change; twice as many of those it favours now hold most.
-        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], self.selector.order_of)
+        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], self.selector.orders())
 
     def _allowance(self) -> Allowance | None:
         args, used = self.args, self.open().usage

@@ -234,6 +234,7 @@ def _train(model: SentenceTransformer, dataset: Dataset, learning_rate: float, s
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer import losses
     from sentence_transformers.training_args import BatchSamplers
+    from transformers import PrinterCallback
 
     scale = 1.0 / TEMPERATURE
     loss: Any
@@ -261,5 +262,7 @@ def _train(model: SentenceTransformer, dataset: Dataset, learning_rate: float, s
             dataloader_pin_memory=False,
             disable_tqdm=not sys.stderr.isatty(),
         )
-        SentenceTransformerTrainer(model=model, args=arguments, train_dataset=dataset, loss=loss).train()
+        trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=dataset, loss=loss)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
     model.eval()

@@ -7,9 +7,8 @@ Each function does one piece of one step, whoever calls it: `build_corpus` goes 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from equal_hf.corpus.card import corpus_card
 from equal_hf.corpus.cluster import (
     MAX_POINTS_PER_CENTROID,
     Centroids,
@@ -28,21 +26,17 @@ from equal_hf.corpus.cluster import (
 )
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.embeddings import EmbeddingStore, unit, usable
+from equal_hf.corpus.finish import corpus_facts, finish_corpus
 from equal_hf.corpus.keys import TRAINING, lowest_keys, seeded_keys
-from equal_hf.corpus.manifest import CARD_FILE, make_manifest, write_manifest
-from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles, principal_directions, samples_per_cluster
+from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
 from equal_hf.corpus.read import ReadReport
-from equal_hf.corpus.records import describe_file
 from equal_hf.corpus.runs import Run, write_run
 from equal_hf.corpus.shards import DIGEST, SHARD_DOCUMENTS, Shard, common_schema, digests_of, read_shard, write_shards
-from equal_hf.corpus.terms import ClusterWords, top_terms
-from equal_hf.corpus.writer import INDEX_FILE, FilePart, FilePlan, cluster_totals, plan_files, write_file, write_index
+from equal_hf.corpus.writer import FilePlan, cluster_totals, plan_files, write_file
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 
 logger = logging.getLogger(__name__)
-
-CLUSTERS_FILE = "clusters.parquet"
 
 
 def build_corpus(
@@ -119,7 +113,7 @@ def build_corpus(
         sampled=sampled,
     )
     shutil.rmtree(work)
-    finish_corpus(folder, parts, centroids, facts, {})
+    finish_corpus(folder, parts, centroids, embedder, facts, {})
 
 
 def embed_shard(
@@ -236,87 +230,6 @@ def opened(prefixes: Sequence[Path]) -> Iterator[list[Run]]:
             run.close()
 
 
-def corpus_facts(
-    *, embedder: Embedder, centroids: Centroids, seed: int, read: dict[str, Any], sampled: int
-) -> dict[str, Any]:
-    """What the manifest says of how a corpus was made."""
-    return {
-        "dimension": embedder.dimension,
-        "seed": seed,
-        "read": read,
-        "embedder": {
-            "name": embedder.name,
-            "fingerprint": embedder.fingerprint(),
-            "max_windows": embedder.max_windows,
-            "documents_beyond_max_windows": sampled,
-        },
-        "clustering": centroids.settings(),
-    }
-
-
-def finish_corpus(
-    folder: Path,
-    parts: Sequence[FilePart],
-    centroids: Centroids,
-    facts: dict[str, Any],
-    files: dict[str, dict[str, Any]],
-    *,
-    draw: Callable[[Path, ClusterProfiles, Sequence[ClusterWords], list[list[str]]], list[Path]] | None = None,
-) -> None:
-    """Write what is of the whole corpus, and the manifest last.
-
-    Args:
-        folder (`Path`): Holds the data and embedding files of `parts`.
-        parts (`Sequence[FilePart]`): In order.
-        centroids ([`Centroids`]): What they were assigned to.
-        facts (`dict[str, Any]`): For the manifest.
-        files (`dict[str, dict[str, Any]]`): Size and hash of files, where they are known already.
-        draw (`Callable`, *optional*): Draws the corpus map into the folder, and gives its files.
-    """
-    words = [cluster for part in parts for cluster in part.words]
-    terms = top_terms(words)
-    profiles = ClusterProfiles.join([part.profiles for part in parts])
-    write_index([row for part in parts for row in part.index], folder / INDEX_FILE)
-    profiles.save(folder / PROFILES_FILE)
-    write_clusters(words, terms, folder / CLUSTERS_FILE)
-    pictures = [path.relative_to(folder).as_posix() for path in draw(folder, profiles, words, terms)] if draw else []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and path.name != CARD_FILE and name not in files:
-            files[name] = describe_file(path)
-    sizes = profiles.count
-    facts = {
-        "documents": int(sizes.sum()),
-        "n_clusters": len(sizes),
-        **facts,
-        "sizes": {
-            "largest": int(sizes.max()),
-            "median": int(np.median(sizes)),
-            "smallest": int(sizes.min()),
-            "empty_clusters_left_out": len(centroids.vectors) - len(sizes),
-        },
-    }
-    manifest = make_manifest(files, facts)
-    card = corpus_card(manifest, words, terms, pictures)
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    write_manifest(folder, manifest)
-
-
-def write_clusters(words: Sequence[ClusterWords], terms: Sequence[Sequence[str]], path: Path) -> None:
-    """Write what each cluster is about as a small table beside the corpus."""
-    import pyarrow.parquet as pq
-
-    table = pa.table(
-        {
-            "cluster": pa.array([cluster.cluster for cluster in words], pa.int32()),
-            "documents": pa.array([cluster.documents for cluster in words], pa.int64()),
-            "terms": pa.array([list(found) for found in terms], pa.list_(pa.string())),
-            "titles": pa.array([cluster.titles for cluster in words], pa.list_(pa.string())),
-        }
-    )
-    pq.write_table(table, path, compression="zstd", write_statistics=False)
-
-
 def warn_of_sampled(sampled: int, max_windows: int) -> None:
     """Say that some documents were too long to be embedded whole."""
     if sampled:
@@ -334,30 +247,6 @@ def nothing_usable(rows: int, dropped: dict[str, int], read_settings: dict[str, 
         f"No document is usable: of {rows} rows, dropped were {dropped or 'none'}. Check `corpus`, `text_column` "
         f"({read_settings['text_column']!r}) and `min_characters` ({read_settings['min_characters']})."
     )
-
-
-def refuse_taken(path: Path) -> None:
-    """Raise `CorpusError` where a new folder would overwrite something."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise CorpusError(
-            f"`path`: {path} exists and is no empty folder. `ClusteredCorpus.load` it, remove it, or choose another."
-        )
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its place at `path` when the block ends well and vanishes when it does not."""
-    target = path.absolute()
-    # Beside the target, so that the rename stays on one file system. A leftover is of a process that was killed.
-    work = target.parent / f".{target.name}.building"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        yield work
-        os.replace(work, target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def _allow_open_files(wanted: int) -> None:

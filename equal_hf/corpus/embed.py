@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # without one.
 CHARACTERS_PER_TOKEN = 32
 UNLIMITED_CHARACTERS = 1 << 18
+TOKENIZED_AT_ONCE = 256
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
@@ -146,22 +147,26 @@ class Embedder:
         room = self._room(limit)
         # Tokenizing takes memory for every token, so of a text far too long only as much is tokenized as is embedded.
         pieces, piece_owners, long = self._pieces(texts, CHARACTERS_PER_TOKEN * room)
-        encoded = self.model.tokenizer(
-            pieces, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
-        )
+        # The tokenizer itself, since its wrapper would make Python lists of every token only to have them counted.
+        tokenizer = self.model.tokenizer.backend_tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         windows = []
         found: list[int] = []
-        for owner, text, offsets in zip(piece_owners.tolist(), pieces, encoded["offset_mapping"], strict=True):
-            spans = _spans(offsets, room)
-            if owner in long:
-                spans = spans[:1]
-            elif len(spans) > self.max_windows:
-                long.add(owner)
-                picks = np.linspace(0, len(spans) - 1, self.max_windows).round().astype(int)
-                spans = [spans[pick] for pick in picks]
-            for start, end in spans:
-                windows.append(text[start:end])
-                found.append(owner)
+        for begin in range(0, len(pieces), TOKENIZED_AT_ONCE):
+            part = pieces[begin : begin + TOKENIZED_AT_ONCE]
+            encodings = tokenizer.encode_batch(part, add_special_tokens=False)
+            owners = piece_owners[begin : begin + TOKENIZED_AT_ONCE].tolist()
+            for owner, text, encoding in zip(owners, part, encodings, strict=True):
+                spans = [(0, len(text))] if len(encoding) <= room else _spans(encoding.offsets, room)
+                if owner in long:
+                    spans = spans[:1]
+                elif len(spans) > self.max_windows:
+                    long.add(owner)
+                    picks = np.linspace(0, len(spans) - 1, self.max_windows).round().astype(int)
+                    spans = [spans[pick] for pick in picks]
+                windows += [text[start:end] for start, end in spans]
+                found += [owner] * len(spans)
         self.sampled_texts += len(long)
         return windows, np.asarray(found)
 

@@ -21,6 +21,7 @@ from equal_hf.errors import MissingDependencyError
 FOLDER = "map"
 MOST_FOR_TSNE = 5_000
 LABELS = 25
+LABEL_SIZE = np.array([0.2, 0.02])  # of the map's width and height
 
 
 def check_installed() -> None:
@@ -99,7 +100,11 @@ def _draw(places: np.ndarray, radii: np.ndarray, terms: Sequence[Sequence[str]],
     circles.set_facecolor([_colour(place) for place in places])
     circles.set_edgecolor("white")
     axes.add_collection(circles)
+    labelled: list[np.ndarray] = []
     for cluster in np.argsort(-radii, kind="stable")[:LABELS]:
+        if any((np.abs(places[cluster] - place) < LABEL_SIZE).all() for place in labelled):
+            continue  # a larger cluster's label stands there
+        labelled.append(places[cluster])
         label = ", ".join(terms[cluster][:3]).replace("$", r"\$")
         axes.text(float(places[cluster, 0]), float(places[cluster, 1]), label, ha="center", va="center", fontsize=7)
     axes.set_xlim(-0.08, 1.08)

@@ -52,8 +52,8 @@ class Prefetcher:
             try:
                 if number == self._latest:
                     wish()
-            except CorpusError as error:
-                logger.debug("Prefetching failed: %s", error)
+            except Exception as error:
+                logger.debug("Prefetching failed: %s", error, exc_info=not isinstance(error, CorpusError))
             finally:
                 with self._idle:
                     self._open -= 1

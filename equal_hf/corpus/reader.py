@@ -148,7 +148,8 @@ class ClusterReader:
             pages = self._block(file, self._offsets[place], self._bytes[place])
             source = pa.PythonFile(_Part(self._file_sizes[file], self._offsets[place], pages), mode="r")
             parquet = pq.ParquetFile(source, metadata=footer, page_checksum_verification=True)
-            return parquet.read_row_group(self._row_groups[place])
+            # One thread: a pool's would not be faster on so little, and may outlive the interpreter holding `source`.
+            return parquet.read_row_group(self._row_groups[place], use_threads=False)
         except (*self._errors, KeyError) as error:
             raise self._unreadable(file, error) from error
 
@@ -158,7 +159,7 @@ class ClusterReader:
                 start = self._footer_starts[file]
                 footer = self._block(file, start, self._file_sizes[file] - start)
                 # Its offsets are those of the whole file, but to be parsed it only has to be the end of one.
-                self._footers[file] = pq.read_metadata(io.BytesIO(b"PAR1" + footer))
+                self._footers[file] = pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
             except (*self._errors, KeyError) as error:
                 raise self._unreadable(file, error) from error
         return self._footers[file]

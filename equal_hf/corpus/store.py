@@ -12,10 +12,11 @@ import fsspec
 import numpy as np
 
 from equal_hf.corpus import hub
-from equal_hf.corpus.build import build_corpus, new_folder, refuse_taken
+from equal_hf.corpus.build import build_corpus
 from equal_hf.corpus.cache import BlockCache
 from equal_hf.corpus.cluster import prepare_clustering
 from equal_hf.corpus.embed import Embedder
+from equal_hf.corpus.folder import new_folder, refuse_taken
 from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
 from equal_hf.corpus.prefetch import Prefetcher
 from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
@@ -26,6 +27,9 @@ from equal_hf.types import Document
 
 if TYPE_CHECKING:
     from equal_hf.corpus.read import Rows
+
+# Precision moves a unit vector far less than this, another model far more.
+PROBE_TOLERANCE = 0.2
 
 
 class ClusteredCorpus:
@@ -340,7 +344,7 @@ class ClusteredCorpus:
 
         Raises:
             ConfigError: It cannot be loaded.
-            CorpusError: The corpus' own cannot be downloaded, or what its name leads to computes something else now.
+            CorpusError: The corpus' own cannot be downloaded, or what its name leads to now is another model.
         """
         facts = self.manifest["embedder"]
         settings = {"max_windows": facts.get("max_windows", 8), **settings}
@@ -352,7 +356,20 @@ class ClusteredCorpus:
             repo_id, commit = self.source.split("@")
             local = hub.download_folder(repo_id, commit, facts["folder"], self._token, self._cache_dir)
             embedder = Embedder(str(local), **settings)
+        self._check_embedder(embedder, facts.get("probe"))
         return embedder
+
+    def _check_embedder(self, embedder: Embedder, probe: dict[str, Any] | None) -> None:
+        """Compare by what it computes, not by its weights: the corpus may have been embedded at another precision."""
+        same = embedder.dimension == self.manifest["dimension"]
+        if same and probe is not None:
+            found = embedder.encode([str(probe["text"])])[0]
+            same = float(np.linalg.norm(found - np.asarray(probe["embedding"]))) <= PROBE_TOLERANCE
+        if not same:
+            raise CorpusError(
+                f"`embedder`: {embedder.name!r} is not the model that {self.source} was embedded with, though it has "
+                "its name. Name that model or its revision, or build the corpus again with this one."
+            )
 
     def _check_cluster(self, cluster: int) -> None:
         if not 0 <= cluster < self.n_clusters:

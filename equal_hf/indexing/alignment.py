@@ -84,6 +84,8 @@ def _train(job: dict[str, Any]) -> dict[str, Any]:
         for name, value in os.environ.items()
         if name not in _LAUNCHER and not name.startswith(("TORCHELASTIC_", "ACCELERATE_", "GROUP_", "ROLE_"))
     }
+    if not sys.stderr.isatty():
+        environment["TQDM_DISABLE"] = "1"  # one bar after another, each of a second
     environment["OMP_NUM_THREADS"] = str(job["threads"])
     environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     done = subprocess.run(

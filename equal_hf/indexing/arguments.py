@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from equal_hf.arguments import RunArguments, parse_config
 from equal_hf.errors import ConfigError
@@ -20,8 +20,6 @@ class IndexArguments(RunArguments):
     """Arguments of an index. Those of [`RunArguments`] hold too: `corpus`, `embedder`, `extractor`, `target`, …
 
     Args:
-        n_clusters (`int` or `"auto"`, *optional*, defaults to `"auto"`): Clusters; `"auto"`: the square root of the
-            documents, see [`auto_clusters`].
         metadata_columns (`list[str]`, *optional*): Columns to carry along; all scalar ones where left out.
         index_dir (`str`, *optional*): Folder of the work; `<output_dir>/index` where left out. Every process must see
             it, and it is what a later revision of the dataset is indexed from.
@@ -62,7 +60,6 @@ class IndexArguments(RunArguments):
 
     required: ClassVar[tuple[str, ...]] = ("corpus",)
 
-    n_clusters: str = field(default="auto", metadata={"help": "Clusters, or auto."})  # type: ignore[assignment]
     metadata_columns: list[str] | None = field(default=None, metadata={"help": "Columns to carry along."})
     index_dir: str | None = field(default=None, metadata={"help": "Folder of the work; <output_dir>/index."})
     shard_documents: int = field(default=8192, metadata={"help": "Documents in a piece of work."})
@@ -111,15 +108,6 @@ class IndexArguments(RunArguments):
                 raise ConfigError(f"`{name}` is {value}: set it to 1 or more")
         if self.align_hard_negatives < 0:
             raise ConfigError(f"`align_hard_negatives` is {self.align_hard_negatives}: set it to 0 or more")
-        if str(self.n_clusters) != "auto" and not (str(self.n_clusters).isdigit() and int(self.n_clusters) > 0):
-            raise ConfigError(
-                f"`n_clusters` is {self.n_clusters!r}: set it to a whole number of 1 or more, or to auto"
-            )
-
-    @property
-    def clusters(self) -> int | Literal["auto"]:
-        """`n_clusters` as a number, or `"auto"`."""
-        return "auto" if str(self.n_clusters) == "auto" else int(self.n_clusters)
 
 
 @dataclass

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equal_hf.corpus import hub
-from equal_hf.corpus.build import corpus_facts, finish_corpus, opened, plan_corpus
+from equal_hf.corpus.build import opened, plan_corpus
 from equal_hf.corpus.cluster import Centroids
+from equal_hf.corpus.finish import corpus_facts, finish_corpus
 from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.corpus.records import fingerprint, replacing
@@ -115,7 +116,13 @@ def write_corpus(index: Index) -> dict[str, Any]:
         if index.alignment and index.alignment["kept"]:
             shutil.copytree(index.folder / alignment.FOLDER, building / EMBEDDER_FOLDER)
         finish_corpus(
-            building, parts, index.centroids, _facts(index, wanted), _known(plans, written), draw=_map(index)
+            building,
+            parts,
+            index.centroids,
+            index.embedder,
+            _facts(index, wanted),
+            _known(plans, written),
+            draw=_map(index),
         )
         _take_place(building, index.corpus_dir.absolute())
 

@@ -26,18 +26,16 @@ from equal_hf.corpus.build import (
     warn_of_sampled,
 )
 from equal_hf.corpus.cluster import Centroids, auto_clusters, default_threads, prepare_clustering, train_centroids
-from equal_hf.corpus.duplicates import find_duplicates
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.embeddings import EmbeddingStore
 from equal_hf.corpus.profiles import principal_directions
-from equal_hf.corpus.read import ReadReport
-from equal_hf.corpus.records import fingerprint, read_record, replacing
-from equal_hf.corpus.shards import Shard, read_identities, write_shards
+from equal_hf.corpus.records import fingerprint
+from equal_hf.corpus.shards import Shard
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.indexing import alignment, pairs, publish
+from equal_hf.indexing import alignment, pairs, publish, reading
 from equal_hf.indexing.arguments import STAGES, IndexArguments
 from equal_hf.indexing.ranks import Ranks
-from equal_hf.indexing.source import SourceFile, UnreadableFile, list_files, read_file
+from equal_hf.indexing.source import list_files
 from equal_hf.indexing.workspace import Workspace, identity_of
 
 logger = logging.getLogger(__name__)
@@ -124,7 +122,12 @@ class Index:
     def read(self) -> dict[str, Any]:
         """Read the dataset's files into document shards, each rank its own, and find the duplicates among them."""
         files = self.ranks.once(lambda: list_files(self.args))
-        found = self.ranks.together(lambda: {file.name: self._read(file) for file in self.mine(files, "read", "file")})
+        found = self.ranks.together(
+            lambda: {
+                file.name: reading.read_source(self.work, file, self.args, self.documents)
+                for file in self.mine(files, "read", "file")
+            }
+        )
         facts = {name: told for part in found for name, told in part.items()}
         self.rows = 0
         self.dropped: dict[str, int] = {}
@@ -143,52 +146,11 @@ class Index:
         self._find_duplicates()
         return {"files": len(files), "skipped_files": self.skipped, "documents_read": self.rows}
 
-    def _read(self, file: SourceFile) -> dict[str, Any]:
-        args = self.args
-        names = "text_column id_column metadata_columns min_characters shard_documents".split()
-        inputs = {"file": file.name, "identity": file.identity, **{name: getattr(args, name) for name in names}}
-
-        record = self.folder / "read" / f"{fingerprint(file.name)}.json"
-        left_out = {"rows": 0, "dropped": {}, "shards": []}
-
-        def make() -> tuple[list[Path], dict[str, Any]]:
-            report = ReadReport()
-            documents = read_file(file, args, report)
-            try:
-                shards = list(write_shards(documents, self.documents, max_documents=args.shard_documents))
-            except UnreadableFile as error:
-                if args.on_bad_file == "stop":
-                    raise
-                return [], {**left_out, "problem": str(error)}
-            facts = {
-                "rows": report.rows,
-                "dropped": report.dropped,
-                "shards": [{"key": s.key, "documents": s.documents, "text_bytes": s.text_bytes} for s in shards],
-                "problem": "",
-            }
-            return [shard.path(self.documents) for shard in shards], facts
-
-        known = read_record(record, inputs)
-        if known is not None and known["problem"] and self.work.stage in (None, "read"):
-            record.unlink()  # it may have been repaired, or the connection
-        return self.work.piece("read", record, inputs, make)
-
     def _find_duplicates(self) -> None:
-        path = self.folder / "duplicates.npy"
-        sizes = [shard.documents for shard in self.shards]
         by_id = self.args.id_column is not None
-        inputs = {"shards": fingerprint([shard.key for shard in self.shards]), "by_id": by_id}
-
-        def make() -> tuple[list[Path], dict[str, Any]]:
-            paths = [shard.path(self.documents) for shard in self.shards]
-            kept, dropped = find_duplicates(lambda shard: read_identities(paths[shard]), sizes, by_id=by_id)
-            with replacing(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, np.concatenate(kept), allow_pickle=False)
-            return [path], {"dropped": dropped}
-
-        facts = self.ranks.once(lambda: self.work.piece("read", self.folder / "duplicates.json", inputs, make))
-        self._drop(facts["dropped"])
-        self.kept = np.split(np.load(path), np.cumsum(sizes)[:-1])
+        dropped = self.ranks.once(lambda: reading.find_duplicates(self.work, self.shards, self.documents, by_id=by_id))
+        self._drop(dropped)
+        self.kept = reading.load_kept(self.work, self.shards)
         # Embeddings are of the documents that are kept, so they are known by both.
         self.keys = [
             fingerprint([shard.key, np.packbits(kept).tobytes().hex()])

@@ -18,6 +18,7 @@ from it next. It orders documents inside a cluster and tells a bandit what to ex
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -141,6 +142,12 @@ class Promise:
         """
         if len(embeddings):
             self._ridge.update(embeddings, values)
+
+    def frozen(self) -> Promise:
+        """What is expected now, whatever is learned from here on; the samples are shared, not copied."""
+        then = copy.copy(self)
+        then._ridge, then._left = copy.copy(self._ridge), self._left.copy()  # a ridge replaces its sums, never adds in
+        return then
 
     def draw(self, cluster: int, rows: Sequence[int]) -> None:
         """Tell which documents of a cluster, by their positions in stored order, are drawn and cannot be again."""

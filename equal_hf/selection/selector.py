@@ -197,9 +197,18 @@ class Selector:
         promise = self.mixer.prior(promises) if promises else None
         return copy.deepcopy(self.bandit).select(arms, documents, self.remaining.copy(), rng, promise)
 
-    def order_of(self, arm: int) -> np.ndarray:
-        """Positions of the documents left in a cluster, by what is known now, first to be drawn first."""
-        return self._choose(arm, int(self.remaining[arm]))[0]
+    def orders(self) -> Callable[[int], np.ndarray]:
+        """The order in which the documents left in a cluster would be drawn by what is known now.
+
+        Returns:
+            `Callable`: Given an arm, positions in its stored order, first to be drawn first. It keeps what it needs of
+            this moment, so it can be called in another thread while rounds go on.
+        """
+        then = copy.copy(self)
+        then.promise = None if self.promise is None else self.promise.frozen()
+        then._drawn = {arm: list(rows) for arm, rows in self._drawn.items()}
+        counts = self.profiles.count
+        return lambda arm: then._choose(arm, int(counts[arm]))[0]
 
     def take(
         self,

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.index
 
 - Embedding: the embed stage of one rank against a bare `SentenceTransformer.encode` on the same texts, a two-layer
-  BERT on one thread, taking turns; then two ranks against one.
+  BERT of MiniLM's width on one thread, taking turns; then two ranks against one.
 - Clustering: `train_centroids` against a bare `faiss.Kmeans` of the same settings.
 - Memory: an index of many short rows with a static embedder, in a process of its own.
 
@@ -27,6 +27,7 @@ import numpy as np
 
 from tests.benchmarks.report import conclude, progress
 
+WIDTH = 384
 PARTS = ("embedding", "ranks", "clustering", "memory")
 MEMORY = """
 import json, sys
@@ -61,7 +62,7 @@ def tokenizer() -> Any:
 
 
 def transformer(folder: Path, window: int) -> Path:
-    """A two-layer BERT with random weights."""
+    """A BERT of two layers, as wide as MiniLM, with random weights."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -74,15 +75,15 @@ def transformer(folder: Path, window: int) -> Path:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=3002,
-        hidden_size=128,
+        hidden_size=WIDTH,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=512,
+        num_attention_heads=12,
+        intermediate_size=4 * WIDTH,
         max_position_embeddings=window,
     )
     BertModel(config).save_pretrained(folder / "bert")
     first = Transformer(str(folder / "bert"))
-    SentenceTransformer(modules=[first, Pooling(128)], device="cpu").save_pretrained(str(folder / "model"))
+    SentenceTransformer(modules=[first, Pooling(WIDTH)], device="cpu").save_pretrained(str(folder / "model"))
     return folder / "model"
 
 
@@ -194,7 +195,7 @@ def memory(folder: Path, count: int) -> tuple[dict[str, Any], dict[str, bool]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=int, default=8192, help="of the embedding parts")
+    parser.add_argument("--texts", type=int, default=2048, help="of the embedding parts")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the memory part")
     parser.add_argument("--clusters", type=int, default=400)
     parser.add_argument("--turns", type=int, default=3)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from equal_hf.corpus.cluster import spherical_kmeans
-from equal_hf.corpus.profiles import ClusterProfiles
+from equal_hf.corpus.cluster import nearest_centroids, train_centroids
+from equal_hf.corpus.profiles import ClusterProfiles, principal_directions
 from equal_hf.selection.selector import Selector
 from equal_hf.types import Decision, Round, Usage
 from tests.benchmarks.selection_inputs import Embedded, Inputs
@@ -40,11 +40,12 @@ def make_setting(
     rng = np.random.default_rng(seed)
     n = min(n_reference, len(embedded.reference))
     reference = embedded.reference[rng.choice(len(embedded.reference), n, replace=False)]
-    clustering = spherical_kmeans(embedded.documents, clusters, seed=seed, threads=1)
+    centroids = train_centroids(embedded.documents, clusters, seed=seed, threads=1, giant_factor=np.inf)
+    labels, _ = nearest_centroids(embedded.documents, centroids.vectors, threads=1)
     shuffled = rng.permutation(len(embedded.documents))
-    members = [shuffled[clustering.labels[shuffled] == arm] for arm in range(len(clustering.centroids))]
-    counts = np.array([len(member) for member in members])
-    profiles = ClusterProfiles.compute(embedded.documents, np.concatenate(members), counts)
+    members = [shuffled[labels[shuffled] == arm] for arm in np.unique(labels)]
+    vectors = (embedded.documents[member] for member in members)
+    profiles = ClusterProfiles.compute(vectors, principal_directions(embedded.documents))
     return Setting(seed, reference, members, profiles, arms, documents)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from datasets import Dataset, load_dataset
 from safetensors.numpy import load_file
 
@@ -407,3 +408,13 @@ def test_a_killed_build_leaves_nothing_that_loads_and_the_next_one_succeeds(rows
     corpus = build(rows, path, embedder)
     assert [entry.name for entry in tmp_path.iterdir()] == ["corpus"]
     assert len(everything(corpus)) == 240
+
+
+def test_the_embedder_is_opened_again_and_another_model_of_its_name_is_refused(rows, tmp_path):
+    make_model().save_pretrained(str(tmp_path / "model"))
+    corpus = build(rows, tmp_path / "corpus", Embedder(str(tmp_path / "model")))
+    assert corpus.open_embedder().fingerprint() == corpus.manifest["embedder"]["fingerprint"]
+    assert corpus.open_embedder(dtype="bfloat16").model.dtype == torch.bfloat16  # precision makes no other model
+    make_model(seed=1).save_pretrained(str(tmp_path / "model"))
+    with pytest.raises(CorpusError, match=r"`embedder`: .* is not the model that"):
+        corpus.open_embedder()

@@ -124,13 +124,29 @@ except CorpusError as error:
 """
 
 
-def test_a_missing_or_private_repository_is_told_and_one_on_the_hub_is_indexed_and_pushed(
-    dataset, embedder_folder, tmp_path
-):
+OPEN = """
+import json
+from sentence_transformers import SentenceTransformer
+from equal_hf import ClusteredCorpus
+from equal_hf.corpus import Embedder
+corpus = ClusteredCorpus.from_hub("tester/clustered")
+prints = [corpus.manifest["embedder"]["fingerprint"], corpus.open_embedder().fingerprint()]
+prints.append(Embedder(SentenceTransformer("tester/embedder")).fingerprint())
+print(json.dumps(prints))
+"""
+
+
+def test_a_missing_or_private_repository_is_told_and_one_on_the_hub_is_indexed_and_pushed(dataset, tmp_path):
+    from recipes.tiny_models import build_embedder
+
+    # In three dimensions pairs are not all found, so that alignment has something to mend.
+    (tmp_path / "embedder").mkdir()
+    build_embedder([row["text"] for row in dataset[1]], tmp_path / "embedder", seed=0, dimension=3)
     config = tmp_path / "index.yaml"
     config.write_text(
-        f"corpus: tester/documents\nid_column: id\nembedder: {embedder_folder}\nalign: false\ncorpus_map: false\n"
-        "n_clusters: 8\nthreads: 1\nhub_corpus_id: tester/clustered\n"
+        f"corpus: tester/documents\nid_column: id\nembedder: {tmp_path / 'embedder'}\nsample_share: 0.3\nseed: 1\n"
+        "extractor: explicit\ncorpus_map: false\nn_clusters: 8\nthreads: 1\nhub_corpus_id: tester/clustered\n"
+        "hub_embedder_id: tester/embedder\n"
     )
     with HubServer(python_timeout_s=300) as hub:
         out = hub.python(HUB, config, dataset[0], tmp_path / "run", home=tmp_path / "home").splitlines()
@@ -139,5 +155,8 @@ def test_a_missing_or_private_repository_is_told_and_one_on_the_hub_is_indexed_a
         assert told["documents"] == 200 and told["corpus_commit"].startswith(f"{hub.url}/datasets/tester/clustered/")
         assert sum(pieces["made"] for pieces in again["pieces"].values()) == 0
         assert again["corpus_commit"] == told["corpus_commit"]
+        assert told["alignment"]["kept"] and told["embedder_commit"] == again["embedder_commit"]
+        fingerprints = json.loads(hub.python(OPEN, home=tmp_path / "reader").splitlines()[-1])
+        assert len(set(fingerprints)) == 1
         refused = hub.python(PRIVATE, config, home=tmp_path / "nobody", token=None)
         assert "the Hub has no dataset 'tester/documents' that this token may read" in refused

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from equal_hf.corpus.profiles import ClusterProfiles
+from equal_hf.corpus.profiles import ClusterProfiles, principal_directions
 from equal_hf.selection.selector import Selector
 from equal_hf.types import Decision, QAPair, Rejection, Round
 
@@ -43,10 +43,8 @@ class Planted:
         self.centres = unit(near * self.target + np.sqrt(1 - near**2) * unit(away))
         self.documents = [unit(c + 0.05 * rng.normal(size=(size, DIMENSION))) for c in self.centres]
         self.pairs = [[give(rng) for _ in range(size)] for give in pairs]
-        counts = np.full(len(similarities), size)
-        self.profiles = ClusterProfiles.compute(
-            np.concatenate(self.documents), np.arange(len(similarities) * size), counts
-        )
+        components = principal_directions(np.concatenate(self.documents))
+        self.profiles = ClusterProfiles.compute(self.documents, components)
 
     def selector(self, bandit, rewards, *, references=None, **settings) -> Selector:
         return Selector(
