@@ -192,13 +192,13 @@ def test_the_real_recipes_yaml_is_valid():
     from trl import ModelConfig
 
     from equal_hf.arguments import RunArguments, parse_config
-    from equal_hf.indexing.arguments import IndexArguments
+    from equal_hf.indexing.arguments import parse_index
     from equal_hf.training_config import EqualConfig
 
     flags = ["--use_cpu", "--report_to", "none"]
     for path in (REPOSITORY / "recipes").glob("*.yaml"):
         if path.name.startswith("cluster_"):
-            parse_config((IndexArguments,), ["--config", str(path)], default="unused")
+            parse_index(str(path), [])
         else:
             parse_config((RunArguments, EqualConfig, ModelConfig), ["--config", str(path), *flags], default="unused")
 
