@@ -30,7 +30,7 @@ quickstart: install ## The whole loop on the docstrings of the installed package
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml recipes/mistral_math.py --config recipes/quickstart.yaml
 
 test: install ## The test suite, offline
-	HF_HUB_DISABLE_TELEMETRY=1 $(BIN)/python -m pytest
+	HF_HUB_DISABLE_TELEMETRY=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install ## Check format, style and types
 	$(BIN)/ruff format --check .

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from typing import TextIO
 
 
 class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to what standard error is at the time: a live view puts itself in between, so that lines go above it."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
-        super().emit(record)
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)  # a stream handler would take hold of today's stream
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Standard error."""
+        return sys.stderr
 
 
 def set_up_terminal(*, is_main_process: bool) -> None:

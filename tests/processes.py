@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,8 +27,15 @@ def start(arguments: Sequence[str], log: Path, **environment: str) -> subprocess
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **environment},
+            env={**os.environ, "PET_MASTER_PORT": str(free_port()), **environment},
         )
+
+
+def free_port() -> int:
+    """A port for `torchrun`, which takes the same one every time if nobody says, also where tests run side by side."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def run(arguments: Sequence[str], log: Path, timeout_s: float = 300, **environment: str) -> str:

@@ -17,7 +17,7 @@ import yaml
 from equal_hf.arguments import RunArguments
 from equal_hf.cli import main
 from equal_hf.training_config import EqualConfig
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, free_port
 from tests.servers import spawn
 from tests.world import make_target
 
@@ -115,7 +115,7 @@ def test_every_command_runs(home, monkeypatch, capsys):
             assert words[:3] == ["torchrun", "--nproc_per_node", "2"]
             done = subprocess.run(
                 [sys.executable, "-m", "torch.distributed.run", *words[1:]],
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PET_MASTER_PORT": str(free_port())},
                 capture_output=True,
                 text=True,
             )

@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import sys
+
+from tests.processes import free_port
 
 
 def attempt(config: str, flags: list[str], rank: int, ranks: int, port: int, kill_at: int | None) -> None:
@@ -42,8 +43,7 @@ def run(config: str, flags: list[str], ranks: int, kill_every: int | None) -> tu
     """Attempts until one ends by itself; how many were killed, and its exit code."""
     killed = 0
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         victim = killed % ranks
         children = {}
         for rank in range(ranks):

@@ -7,7 +7,7 @@ import pytest
 from tests.processes import digests, run
 
 PLAIN = ["--align", "False", "--corpus_map", "False"]
-LAUNCH = ["-m", "accelerate.commands.launch", "--quiet", "--cpu", "--num_processes", "2"]
+LAUNCH = ["-m", "accelerate.commands.launch", "--quiet", "--cpu", "--num_processes", "2", "--main_process_port", "0"]
 
 
 @pytest.fixture(scope="module")
