@@ -267,6 +267,7 @@ class EqualDataCollector:
             history.finished = True
             return None
         documents = [document for _, batch in drawn for document in batch]
+        self._prefetch(index + 1, [draw for draw, _ in drawn])
         extractions = self.extractor.extract(documents, self._allowance())
         round, usage_by_arm, document_embeddings = self._assemble(index, drawn, extractions, capped)
         if not round.decisions:
@@ -281,7 +282,6 @@ class EqualDataCollector:
         by_id = {document.id: document for document in documents}
         self.records.write_extracted(round, embeddings, by_id, usage_by_arm, document_embeddings)
         history.extracted(round)
-        self._prefetch(index + 1)
         return round
 
     def credit(self, round: Round, **context: Any) -> dict[str, Any]:
@@ -333,15 +333,15 @@ class EqualDataCollector:
         count = sum(len(draw.rows) for draw in draws)
         return drawn, count == budget or count == int(self.selector.remaining.sum())
 
-    def _prefetch(self, index: int) -> None:
-        """While this round is trained on, have fetched what the next would draw if nothing were learned meanwhile."""
-        if index >= self.args.planned_rounds or not self.corpus.remote:
+    def _prefetch(self, index: int, draws: Sequence[Draw]) -> None:
+        """While a round is extracted, have fetched what the next would draw if that round taught nothing."""
+        if index >= self.args.planned_rounds or not self.corpus.prefetches:
             return
-        pulls = self.selector.likely(
-            self.args.arms_per_round, self.args.documents_per_arm, np.random.default_rng([self.args.seed, index])
-        )
+        then = self.selector.after(draws)
+        rng = np.random.default_rng([self.args.seed, index])
+        pulls = then.pulls(self.args.arms_per_round, self.args.documents_per_arm, rng)
         # Inside a cluster the promise decides, which may change; twice as many of those it favours now hold most.
-        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], self.selector.orders())
+        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], then.order_of)
 
     def _allowance(self) -> Allowance | None:
         args, used = self.args, self.open().usage

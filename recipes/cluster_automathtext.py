@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from equal_hf.cli.escape import escape
 from equal_hf.cli.index import render
 from equal_hf.errors import EqualError
 from equal_hf.indexing.arguments import parse_index
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
         args, output_dir, seed = parse_index(config, argv)
         told = Index(args, output_dir, seed, ranks=ranks).run()
     except EqualError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{type(error).__name__}: {escape(str(error))}", file=sys.stderr)
         return 1
     finally:
         ranks.close()

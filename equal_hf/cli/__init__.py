@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from equal_hf.cli.escape import escape
 from equal_hf.errors import EqualError
 
 COMMANDS = ("index", "plan", "collect", "report", "publish", "inspect", "store", "replay", "doctor")
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.func(args)
     except EqualError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        lines = [escape(line) for line in str(error).splitlines()]  # it may quote names of files, columns and replies
+        print(f"{type(error).__name__}: " + "\n".join(lines), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -20,7 +20,6 @@ from equal_hf.corpus.cluster import (
     MAX_POINTS_PER_CENTROID,
     Centroids,
     auto_clusters,
-    default_threads,
     nearest_centroids,
     train_centroids,
 )
@@ -48,7 +47,7 @@ def build_corpus(
     n_clusters: int | Literal["auto"],
     seed: int,
     iterations: int,
-    threads: int | None,
+    threads: int,
     gpu: bool | Literal["auto"],
     giant_factor: float,
     max_shard_bytes: int,
@@ -68,7 +67,6 @@ def build_corpus(
     from tqdm.auto import tqdm
 
     work = folder / "work"
-    threads = threads if threads is not None else default_threads()
     store = EmbeddingStore(work / "embeddings", embedder.fingerprint(), embedder.dimension)
     sampled_before = embedder.sampled_texts
     shards: list[Shard] = []

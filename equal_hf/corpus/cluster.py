@@ -79,6 +79,15 @@ def auto_clusters(documents: int) -> int:
     return max(1, min(round(math.sqrt(documents)), documents // LEAST_DOCUMENTS, MOST_CLUSTERS))
 
 
+def check_count(n_clusters: int, documents: int) -> None:
+    """Raise [`CorpusError`] where more clusters are wanted than there are documents."""
+    if n_clusters > documents:
+        raise CorpusError(
+            f"`n_clusters` is {n_clusters}, but only {documents} documents are usable. Ask for {documents} clusters "
+            "or fewer, set it to auto, or read more documents."
+        )
+
+
 def train_centroids(
     sample: np.ndarray,
     n_clusters: int,
@@ -116,11 +125,7 @@ def train_centroids(
     """
     threads = threads if threads is not None else default_threads()
     faiss, use_gpu = prepare_clustering(n_clusters, seed=seed, iterations=iterations, threads=threads, gpu=gpu)
-    if n_clusters > len(sample):
-        raise CorpusError(
-            f"`n_clusters` is {n_clusters}, but only {len(sample)} documents are usable. Ask for {len(sample)} "
-            "clusters or fewer, or read more documents."
-        )
+    check_count(n_clusters, len(sample))
     with _threads(faiss, threads):
         vectors = _kmeans(faiss, sample, n_clusters, seed, iterations, use_gpu)
         labels, similarities = _nearest(faiss, sample, vectors, use_gpu)

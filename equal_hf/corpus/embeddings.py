@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from equal_hf.corpus.records import replacing
+from equal_hf.corpus.records import read_record, replacing
 from equal_hf.corpus.shards import DIGEST_BYTES, digests_of
 from equal_hf.errors import CorpusError
 
@@ -91,12 +91,13 @@ class EmbeddingStore:
         return vectors, len(todo)
 
     def remember(self, keep: set[str]) -> None:
-        """Look embeddings up in the files there are now whose key is not in `keep`.
+        """Look embeddings up in the files there are now whose key is not in `keep`, if their records prove them whole.
 
         A shard of `keep` that is complete is never embedded again, and one that is not may hold nothing; what another
         process writes meanwhile must not change what this one does, so the files are listed once.
         """
         paths = sorted(path for path in self.folder.glob("*.arrow") if path.stem not in keep)
+        paths = [path for path in paths if read_record(path.with_suffix(".json"), None) is not None]
         words, places = [], []
         for number, path in enumerate(paths):
             digests = _load(path, self.dimension)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from equal_hf.corpus.records import fingerprint, replacing
@@ -81,6 +81,12 @@ def read_manifest(path: Path, source: str) -> dict[str, Any]:
             raise CorpusError(
                 f"The manifest {MANIFEST_FILE} of {source} lacks {key!r}. Build or download the corpus again."
             )
+    names = [*manifest["files"], str(manifest["embedder"].get("folder") or "embedder")]
+    if strange := [name for name in names if PurePosixPath(name).is_absolute() or {"..", ""} & set(name.split("/"))]:
+        raise CorpusError(
+            f"The manifest {MANIFEST_FILE} of {source} names {strange[0]!r}, which lies outside the corpus: this is "
+            "no manifest of `ClusteredCorpus.build`. Do not use it."
+        )
     sizes = [facts.get("bytes") if isinstance(facts, dict) else None for facts in manifest["files"].values()]
     if not all(isinstance(size, int) for size in sizes):
         raise CorpusError(

@@ -65,6 +65,13 @@ def project(means: np.ndarray) -> np.ndarray:
     Args:
         means (`np.ndarray` of shape `(k, d)`): Mean embeddings.
     """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # sums in another order would move the circles
+        return _project(means)
+
+
+def _project(means: np.ndarray) -> np.ndarray:
     centred = means.astype(np.float64) - means.mean(axis=0, dtype=np.float64)
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
     places = np.zeros((len(means), 2))
@@ -74,14 +81,11 @@ def project(means: np.ndarray) -> np.ndarray:
     places *= np.where(signs == 0, 1, signs)
     if 10 <= len(means) <= MOST_FOR_TSNE and scale[0] > 0:
         from sklearn.manifold import TSNE
-        from threadpoolctl import threadpool_limits
 
         start = places / (places[:, 0].std() or 1.0) * 1e-4
-        with threadpool_limits(1):  # sums in another order would move the circles
-            perplexity = min(30.0, (len(means) - 1) / 3)
-            places = TSNE(
-                perplexity=perplexity, init=start.astype(np.float32), random_state=0, n_jobs=1
-            ).fit_transform(centred.astype(np.float32))
+        perplexity = min(30.0, (len(means) - 1) / 3)
+        tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=0, n_jobs=1)
+        places = tsne.fit_transform(centred.astype(np.float32))
     low, high = places.min(axis=0), places.max(axis=0)
     return np.asarray((places - low) / np.where(high > low, high - low, 1.0), dtype=np.float64)
 

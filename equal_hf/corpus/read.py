@@ -140,6 +140,7 @@ def read_documents(
     metadata_columns: Sequence[str] | None = None,
     min_characters: int = 50,
     report: ReadReport,
+    deduplicate: bool = True,
 ) -> Iterator[Document]:
     """Yield the usable documents of a dataset, in its order.
 
@@ -155,6 +156,8 @@ def read_documents(
         min_characters (`int`, *optional*, defaults to `50`): Shorter texts are dropped; space around them does
             not count.
         report (`ReadReport`): Is filled with rows seen and rows dropped by reason.
+        deduplicate (`bool`, *optional*, defaults to `True`): Drop what repeats an earlier text or id, in memory for a
+            hash of each; `False` for who looks for duplicates afterwards.
 
     Yields:
         `Document`: With `cluster` -1.
@@ -204,7 +207,7 @@ def read_documents(
                 f"Column {column!r} would be carried as 'source_{column}', which the dataset has too. "
                 "Leave one of them out of `metadata_columns`."
             )
-    return _documents(rows, text_column, id_column, metadata_columns, min_characters, report)
+    return _documents(rows, text_column, id_column, metadata_columns, min_characters, report, deduplicate)
 
 
 def _documents(
@@ -214,6 +217,7 @@ def _documents(
     metadata_columns: Sequence[str] | None,
     min_characters: int,
     report: ReadReport,
+    deduplicate: bool,
 ) -> Iterator[Document]:
     texts: set[bytes] = set()
     ids: set[str] = set()
@@ -231,9 +235,10 @@ def _documents(
         if reason is not None:
             report.drop(reason)
             continue
-        texts.add(digest)
-        if id_column is not None:
-            ids.add(str(identity))
+        if deduplicate:
+            texts.add(digest)
+            if id_column is not None:
+                ids.add(str(identity))
         metadata = {
             f"source_{column}" if column in RESERVED_COLUMNS else column: value
             for column, value in row.items()

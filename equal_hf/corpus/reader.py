@@ -171,6 +171,9 @@ class ClusterReader:
         with self._filesystem.open(f"{self._root}/{file}", "rb", cache_type="none") as handle:
             handle.seek(start)
             block = handle.read(length)
+        if len(block) != length and not (length == _HEADER_BYTES and start == 0):
+            # It must not be kept: what is in the cache is not asked for again.
+            raise OSError(f"{len(block)} bytes came where {length} were asked for")
         if self._cache is not None:
             self._cache.put(file, start, length, block)
         return bytes(block)

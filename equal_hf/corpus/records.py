@@ -85,11 +85,11 @@ def write_record(path: Path, inputs: Mapping[str, Any], files: Iterable[Path], f
     return dict(json.loads(json.dumps(facts)))
 
 
-def read_record(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The facts of a record if it is of these inputs and its files are what it says; else `None`."""
+def read_record(path: Path, inputs: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The facts of a record if it is of these inputs (`None`: of any) and its files are what it says; else `None`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["inputs"] != json.loads(json.dumps(inputs)):
+        if inputs is not None and content["inputs"] != json.loads(json.dumps(inputs)):
             return None
         for name, facts in content["files"].items():
             file = path.parent / name

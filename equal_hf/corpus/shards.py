@@ -68,14 +68,14 @@ def write_shards(
         table = _table(chunk)
         key = _key(chunk)
         shard = Shard(key, len(chunk), sum(len(document.text.encode()) for document in chunk))
-        if not shard.path(folder).is_file():
-            options = pa.ipc.IpcWriteOptions(compression="zstd")
-            with (
-                replacing(shard.path(folder)) as temporary,
-                pa.OSFile(str(temporary), "wb") as sink,
-                pa.ipc.new_file(sink, table.schema, options=options) as writer,
-            ):
-                writer.write_table(table)
+        # Also where there is one of its name: it may be damaged, and is hashed as it is when the piece is recorded.
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with (
+            replacing(shard.path(folder)) as temporary,
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema, options=options) as writer,
+        ):
+            writer.write_table(table)
         yield shard
 
 
@@ -113,8 +113,9 @@ def common_schema(paths: Sequence[Path]) -> pa.Schema:
     Raises:
         CorpusError: A metadata column holds values of different kinds in different shards.
     """
+    schemas = [_schema(path) for path in paths]
     try:
-        schema = pa.unify_schemas([_schema(path) for path in paths], promote_options="permissive")
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise CorpusError(
             f"A metadata column changes its type from row to row: {error}. Leave it out with `metadata_columns`."
@@ -130,12 +131,19 @@ def _read(path: Path, fields: list[int] | None) -> pa.Table:
             options = pa.ipc.IpcReadOptions(included_fields=fields)
             return pa.ipc.open_file(source, options=options).read_all()
     except (OSError, pa.ArrowException) as error:
-        raise CorpusError(f"The document shard {path} cannot be read: {error}. Remove it and start again.") from error
+        raise _unreadable(path, error) from error
 
 
 def _schema(path: Path) -> pa.Schema:
-    with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).schema
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).schema
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CorpusError:
+    return CorpusError(f"The document shard {path} cannot be read: {error}. Remove it and start again.")
 
 
 def _chunks(documents: Iterable[Document], most: int) -> Iterator[list[Document]]:

@@ -14,7 +14,7 @@ import numpy as np
 from equal_hf.corpus import hub
 from equal_hf.corpus.build import build_corpus
 from equal_hf.corpus.cache import BlockCache
-from equal_hf.corpus.cluster import prepare_clustering
+from equal_hf.corpus.cluster import default_threads, prepare_clustering
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.folder import new_folder, refuse_taken
 from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
@@ -22,6 +22,7 @@ from equal_hf.corpus.prefetch import Prefetcher
 from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
 from equal_hf.corpus.read import ReadReport, read_documents
 from equal_hf.corpus.reader import ClusterReader, read_index
+from equal_hf.corpus.threads import limited_threads
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 
@@ -67,6 +68,7 @@ class ClusteredCorpus:
         self._folder = folder
         self._token: str | bool | None = None
         self._cache_dir: str | Path | None = None
+        self._max_cache_bytes = 0
         self._prefetcher = Prefetcher()
         self.profiles = profiles
         self.manifest = manifest
@@ -113,7 +115,7 @@ class ClusteredCorpus:
             min_characters (`int`, *optional*, defaults to `50`): Shorter texts are dropped.
             seed (`int`, *optional*, defaults to `42`): Seed of the clustering and of the order inside a cluster.
             iterations (`int`, *optional*, defaults to `25`): Iterations of k-means.
-            threads (`int`, *optional*): Threads of k-means, `min(8, os.cpu_count())` by default; recorded, since
+            threads (`int`, *optional*): Threads that compute, `min(8, os.cpu_count())` by default; recorded, since
                 another number may move a document that lies between two clusters.
             gpu (`bool` or `"auto"`, *optional*, defaults to `"auto"`): Whether k-means runs on the GPU.
             giant_factor (`float`, *optional*, defaults to `10.0`): Clusters of more than so many times the mean size
@@ -144,7 +146,8 @@ class ClusteredCorpus:
             min_characters=min_characters,
             report=report,
         )
-        with new_folder(path) as work:
+        threads = threads if threads is not None else default_threads()
+        with new_folder(path) as work, limited_threads(threads):
             build_corpus(
                 documents,
                 work,
@@ -226,7 +229,7 @@ class ClusteredCorpus:
         blocks = BlockCache(hub.block_folder(source, cache_dir), max_cache_bytes)
         reader = ClusterReader(hub.open_filesystem(token), root, read_index(folder), sizes, hub.hub_errors(), blocks)
         corpus = cls(reader, ClusterProfiles.load(folder / PROFILES_FILE), manifest, source, None)
-        corpus._token, corpus._cache_dir = token, cache_dir
+        corpus._token, corpus._cache_dir, corpus._max_cache_bytes = token, cache_dir, max_cache_bytes
         return corpus
 
     def save(self, path: str | Path) -> None:
@@ -306,23 +309,24 @@ class ClusteredCorpus:
         return self._reader.embeddings(int(cluster))
 
     @property
-    def remote(self) -> bool:
-        """Whether it is read from the Hub, so that fetching ahead pays."""
-        return self._folder is None
+    def prefetches(self) -> bool:
+        """Whether it is read from the Hub and has a cache, so that fetching ahead pays."""
+        return self._folder is None and self._max_cache_bytes > 0
 
     def prefetch(
         self, wanted: Sequence[tuple[int, int, int]], order: Callable[[int], np.ndarray | None] | None = None
     ) -> None:
-        """Fetch in the background what is likely to be drawn next; on a corpus in a folder this does nothing.
+        """Fetch in the background what is likely to be drawn next.
 
-        A later call replaces what an earlier one has not come to yet.
+        On a corpus in a folder, or without a cache, this does nothing. A later call replaces what an earlier one has
+        not come to yet.
 
         Args:
             wanted (`Sequence[tuple[int, int, int]]`): Cluster, documents and start of each draw, the likeliest first.
             order (`Callable`, *optional*): The order that each cluster will be drawn by, as for `draw`; it is called
                 in the background and may read embeddings.
         """
-        if self._folder is not None:
+        if not self.prefetches:
             return
 
         def wish(cluster: int, n: int, start: int) -> Callable[[], None]:

@@ -1,10 +1,12 @@
-"""`python -m equal_hf.indexing.align_job`: one alignment. Job in and findings out are JSON."""
+"""`python -m equal_hf.indexing.align_job`: one alignment. Job in and findings out are JSON, a line each."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 
 def main() -> None:
     """Align as the job says."""
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Libraries greet and report on standard output; that is for the findings alone.
     with contextlib.redirect_stdout(sys.stderr):
         import torch
@@ -36,6 +39,12 @@ def main() -> None:
             measure=measure if job["reference"] else None,
         )
     print(json.dumps(facts))
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of standard input, which comes when the parent is gone, and end at once."""
+    sys.stdin.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":

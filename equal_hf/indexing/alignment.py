@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -44,19 +45,23 @@ def align_piece(
     inputs = {
         **{name: getattr(args, name) for name in [*_SETTINGS, "align_hard_negatives", "embedder_max_windows"]},
         "pairs": fingerprint(json.loads((folder / "pairs.json").read_text(encoding="utf-8"))["files"]),
+        "model": _model_files(args.embedder),
         "target": args.target,
         "seed": seed,
         "threads": threads,
     }
 
     def make() -> tuple[list[Path], dict[str, Any]]:
-        shutil.rmtree(tuned, ignore_errors=True)
+        # Somewhere else first: what a killed attempt still writes must not land in the model of a later one.
+        out = folder / f"{FOLDER}.{os.getpid()}"
+        for left in (tuned, *folder.glob(f"{FOLDER}.*[0-9]")):
+            shutil.rmtree(left, ignore_errors=True)
         job = {
             "embedder": args.embedder,
             "documents": str(folder / "sample.parquet"),
             "pairs": str(folder / "pairs.parquet"),
             "reference": _reference(args, seed),
-            "out": str(tuned),
+            "out": str(out),
             "seed": seed,
             "max_windows": args.embedder_max_windows,
             "holdout": args.align_holdout,
@@ -68,9 +73,17 @@ def align_piece(
             "threads": threads,
         }
         facts = _train(job)
+        if facts["kept"]:
+            os.replace(out, tuned)
         return [path for path in sorted(tuned.rglob("*")) if path.is_file()] if facts["kept"] else [], facts
 
     return work.piece("align", folder / "aligned.json", inputs, make)
+
+
+def _model_files(embedder: str) -> list[list[Any]] | None:
+    """What tells that a model in a local folder has changed under its name."""
+    files = sorted(path for path in Path(embedder).rglob("*") if path.is_file())
+    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files] or None
 
 
 def _reference(args: IndexArguments, seed: int) -> list[str] | None:
@@ -88,18 +101,23 @@ def _train(job: dict[str, Any]) -> dict[str, Any]:
         environment["TQDM_DISABLE"] = "1"  # one bar after another, each of a second
     environment["OMP_NUM_THREADS"] = str(job["threads"])
     environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "equal_hf.indexing.align_job"],
-        input=json.dumps(job),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
-        check=False,
-    )
-    if done.returncode:
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+        # Standard input stays open: by its end the child knows that this process is gone, however that came.
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write(json.dumps(job) + "\n")
+            child.stdin.flush()
+        said = child.stdout.read()
+    if child.returncode:
         raise CorpusError(
-            f"The alignment failed with exit code {done.returncode}; what it said is above. Lower `align_batch_size` "
+            f"The alignment failed with exit code {child.returncode}; what it said is above. Lower `align_batch_size` "
             "or set `align_mini_batch_size` where memory ran out, or set `align` to false to embed with the model as "
             "it is."
         )
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(said.splitlines()[-1]))

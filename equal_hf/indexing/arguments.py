@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from equal_hf.arguments import RunArguments, parse_config
+from equal_hf.corpus.embed import DTYPES
 from equal_hf.errors import ConfigError
 
 STAGES = ("read", "sample", "extract", "align", "embed", "cluster", "assign", "write", "push")
@@ -23,8 +24,8 @@ class IndexArguments(RunArguments):
         metadata_columns (`list[str]`, *optional*): Columns to carry along; all scalar ones where left out.
         index_dir (`str`, *optional*): Folder of the work; `<output_dir>/index` where left out. Every process must see
             it, and it is what a later revision of the dataset is indexed from.
-        shard_documents (`int`, *optional*, defaults to `8192`): Documents in a piece of work: what a kill costs at
-            most, and what ranks share out.
+        shard_documents (`int`, *optional*, defaults to `8192`): Documents in a piece of work: what a kill of a stage
+            costs each rank at most (of reading: one file of the dataset), and what ranks share out.
         on_bad_file (`str`, *optional*, defaults to `"stop"`): What a file that cannot be read does: `"stop"`, or
             `"skip"`, which names it in manifest and card.
         align (`bool`, *optional*, defaults to `True`): Align the embedder with pairs of a sample before it embeds.
@@ -106,6 +107,8 @@ class IndexArguments(RunArguments):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` is {value}: set it to 1 or more")
+        if self.embedder_dtype not in DTYPES:
+            raise ConfigError(f"`embedder_dtype` is {self.embedder_dtype!r}: set it to one of {', '.join(DTYPES)}")
         if self.align_hard_negatives < 0:
             raise ConfigError(f"`align_hard_negatives` is {self.align_hard_negatives}: set it to 0 or more")
 

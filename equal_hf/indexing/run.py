@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from equal_hf.cli.escape import escape
 from equal_hf.corpus.build import (
     assign_shard,
     embed_shard,
@@ -25,12 +26,20 @@ from equal_hf.corpus.build import (
     training_sample,
     warn_of_sampled,
 )
-from equal_hf.corpus.cluster import Centroids, auto_clusters, default_threads, prepare_clustering, train_centroids
+from equal_hf.corpus.cluster import (
+    Centroids,
+    auto_clusters,
+    check_count,
+    default_threads,
+    prepare_clustering,
+    train_centroids,
+)
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.embeddings import EmbeddingStore
 from equal_hf.corpus.profiles import principal_directions
-from equal_hf.corpus.records import fingerprint
-from equal_hf.corpus.shards import Shard
+from equal_hf.corpus.records import fingerprint, read_record
+from equal_hf.corpus.shards import Shard, common_schema
+from equal_hf.corpus.threads import limited_threads
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.indexing import alignment, pairs, publish, reading
 from equal_hf.indexing.arguments import STAGES, IndexArguments
@@ -87,7 +96,6 @@ class Index:
         self.seconds: dict[str, float] = {}
         default = default_threads(self.ranks.local_size)
         self.threads = self.ranks.once(lambda: self.work.open(identity_of(args, seed), args.threads, default))
-        _set_threads(self.threads)
 
     def run(self) -> dict[str, Any]:
         """Do all stages, or the one asked for.
@@ -99,14 +107,15 @@ class Index:
             [`CorpusError`]: If the corpus cannot be read or a file is damaged, a disk is full, …
         """
         done: dict[str, Any] = {}
-        for stage in STAGES:
-            began = time.perf_counter()
-            told = getattr(self, stage)()
-            self.seconds[stage] = round(time.perf_counter() - began, 3)
-            if told:
-                done |= told
-            if self.work.over(stage):
-                break
+        with limited_threads(self.threads):
+            for stage in STAGES:
+                began = time.perf_counter()
+                told = getattr(self, stage)()
+                self.seconds[stage] = round(time.perf_counter() - began, 3)
+                if told:
+                    done |= told
+                if self.work.over(stage):
+                    break
         counts = self.ranks.gather(self.work.counts)
         pieces = {
             stage: {
@@ -135,7 +144,7 @@ class Index:
         self.skipped = [{"file": name, "problem": told["problem"]} for name, told in facts.items() if told["problem"]]
         self.skipped.sort(key=lambda skipped: str(skipped["file"]))
         for skipped in self.skipped:
-            logger.warning("Left out: %s", skipped["problem"])
+            logger.warning("Left out: %s", escape(skipped["problem"]))
         for file in files:
             told = facts[file.name]
             self.rows += told["rows"]
@@ -144,11 +153,17 @@ class Index:
         if not self.shards:
             raise CorpusError(nothing_usable(self.rows, self.dropped, vars(self.args)))
         self._find_duplicates()
+        # What would stop the index later is found out before anything is paid for.
+        common_schema([shard.path(self.documents) for shard in self.shards])
+        if self.args.clusters != "auto":
+            check_count(self.args.clusters, int(sum(kept.sum() for kept in self.kept)))
         return {"files": len(files), "skipped_files": self.skipped, "documents_read": self.rows}
 
     def _find_duplicates(self) -> None:
         by_id = self.args.id_column is not None
-        dropped = self.ranks.once(lambda: reading.find_duplicates(self.work, self.shards, self.documents, by_id=by_id))
+        dropped = self.once(
+            "duplicates", lambda: reading.find_duplicates(self.work, self.shards, self.documents, by_id=by_id)
+        )
         self._drop(dropped)
         self.kept = reading.load_kept(self.work, self.shards)
         # Embeddings are of the documents that are kept, so they are known by both.
@@ -178,7 +193,8 @@ class Index:
             pairs.save_sample(documents, path)
             return [path], {"documents": len(documents), "id": fingerprint([document.id for document in documents])}
 
-        self.sampled = self.ranks.once(lambda: self.work.piece("sample", self.folder / "sample.json", inputs, make))
+        record = self.folder / "sample.json"
+        self.sampled = self.once("sample", lambda: self.work.piece("sample", record, inputs, make))
 
     def extract(self) -> dict[str, Any]:
         """Extract the sample's pairs on rank 0."""
@@ -206,8 +222,8 @@ class Index:
         self.alignment: dict[str, Any] | None = None
         if not self.args.align:
             return {}
-        self.alignment = self.ranks.once(
-            lambda: alignment.align_piece(self.work, self.args, self.seed, self.threads, self.extracted)
+        self.alignment = self.once(
+            "align", lambda: alignment.align_piece(self.work, self.args, self.seed, self.threads, self.extracted)
         )
         return {"alignment": self.alignment}
 
@@ -255,7 +271,7 @@ class Index:
             facts = embed_shard(shard, self.documents, self.kept[place], self.embedder, self.store, key)
             return [self.store.path(key)], facts
 
-        inputs = {"key": key, "threads": self.threads, "batch_size": self.args.embedder_batch_size}
+        inputs = {"key": key, "threads": self.threads}
         return self.work.piece("embed", self.store.folder / f"{key}.json", inputs, make)
 
     def cluster(self) -> dict[str, Any]:
@@ -268,7 +284,6 @@ class Index:
             "iterations": args.kmeans_iterations,
             "threads": self.threads,
             "giant_factor": args.giant_factor,
-            **({"of": fingerprint(self.keys)} if args.recluster else {}),
         }
 
         def make() -> tuple[list[Path], dict[str, Any]]:
@@ -287,10 +302,13 @@ class Index:
             return [path], {"settings": settings, "trained_on": self.keys}
 
         def load() -> tuple[Centroids, np.ndarray, dict[str, Any]]:
+            known = read_record(self.folder / "centroids.json", inputs) if args.recluster else None
+            if known is not None and known["trained_on"] != self.keys and self.work.stage in (None, "cluster"):
+                (self.folder / "centroids.json").unlink()
             facts = self.work.piece("cluster", self.folder / "centroids.json", inputs, make)
             return (*publish.load_centroids(path, facts["settings"]), facts)
 
-        self.centroids, self.components, self.trained = self.ranks.once(load)
+        self.centroids, self.components, self.trained = self.once("cluster", load)
         return {"n_clusters": len(self.centroids.vectors)}
 
     def assign(self) -> None:
@@ -345,16 +363,18 @@ class Index:
         mine = self.ranks.mine(items)
         return iter(tqdm(mine, desc=stage, unit=unit, disable=None if self.show_progress else True))
 
+    def once(self, stage: str, work: Callable[[], T]) -> T:
+        """What rank 0 does for all, with a progress bar of one step."""
+        from tqdm.auto import tqdm
+
+        with tqdm(total=1, desc=stage, unit="piece", disable=None if self.show_progress else True) as bar:
+            done = self.ranks.once(work)
+            bar.update()
+        return done
+
     def _drop(self, counts: dict[str, int]) -> None:
         for reason, count in counts.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + count
-
-
-def _set_threads(threads: int) -> None:
-    """Threads of what is computed here: results may differ with it."""
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _device() -> str | None:

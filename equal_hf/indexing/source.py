@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,8 @@ class SourceFile:
     Args:
         name (`str`): Its path, without a revision.
         url (`str`): Where it is opened.
-        builder (`str`): What of `datasets` reads it, such as `"parquet"`.
+        builder (`str`): What of `datasets` reads a file that is named by itself, such as `"parquet"`; empty for one
+            of a dataset, which says that itself.
         identity (`str`): Changes when its content does.
     """
 
@@ -44,6 +47,7 @@ def list_files(args: IndexArguments) -> list[SourceFile]:
     if "[" in split:
         raise CorpusError(f"`corpus_split` is {split!r}: an index is made of whole splits. Name one, such as 'train'.")
     path = Path(args.corpus).expanduser()
+    _builder.cache_clear()  # files may have changed since an earlier index was made in this process
     if path.is_file() or not _exists_as_dataset(args):
         # Says what is wrong; a single file it opens.
         dataset = open_dataset(
@@ -51,7 +55,7 @@ def list_files(args: IndexArguments) -> list[SourceFile]:
         )
         builder, urls = dataset.info.builder_name, [str(path.absolute())]
     else:
-        builder, urls = _dataset_files(args)
+        builder, urls = "", _dataset_files(args)
     if not urls:
         raise CorpusError(f"`corpus`: the split {split!r} of {args.corpus} has no files. Name another `corpus_split`.")
     identities = _hub_identities(urls) if urls[0].startswith(_HUB) else {url: _local_identity(url) for url in urls}
@@ -64,19 +68,15 @@ def read_file(file: SourceFile, args: IndexArguments, report: ReadReport) -> Ite
     Raises:
         CorpusError: It cannot be read, or lacks a column.
     """
-    import datasets
-
     try:
-        rows = datasets.load_dataset(
-            file.builder, data_files={args.corpus_split: [file.url]}, split=args.corpus_split, streaming=True
-        )
         yield from read_documents(
-            rows,
+            _open(file, args),
             text_column=args.text_column,
             id_column=args.id_column,
             metadata_columns=args.metadata_columns,
             min_characters=args.min_characters,
             report=report,
+            deduplicate=False,  # that is done over all files
         )
     except CorpusError:
         raise
@@ -88,6 +88,24 @@ def read_file(file: SourceFile, args: IndexArguments, report: ReadReport) -> Ite
         ) from error
 
 
+def _open(file: SourceFile, args: IndexArguments) -> Any:
+    """One file as the dataset itself reads it: with its options, such as a separator, and by its exact name."""
+    import datasets
+    from datasets.data_files import DataFilesDict, DataFilesList
+
+    if file.builder:
+        return datasets.load_dataset(
+            file.builder, data_files={args.corpus_split: [file.url]}, split=args.corpus_split, streaming=True
+        )
+    builder = copy.copy(_builder(args.corpus, args.corpus_config, args.corpus_revision))
+    builder.config, builder.info = copy.copy(builder.config), builder.info.copy()
+    files = builder.config.data_files[args.corpus_split]
+    place = list(files).index(file.url)
+    only = DataFilesList([file.url], files.origin_metadata[place : place + 1])
+    builder.config.data_files = DataFilesDict({args.corpus_split: only})
+    return builder.as_streaming_dataset(split=args.corpus_split)
+
+
 class UnreadableFile(CorpusError):
     """One file of the corpus is damaged; the others may be fine."""
 
@@ -96,28 +114,27 @@ def _exists_as_dataset(args: IndexArguments) -> bool:
     import datasets
 
     try:
-        _builder(args)
+        _builder(args.corpus, args.corpus_config, args.corpus_revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError):
         return False
     return True
 
 
-def _builder(args: IndexArguments) -> Any:
+@cache
+def _builder(corpus: str, config: str | None, revision: str | None) -> Any:
     import datasets
 
-    return datasets.load_dataset_builder(args.corpus, name=args.corpus_config, revision=args.corpus_revision)
+    return datasets.load_dataset_builder(corpus, name=config, revision=revision)
 
 
-def _dataset_files(args: IndexArguments) -> tuple[str, list[str]]:
-    builder = _builder(args)
-    files = builder.config.data_files or {}
+def _dataset_files(args: IndexArguments) -> list[str]:
+    files = _builder(args.corpus, args.corpus_config, args.corpus_revision).config.data_files or {}
     if args.corpus_split not in files:
         raise CorpusError(
             f"`corpus_split`: {args.corpus} has no split {args.corpus_split!r}; it has "
             f"{', '.join(map(repr, map(str, files))) or 'none'}."
         )
-    # A packaged builder's module is named after the format it reads.
-    return type(builder).__module__.rpartition(".")[2], [str(url) for url in files[args.corpus_split]]
+    return [str(url) for url in files[args.corpus_split]]
 
 
 def _name(url: str) -> str:

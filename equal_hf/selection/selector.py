@@ -164,8 +164,7 @@ class Selector:
             rng (`np.random.Generator`): The round's own.
             budget (`int`, *optional*): Documents at most.
         """
-        promises = self._promises(self.remaining)
-        promise = self.mixer.prior(promises) if promises else None
+        promise = self._promise_of_arms()
         draws = []
         for pull in self.bandit.select(arms, documents, self.remaining, rng, promise):
             count = pull.documents if budget is None else min(pull.documents, budget)
@@ -191,24 +190,41 @@ class Selector:
             rows = rows[np.argsort(-self.promise.expected(vectors[rows]), kind="stable")]
         return rows[:count], vectors[rows[:count]]
 
-    def likely(self, arms: int, documents: int, rng: np.random.Generator) -> list[Pull]:
-        """The pulls that [`draw`] would choose now; changes nothing, so that they can be fetched ahead."""
-        promises = self._promises(self.remaining)
-        promise = self.mixer.prior(promises) if promises else None
-        return copy.deepcopy(self.bandit).select(arms, documents, self.remaining.copy(), rng, promise)
+    def after(self, draws: Sequence[Draw]) -> Selector:
+        """A selector as this one would be if some draws had taught nothing, for asking what would come next.
 
-    def orders(self) -> Callable[[int], np.ndarray]:
-        """The order in which the documents left in a cluster would be drawn by what is known now.
+        It keeps what it needs of this moment, so it can be asked in another thread while rounds go on.
 
-        Returns:
-            `Callable`: Given an arm, positions in its stored order, first to be drawn first. It keeps what it needs of
-            this moment, so it can be called in another thread while rounds go on.
+        Args:
+            draws (`Sequence[Draw]`): Draws whose documents are not to be drawn again.
         """
         then = copy.copy(self)
+        then.bandit = copy.deepcopy(self.bandit)
         then.promise = None if self.promise is None else self.promise.frozen()
+        then.remaining = self.remaining.copy()
         then._drawn = {arm: list(rows) for arm, rows in self._drawn.items()}
-        counts = self.profiles.count
-        return lambda arm: then._choose(arm, int(counts[arm]))[0]
+        for draw in draws:
+            then._drop_drawn(draw.arm, draw.rows)
+        return then
+
+    def pulls(self, arms: int, documents: int, rng: np.random.Generator) -> list[Pull]:
+        """The arms that [`draw`] chooses from, without its documents; a policy may remember that it was asked."""
+        promise = self._promise_of_arms()
+        return self.bandit.select(arms, documents, self.remaining, rng, promise)
+
+    def order_of(self, arm: int) -> np.ndarray:
+        """Positions of the documents left in a cluster, first to be drawn first."""
+        return self._choose(arm, int(self.profiles.count[arm]))[0]
+
+    def _drop_drawn(self, arm: int, rows: Sequence[int]) -> None:
+        self._drawn.setdefault(arm, []).extend(rows)
+        self.remaining[arm] -= len(rows)
+        if self.promise is not None:
+            self.promise.draw(arm, rows)
+
+    def _promise_of_arms(self) -> np.ndarray | None:
+        promises = self._promises(self.remaining)
+        return self.mixer.prior(promises) if promises else None
 
     def take(
         self,
@@ -231,10 +247,7 @@ class Selector:
         """
         by_arm = round.pairs_by_arm()
         for decision in round.decisions:
-            self._drawn.setdefault(decision.arm, []).extend(decision.rows)
-            self.remaining[decision.arm] -= len(decision.rows)
-            if self.promise is not None:
-                self.promise.draw(decision.arm, decision.rows)
+            self._drop_drawn(decision.arm, decision.rows)
         values = np.zeros((round.documents, len(self.references)))
         worths = np.zeros_like(values)
         if self.promise is not None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,9 @@ from datasets import Dataset, load_dataset
 from safetensors.numpy import load_file
 
 from equal_hf.corpus import ClusteredCorpus, ClusterProfiles, Embedder
+from equal_hf.corpus.cache import BlockCache
 from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
+from equal_hf.corpus.reader import ClusterReader, read_index
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
 from tests.corpus.tiny import make_model, make_texts
 
@@ -418,3 +421,53 @@ def test_the_embedder_is_opened_again_and_another_model_of_its_name_is_refused(r
     make_model(seed=1).save_pretrained(str(tmp_path / "model"))
     with pytest.raises(CorpusError, match=r"`embedder`: .* is not the model that"):
         corpus.open_embedder()
+
+
+def test_computes_with_the_threads_that_are_recorded(rows, embedder, tmp_path):
+    """Whatever the environment says, since sums in another order are other bytes; and leaves it as it was."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen: set[int] = set()
+
+    def watched():
+        for number, row in enumerate(rows):
+            if number:  # by the first the columns are found out, before anything is computed
+                seen.update([torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())])
+            yield row
+
+    with threadpool_limits(2):
+        build(watched(), tmp_path / "corpus", embedder, threads=1)
+        assert {library["num_threads"] for library in threadpool_info()} == {2}
+    assert seen == {1}
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../outside", "data//x"])
+def test_a_manifest_that_names_files_elsewhere_is_refused(rows, embedder, tmp_path, name):
+    build(rows, tmp_path / "corpus", embedder)
+    path = tmp_path / "corpus/corpus.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = {"bytes": 1, "sha256": ""}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CorpusError, match="lies outside the corpus"):
+        ClusteredCorpus.load(tmp_path / "corpus")
+
+
+def test_a_read_that_comes_short_is_not_kept(corpus, tmp_path):
+    """A cache that held half a row group would give it for ever."""
+    manifest = corpus.manifest
+    folder = shutil.copytree(corpus.source, tmp_path / "copy")
+    reader = ClusterReader(
+        fsspec.filesystem("file"),
+        str(folder),
+        read_index(folder),
+        {name: facts["bytes"] for name, facts in manifest["files"].items()},
+        cache=BlockCache(tmp_path / "blocks", 10**8),
+    )
+    for file in folder.glob("data/*.parquet"):
+        file.rename(file.with_suffix(".whole"))
+        file.write_bytes(file.with_suffix(".whole").read_bytes()[:100])
+    with pytest.raises(CorpusError, match="cannot be read"):
+        reader.documents(0, np.arange(2))
+    for file in folder.glob("data/*.whole"):
+        file.rename(file.with_suffix(".parquet"))
+    assert [d.id for d in reader.documents(0, np.arange(2))] == [d.id for d in corpus.draw(0, 2)]

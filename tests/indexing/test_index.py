@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from equal_hf.corpus import ClusteredCorpus
-from equal_hf.errors import ConfigError, ResumeError
+from equal_hf.corpus.read import ReadReport
+from equal_hf.errors import ConfigError, EqualError, ResumeError
 from equal_hf.indexing.arguments import STAGES, parse_index
 from equal_hf.indexing.run import Index
+from equal_hf.indexing.source import list_files, read_file
 from tests.processes import digests, run
 
 
@@ -130,3 +134,65 @@ def test_the_number_of_clusters_may_be_left_to_the_corpus(config, tmp_path):
     told = index(config, tmp_path, "--align", "False", "--n_clusters", "auto")
     assert told["n_clusters"] == 5  # 200 documents, 40 a cluster at least
     assert np.sum(ClusteredCorpus.load(tmp_path / "corpus").sizes) == 200
+
+
+@pytest.mark.parametrize("what", ["documents/*.arrow", "runs/*-rows.arrow", "centroids.safetensors", "sample.parquet"])
+def test_any_damaged_piece_is_made_again(reference, config, tmp_path, what):
+    """What came out of it stays, unless it is no longer proven: nothing damaged is taken for whole."""
+    shutil.copytree(reference[0], tmp_path / "run")
+    victim = sorted((tmp_path / "run/index").glob(what))[0]
+    victim.write_bytes(victim.read_bytes()[:-40])
+    shutil.rmtree(tmp_path / "run/corpus")
+    index(config, tmp_path / "run")
+    assert digests(tmp_path / "run/corpus") == digests(reference[0] / "corpus")
+    assert digests(tmp_path / "run/index/documents") == digests(reference[0] / "index/documents")
+
+
+def test_after_a_new_clustering_the_next_revision_keeps_it(config, tmp_path):
+    flags = ["--align", "False"]
+    index(config, tmp_path, *flags)
+    assert index(config, tmp_path, *flags, "--recluster", "True")["pieces"]["cluster"]["made"] == 0  # nothing is new
+    told = index(config, tmp_path, *flags, "--min_characters", "50")
+    assert told["pieces"]["cluster"] == {"complete": 1, "made": 0}
+
+
+def test_files_are_read_by_name_and_as_their_dataset_says(tmp_path):
+    """A name may look like a pattern, and a dataset may have a separator of its own."""
+    files = tmp_path / "files"
+    files.mkdir()
+    rows = [{"text": f"Note {n} on the soil of the hedge and the roses of the garden beside it."} for n in range(40)]
+    for name, part in (("train-a", rows[:20]), ("train-[a]", rows[20:])):
+        pd.DataFrame(part).to_csv(files / f"{name}.csv", sep=";", index=False)
+    (files / "README.md").write_text(
+        '---\nconfigs:\n- config_name: default\n  data_files: "*.csv"\n  sep: ";"\n---\n', encoding="utf-8"
+    )
+    args, _, _ = parse_index(str(write_yaml(tmp_path, files)), [])
+    report = ReadReport()
+    texts = [document.text for file in list_files(args) for document in read_file(file, args, report)]
+    assert sorted(texts) == sorted(row["text"] for row in rows)
+
+
+def write_yaml(folder, files):
+    path = folder / "index.yaml"
+    path.write_text(f"corpus: {files}\nembedder: none\nextractor: explicit\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--n_clusters", "300"], "`n_clusters` is 300, but only 200 documents are usable"),
+        (["--embedder_dtype", "float8"], "`embedder_dtype` is 'float8'"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_paid_for(config, tmp_path, flags, message):
+    with pytest.raises(EqualError, match=message):
+        index(config, tmp_path, *flags)
+    assert not (tmp_path / "index/embeddings").exists() and not (tmp_path / "index/pairs.json").exists()
+
+
+def test_the_trainer_of_an_alignment_ends_with_who_started_it():
+    child = subprocess.Popen([sys.executable, "-m", "equal_hf.indexing.align_job"], stdin=subprocess.PIPE, text=True)
+    child.stdin.write("{}\n")
+    child.stdin.close()  # as the system does when the other end is killed
+    assert child.wait(60) == 1

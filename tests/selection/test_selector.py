@@ -35,6 +35,22 @@ def test_the_same_rounds_give_the_same_state(world):
     assert [(d.arm, d.rows, d.score, d.promised) for d in one] == [(d.arm, d.rows, d.score, d.promised) for d in other]
 
 
+def test_what_comes_next_is_told_without_changing_anything(world):
+    """If a round teaches nothing, the next draws what was foretold; and foretelling leaves no trace."""
+    selector = world.selector(UCB(), [worth_reward])
+    world.play(selector, rounds=3, arms=4)
+    draws = selector.draw(4, 2, np.random.default_rng(1))
+    then = selector.after(draws)
+    foretold = {
+        p.arm: then.order_of(p.arm)[: p.documents].tolist() for p in then.pulls(4, 2, np.random.default_rng(2))
+    }
+    again = selector.draw(4, 2, np.random.default_rng(1))
+    assert [(d.arm, d.rows, d.score) for d in again] == [(d.arm, d.rows, d.score) for d in draws]
+    for draw in draws:
+        selector._drop_drawn(draw.arm, draw.rows)
+    assert foretold == {d.arm: list(d.rows) for d in selector.draw(4, 2, np.random.default_rng(2))}
+
+
 def test_documents_are_drawn_once_and_all_are_drawn(world):
     selector = world.selector(Uniform(), [transport_reward])
     world.play(selector, rounds=999, arms=20)
