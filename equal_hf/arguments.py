@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from equal_hf.errors import ConfigError
+from equal_hf.sanitise import mask_text
 from equal_hf.selection.neighbours import NEIGHBOURS, check_neighbours
 from equal_hf.target_arguments import NONE, PER_TARGET, as_list, target_settings
 
@@ -275,14 +276,17 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path} ({error}): name a YAML file with --config") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no valid YAML: {error}") from error
+        # Where, but not what: the line may hold a key.
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise ConfigError(f"{path} is no valid YAML{where}: {problem}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no settings: write one `key: value` a line")
     known = {field.name for kind in dataclass_types for field in fields(kind) if field.init} | {"env"}
     given = {key: f"key {key!r} in {path}" for key in content}
-    given |= {
-        flag[2:].split("=")[0]: f"flag {flag!r}" for flag in argv if flag.startswith("--") and flag != "--config"
-    }
+    flags = [word.split("=")[0] for word in argv if word.startswith("--") and word != "--config"]
+    given |= {flag[2:]: f"flag {flag!r}" for flag in flags}
     for name, where in given.items():
         if str(name).replace("-", "_").removeprefix("no_") not in known and name not in known:
             close = get_close_matches(str(name), known, n=1)
@@ -299,9 +303,12 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
     except SystemExit as stop:  # argparse prints all of its usage, then the one line that matters
         if not stop.code:
             raise
-        raise ConfigError(f"{path} or a flag: {complaint.getvalue().strip().rpartition('error: ')[2]}") from None
+        said = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise ConfigError(f"{path} or a flag: {mask_text(said)}") from None
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path} or a flag has a value that does not fit: {error}") from error
+        if "not used" in str(error):  # it lists them; they may belong to a flag that is not there
+            raise ConfigError("the command line has words that belong to no flag: quote what has blanks") from None
+        raise ConfigError(f"{path} or a flag has a value that does not fit: {mask_text(str(error))}") from error
 
 
 def _has_accelerator() -> bool:

@@ -36,7 +36,7 @@ class RoundCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Show how far training is."""
-        self.trainer.round_source.view.steps = state.global_step, state.max_steps
+        self.trainer.round_source.view.trained(state.global_step, state.max_steps)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -66,6 +66,12 @@ class RunView:
             self._live.stop()
             self._live = None
 
+    def trained(self, done: int, steps: int) -> None:
+        """Show the optimizer steps done, and how many there will be."""
+        first, self.steps = self.steps is None, (done, steps)
+        if first and self._live is not None:
+            self._live.refresh()  # a short training may be over before the next time
+
     def show(
         self, metrics: Mapping[str, float], best: tuple[int, float] | None = None, *, recorded: bool = False
     ) -> None:

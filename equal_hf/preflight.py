@@ -30,6 +30,7 @@ def preflight(run: RunArguments, training: Any, model: str | None, make_extracto
         *_missing_endpoint(run, make_extractor),
         *_missing_repositories(run, model),
         *_missing_write_access(run, training, model),
+        *_missing_chat_template(training, model),
     ]
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -111,6 +112,27 @@ def _not_cached(name: str, kind: str) -> str | None:
     except CacheNotFound:
         cached = set()
     return None if (name, kind) in cached else "the Hub is offline and it is not in the local cache"
+
+
+def _missing_chat_template(training: Any, model: str | None) -> list[str]:
+    if (
+        model is None
+        or training.chat_template_path
+        or not (Path(model).exists() or _unreachable(model, "model") is None)
+    ):
+        return []
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except Exception:  # what is wrong with the model is told by what looks for it, or loads it
+        return []
+    if tokenizer.chat_template:
+        return []
+    return [
+        f"no chat template: the tokenizer of {model} has none, and pairs are conversations; set `chat_template_path` "
+        "to a model whose template to take, such as the instruction-tuned version of this one"
+    ]
 
 
 def _missing_write_access(run: RunArguments, training: Any, model: str | None) -> list[str]:

@@ -28,6 +28,8 @@ _TEXT_WORD = re.compile(
     r"eos|bos|pad|unk|sep|cls|mask|special|image|stop|prefix|suffix|max|min|num|new|total|prompt|completion|input|output"
 )
 
+# Signatures and codes of clouds go by names such as `sig` or `code`: what a URL asks for is nobody's business.
+_URL_QUERY = re.compile(r"(?P<base>\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s?#\"'<>]*)\?(?P<query>[^\s#\"'<>]+)")
 _URL_CREDENTIALS = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#@]*(?:@[^\s/?#@]*)*@")
 _NAMED_VALUE = re.compile(r"(?P<lead>[?&;]|--?)(?P<name>[A-Za-z][\w.-]*)=(?P<value>[^&#;\s\"']+)")
 _FLAG_VALUE = re.compile(r"(?<!\S)(?P<lead>--?(?P<name>[A-Za-z][\w-]*)\s+)(?P<value>[^\s-]\S*)")
@@ -54,17 +56,25 @@ def is_secret_name(name: str) -> bool:
 
 
 def mask_url(text: str) -> str:
-    """The text without the credentials of any URL in it: user, password and secret query parameters.
+    """The text without the credentials of any URL in it: user, password and the values of its query.
 
-    >>> mask_url("GET https://user:pw@host:8080/v1?api_key=abc&page=2 failed")
-    'GET https://***@host:8080/v1?api_key=***&page=2 failed'
+    >>> mask_url("GET https://user:pw@host:8080/v1?sig=abc&page=2 failed")
+    'GET https://***@host:8080/v1?sig=***&page=*** failed'
     """
+
+    def hide_query(match: re.Match[str]) -> str:
+        parts = re.split(r"([&;])", match["query"])
+        hidden = [f"{part.partition('=')[0]}={MASK}" if "=" in part else part for part in parts]
+        if len(parts) == 1 and "=" not in parts[0]:
+            hidden = [MASK]
+        return f"{match['base']}?{''.join(hidden)}"
 
     def hide(match: re.Match[str]) -> str:
         value = MASK if is_secret_name(match["name"]) else match["value"]
         return f"{match['lead']}{match['name']}={value}"
 
-    return _NAMED_VALUE.sub(hide, _URL_CREDENTIALS.sub(rf"\g<scheme>{MASK}@", text))
+    bare = _URL_QUERY.sub(hide_query, _URL_CREDENTIALS.sub(rf"\g<scheme>{MASK}@", text))
+    return _NAMED_VALUE.sub(hide, bare)
 
 
 def mask_text(text: str) -> str:

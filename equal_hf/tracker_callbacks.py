@@ -14,9 +14,11 @@ from transformers.integrations import TrackioCallback, WandbCallback
 
 from equal_hf.publishing.hub import published
 from equal_hf.publishing.report.tables import RoundTables
+from equal_hf.tracking import keep_trackio_local
 from equal_hf.tracking_media import (
     attach_to_trackio,
     attach_to_wandb,
+    keeps_going,
     trackio_media,
     trackio_place,
     wandb_media,
@@ -59,10 +61,11 @@ class RoundWandbCallback(WandbCallback):
     ) -> None:
         """Log the round's numbers as they are called, and the tables."""
         ours, theirs = split_logs(logs or {})
-        super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
-        if ours and state.is_world_process_zero and self._wandb is not None:
-            self.tables.update(int(ours["equal/round"]))
-            self._wandb.log({**ours, **wandb_media(self.tables), "train/global_step": state.global_step})
+        with keeps_going("Logging to W&B"):
+            super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
+            if ours and state.is_world_process_zero and self._wandb is not None:
+                self.tables.update(int(ours["equal/round"]))
+                self._wandb.log({**ours, **wandb_media(self.tables), "train/global_step": state.global_step})
 
     def on_train_end(
         self,
@@ -74,10 +77,11 @@ class RoundWandbCallback(WandbCallback):
         **kwargs: Any,
     ) -> None:
         """Add the report, and where the dataset is."""
-        super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
-        if state.is_world_process_zero and self._wandb is not None and self._wandb.run is not None:
-            run_dir = self.tables.records.run_dir
-            attach_to_wandb(self._wandb.run, report_folder(run_dir), published(run_dir))
+        with keeps_going("Adding the report to W&B"):
+            super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
+            if state.is_world_process_zero and self._wandb is not None and self._wandb.run is not None:
+                run_dir = self.tables.records.run_dir
+                attach_to_wandb(self._wandb.run, report_folder(run_dir), published(run_dir))
 
 
 class RoundTrackioCallback(TrackioCallback):
@@ -108,10 +112,11 @@ class RoundTrackioCallback(TrackioCallback):
     ) -> None:
         """Log the round's numbers as they are called, and the tables."""
         ours, theirs = split_logs(logs or {})
-        super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
-        if ours and state.is_world_process_zero:
-            self.tables.update(int(ours["equal/round"]))
-            self._trackio.log({**ours, **trackio_media(self.tables), "train/global_step": state.global_step})
+        with keeps_going("Logging to trackio"):
+            super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
+            if ours and state.is_world_process_zero:
+                self.tables.update(int(ours["equal/round"]))
+                self._trackio.log({**ours, **trackio_media(self.tables), "train/global_step": state.global_step})
 
     def on_train_end(
         self,
@@ -123,11 +128,13 @@ class RoundTrackioCallback(TrackioCallback):
         **kwargs: Any,
     ) -> None:
         """Add the report, and where the dataset is."""
-        if state.is_world_process_zero and self._initialized:
-            run_dir = self.tables.records.run_dir
-            run = self._trackio.context_vars.current_run.get()
-            attach_to_trackio(run, report_folder(run_dir), published(run_dir))
-        super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
+        with keeps_going("Adding the report to trackio"):
+            if state.is_world_process_zero and self._initialized:
+                run_dir = self.tables.records.run_dir
+                run = self._trackio.context_vars.current_run.get()
+                attach_to_trackio(run, report_folder(run_dir), published(run_dir))
+        with keeps_going("Ending the run of trackio"):
+            super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
 
 
 def track_rounds(trainer: EqualTrainer) -> None:
@@ -139,6 +146,8 @@ def track_rounds(trainer: EqualTrainer) -> None:
     ours: dict[type, type] = {WandbCallback: RoundWandbCallback, TrackioCallback: RoundTrackioCallback}
     for theirs, own in ours.items():
         if (found := trainer.pop_callback(theirs)) is not None:
+            if theirs is TrackioCallback:
+                keep_trackio_local(trainer.args)
             trainer.add_callback(found if isinstance(found, own) else own(tables))
 
 
@@ -153,11 +162,9 @@ def split_logs(logs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def report_folder(run_dir: str | Path) -> Path | None:
-    """The run's report, written now; `None` where no plotting library is installed."""
-    from equal_hf.errors import MissingDependencyError, PublishError
+    """The run's report, written now; `None` where that fails, which is no reason for a run to."""
     from equal_hf.publishing.report import write_report
 
-    try:
+    with keeps_going("Writing the report"):
         return write_report(run_dir).parent
-    except (MissingDependencyError, PublishError):
-        return None
+    return None

@@ -10,6 +10,7 @@ from equal_hf.publishing.hub import published
 from equal_hf.publishing.report.tables import RoundTables
 from equal_hf.publishing.rounds import write_json
 from equal_hf.tracking import RunTracker, round_metrics, run_name
+from equal_hf.tracking_media import keeps_going
 from equal_hf.types import Round
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class TrackedRun:
         if self._active:
             self._tables.update(round.index)
             if round.index > self._told:
-                self._tracker.log(metrics, step=round.index)
-                self._tracker.log_tables(self._tables, step=round.index)
+                with keeps_going("Logging a round"):
+                    self._tracker.log(metrics, step=round.index)
+                    self._tracker.log_tables(self._tables, step=round.index)
                 self._told = round.index
                 write_json(self._told_path, {"through": self._told})
         return metrics
@@ -71,8 +73,10 @@ class TrackedRun:
         if self._active:
             from equal_hf.tracker_callbacks import report_folder
 
-            self._tracker.attach(report_folder(self._records.run_dir), published(self._records.run_dir))
-        self._tracker.finish()
+            with keeps_going("Adding the report"):
+                self._tracker.attach(report_folder(self._records.run_dir), published(self._records.run_dir))
+        with keeps_going("Ending the tracker's run"):
+            self._tracker.finish()
 
 
 def _told(path: Path) -> int:

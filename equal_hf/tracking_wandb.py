@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from equal_hf.sanitise import mask_text, sanitise
+from equal_hf.sanitise import mask_text, mask_url, sanitise
 from equal_hf.tracking_media import import_tracker
 
 logger = logging.getLogger(__name__)
@@ -67,10 +68,25 @@ def _unreachable(url: str) -> str:
 
 @contextmanager
 def masked_command() -> Iterator[None]:
-    """Take secrets out of the command line while W&B starts a run, which records it."""
+    """Take secrets out of what W&B records by itself when it starts: command line and address of a git remote.
+
+    Of an address with credentials in it W&B takes out a password, but not a token that stands for a user. Where there
+    is such a remote it is kept from looking at git.
+    """
     before = sys.argv
     sys.argv = sanitise(before)
+    if "WANDB_DISABLE_GIT" not in os.environ and _remote_has_credentials():
+        os.environ["WANDB_DISABLE_GIT"] = "true"
     try:
         yield
     finally:
         sys.argv = before
+
+
+def _remote_has_credentials() -> bool:
+    command = ["git", "config", "--get-regexp", r"^remote\..*url$"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return mask_url(found) != found

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from equal_hf.assemble import (
     open_targets,
 )
 from equal_hf.callbacks import PublishCallback
+from equal_hf.cli.escape import escape
 from equal_hf.evaluation import exact_match
 from equal_hf.preflight import preflight
 from equal_hf.publishing.dataset import export_dataset
@@ -39,6 +43,7 @@ from equal_hf.publishing.model_card import link_model_card
 from equal_hf.publishing.publisher import RoundPublisher
 from equal_hf.publishing.rounds import write_json
 from equal_hf.publishing.summary import format_summary
+from equal_hf.sanitise import mask_text
 from equal_hf.target import Target
 from equal_hf.target_arguments import target_settings
 from equal_hf.target_weights import target_shares, weighted_mean
@@ -78,8 +83,19 @@ def main(argv: list[str]) -> None:
         write_json(output_dir / "summary.json", summary)
         export_dataset(output_dir, output_dir / "hub/dataset", summary=summary)
         if args.push_to_hub and run.hub_dataset_id:
-            publish_dataset(output_dir, run.hub_dataset_id, summary=summary, token=args.hub_token)
+            with pushing("dataset", f"equal-hf publish {output_dir} --repo-id {run.hub_dataset_id}"):
+                publish_dataset(output_dir, run.hub_dataset_id, summary=summary, token=args.hub_token)
         print(format_summary(summary), flush=True)
+
+
+@contextmanager
+def pushing(what: str, again: str) -> Iterator[None]:
+    """Push something at the end of a run: what it found is on this machine, so a Hub that refuses does not fail it."""
+    try:
+        yield
+    except Exception as error:  # whatever the Hub's client raises
+        told = mask_text(str(error))
+        logging.getLogger("equal_hf").error("The %s was not pushed: %s. To push it later: %s", what, told, again)
 
 
 def train(
@@ -135,24 +151,24 @@ def train(
 
         measured = measure(trainer, targets, collector.target_shares)
         folder = trainer.export_model()
+        if trainer.is_world_process_zero():
+            link_model_card(folder, run.hub_dataset_id or "../dataset")
+            history = collector.history
+            result = {
+                "documents": history.documents,
+                "prompt_tokens": history.usage.prompt_tokens,
+                "completion_tokens": history.usage.completion_tokens,
+                "pairs": history.pairs,
+                "rounds": trainer.rounds_trained,
+                "steps": trainer.steps_trained,
+                "pool_steps": trainer.pool_steps_trained,
+                **measured,
+                "wall_s": round(time.monotonic() - began, 1),
+            }
+            write_json(result_path, result)
         if args.push_to_hub:
-            trainer.push_to_hub(dataset_name=run.hub_dataset_id)
-
-    if trainer.is_world_process_zero():
-        link_model_card(folder, run.hub_dataset_id or "../dataset")
-        history = collector.history
-        result = {
-            "documents": history.documents,
-            "prompt_tokens": history.usage.prompt_tokens,
-            "completion_tokens": history.usage.completion_tokens,
-            "pairs": history.pairs,
-            "rounds": trainer.rounds_trained,
-            "steps": trainer.steps_trained,
-            "pool_steps": trainer.pool_steps_trained,
-            **measured,
-            "wall_s": round(time.monotonic() - began, 1),
-        }
-        write_json(result_path, result)
+            with pushing("model", f"hf upload {trainer.hub_model_id or args.hub_model_id or 'user/name'} {folder}"):
+                trainer.push_to_hub(dataset_name=run.hub_dataset_id)
     trainer.accelerator.wait_for_everyone()
     collector.close()
     return json.loads(result_path.read_text())
@@ -192,4 +208,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except EqualError as error:
-        sys.exit(f"\n{type(error).__name__}: {error}")
+        lines = [escape(line) for line in str(error).splitlines()]  # it may quote what a server or a file said
+        sys.exit(f"\n{type(error).__name__}: " + "\n".join(lines))

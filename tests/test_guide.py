@@ -26,6 +26,7 @@ GUIDES = ("README.md", "recipes/README.md", "tests/benchmarks/README.md")
 HERE = {
     "BAAI/bge-base-en-v1.5": "embedder",
     "mistralai/Mistral-7B-v0.3": "model",
+    "mistralai/Mistral-7B-Instruct-v0.3": "model",
     "recipes/mistral_math.yaml": "my.yaml",
     "recipes/cluster_automathtext.yaml": "my.yaml",
     "CONFIG": "my.yaml",
@@ -37,11 +38,14 @@ ELSEWHERE = {
     r"make quickstart": "tests/recipes/test_mistral_math.py::finished",
     r"python recipes/quickstart_assets.py": "tests/recipes/conftest.py::assets",
     r"python recipes/equal_loop.py": "tests/recipes/test_equal_loop.py::test_the_flat_loop_lowers_the_validation_loss",
-    r"accelerate launch .*recipes/mistral_math.py": "tests/recipes/test_mistral_math.py::finished",
+    r"accelerate launch --config_file .*recipes/mistral_math.py": "tests/recipes/test_mistral_math.py::finished",
     r"accelerate launch .*cluster_automathtext.py": "tests/indexing/test_recipe.py::test_the_recipe_is_the_command",
     r"accelerate launch .*-m equal_hf index": "tests/indexing/test_recipe.py::test_under_accelerate",
     r"python -m tests\.benchmarks\.": "not run: benchmarks take minutes",
 }
+
+
+MODULES = {"torchrun": "torch.distributed.run", "accelerate": "accelerate.commands.accelerate_cli"}
 
 
 def fences(text: str, kind: str) -> list[str]:
@@ -81,6 +85,8 @@ def home(world, tmp_path_factory):
     with spawn("tests.servers.load", "--latency-s", "0") as url:
         for told, here in {**HERE, "http://localhost:8080": url}.items():
             text = text.replace(told, here)
+        # This model has a template: with another's TRL would add tokens, and PEFT then wraps a head tied to them.
+        text = re.sub(r"^chat_template_path: .*\n", "", text, flags=re.MULTILINE)
         # The server's pairs are of no document; a CPU has no use for the rest.
         text += (
             "filters: [self_contained, duplicate]\nuse_cpu: true\nbf16: false\nn_reference: 20\nrows_per_round: 8\n"
@@ -96,7 +102,7 @@ def home(world, tmp_path_factory):
 
 
 def test_every_command_runs(home, monkeypatch, capsys):
-    """In the guide's order, since one uses what another left; the training that a test elsewhere does is skipped."""
+    """In the guide's order, since one uses what another left; what a test elsewhere runs is skipped."""
     monkeypatch.setenv("EQUAL_API_KEY", "secret")
     ran = []
     for command in commands():
@@ -105,23 +111,23 @@ def test_every_command_runs(home, monkeypatch, capsys):
         for told, here in HERE.items():
             command = command.replace(told, here)
         words = shlex.split(command)
-        # The training of `runs/mine` is run elsewhere.
-        words = [word.replace("runs/mine", "runs/try") for word in words]
         if words[1] == "publish" and "--dry-run" not in words:
             words.append("--dry-run")  # to a Hub: tests/publishing/test_publish.py
         if words[0] == "equal-hf":
             assert main(words[1:]) == 0, (command, capsys.readouterr())
         else:
-            assert words[:3] == ["torchrun", "--nproc_per_node", "2"]
+            # Started as a person would, but from where the recipes are.
+            module = MODULES[words[0]]
+            arguments = [word.replace("recipes/", f"{REPOSITORY}/recipes/") for word in words[1:]]
             done = subprocess.run(
-                [sys.executable, "-m", "torch.distributed.run", *words[1:]],
+                [sys.executable, "-m", module, *arguments],
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PET_MASTER_PORT": str(free_port())},
                 capture_output=True,
                 text=True,
             )
             assert done.returncode == 0, done.stderr
         ran.append(words[1] if words[0] == "equal-hf" else words[0])
-    assert set(ran) >= {*"doctor plan collect inspect report publish replay store index torchrun".split()}
+    assert set(ran) >= {*"doctor plan collect inspect report publish replay store index torchrun accelerate".split()}
 
 
 def test_what_is_run_elsewhere_is():
@@ -138,6 +144,11 @@ def test_messages_to_look_up_are_said_somewhere():
     messages = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     source = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "equal_hf").rglob("*.py"))
     assert len(messages) > 10 and [message for message in messages if message not in source] == []
+
+
+def test_nothing_is_left_to_be_filled_in():
+    for guide in GUIDES:
+        assert not re.search(r"@[A-Z]+@|TODO|XXX", (REPOSITORY / guide).read_text(encoding="utf-8"))
 
 
 def test_keys_named_in_backticks_exist():

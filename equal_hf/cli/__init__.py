@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         import_module(f"equal_hf.cli.{name}").add_parser(subparsers)
     args, rest = parser.parse_known_args(argv)
     if rest and not getattr(args, "takes_settings", False):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        flags = [word.split("=")[0] for word in rest if word.startswith("-")]  # what they are set to may be secret
+        parser.error(f"unrecognized arguments: {' '.join(flags) or f'{len(rest)} words'}")
     args.settings = rest
     try:
         return args.func(args)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         [`ConfigError`]: If the configuration is wrong.
     """
     if args.settings and args.config is None:
-        raise ConfigError(f"{args.settings[0]} is a setting of a recipe: name its YAML first")
+        raise ConfigError(f"{args.settings[0].split('=')[0]} is a setting of a recipe: name its YAML first")
     with contextlib.redirect_stdout(sys.stderr):  # libraries greet on standard output
         checks = list(_checks(args))
     if args.json:

@@ -141,7 +141,7 @@ def retrieval(documents: np.ndarray, pairs: np.ndarray, owners: np.ndarray, k: i
         `dict[str, float]`: `recall_at_10`: mean share of a document's pairs (of at most `k`) in its first `k`; `mrr`:
         mean reciprocal rank of its first.
 
-    >>> retrieval(np.eye(2), np.eye(2)[[0, 1, 1]], np.array([0, 1, 0]), k=1)
+    >>> retrieval(np.eye(2), np.eye(2)[[0, 1, 1]], np.array([0, 0, 1]), k=1)
     {'recall_at_10': 0.5, 'mrr': 0.75}
     """
     recalls, ranks = [], []

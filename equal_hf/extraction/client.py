@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from equal_hf.cli.escape import escape
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.address import Address
 from equal_hf.extraction.completion import Completion
@@ -228,7 +229,7 @@ class ChatClient:
 
     def _raise_for(self, response: httpx2.Response) -> None:
         status = response.status_code
-        words = self.address.redact(response.text[:2000].encode("utf-8", "replace").decode()).strip()
+        words = escape(self.address.redact(response.text[:2000].encode("utf-8", "replace").decode()).strip())
         if is_transient(status):
             kind = {429: "busy", 503: "unavailable"}.get(status, "failed")
             wait_s = retry_after_s(response.headers.get("retry-after"))

@@ -74,7 +74,8 @@ def test_kill_9_and_again_pays_for_nothing_twice(concurrency: int, tmp_path) -> 
             stored = len(held)
         assert 6 - concurrency <= stored < 16
         middle = paid(url)
-        assert middle - before - 1 <= stored + concurrency, "no more was under way than could be"
+        # Beside what is under way, as many replies may have come that the writer was about to put on the disk.
+        assert middle - before - 1 <= stored + 2 * concurrency, "no more was under way than could be"
         output, _ = client(store).communicate(timeout=120)
         assert output == expected
         assert paid(url) - middle == 1 + 16 - stored

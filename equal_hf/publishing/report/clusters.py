@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from equal_hf.publishing.rounds import RoundRecords
 
 if TYPE_CHECKING:
     from equal_hf.corpus.store import ClusteredCorpus
+
+logger = logging.getLogger(__name__)
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -121,8 +124,12 @@ def arm_terms(report: RunReport) -> dict[int, list[str]]:
 
 
 def document_of(shown: ShownPair, corpus: ClusteredCorpus | None) -> str | None:
-    """The text of the document that a pair came from; `None` where the corpus is not at hand."""
+    """The text of the document that a pair came from; `None` where it is not at hand."""
     if corpus is None or shown.row is None:
         return None
-    (document,) = corpus.draw(shown.pair.cluster, 1, order=np.array([shown.row], dtype=np.int64))
+    try:
+        (document,) = corpus.draw(shown.pair.cluster, 1, order=np.array([shown.row], dtype=np.int64))
+    except EqualError as error:
+        logger.warning("The document of a pair is not shown: %s", error)
+        return None
     return document.text
