@@ -130,6 +130,23 @@ def test_weights_of_targets_are_checked():
             target_shares(["a", "b"], weights)
 
 
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("extractor_api_key: [unclosed-s3cret\n", []),
+        ("corpus: c\ntarget: t\n", ["--extractor_apikey=s3cret"]),
+        ("corpus: c\ntarget: t\n", ["s3cret"]),
+        ("corpus: c\ntarget: t\nn_reference: many\n", ["--extractor_api_key", "s3cret"]),
+    ],
+)
+def test_no_message_repeats_what_may_be_a_key(tmp_path, text, flags):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        parse_config((RunArguments,), ["--config", str(path), *flags], default="unused")
+    assert "s3cret" not in str(error.value)
+
+
 def test_a_pickle_of_the_arguments_holds_no_token(tmp_path):
     import pickle
 

@@ -136,8 +136,17 @@ assert sys.argv[3] != "***"
 def test_a_key_on_the_command_line_is_not_recorded(tmp_path: Path):
     command = [sys.executable, "-c", FLAGS, str(tmp_path), "--extractor_api_key", SECRET, "--seed", "271828"]
     env = {**os.environ, "HOME": str(tmp_path), "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+    # W&B records the remote too, of which it hides a password, but not what stands for a user.
+    remote = f"https://{SECRET}:x-oauth-basic@github.com/me/repository"
+    git = ["git", "-c", "user.name=me", "-c", "user.email=me@here"]
+    for arguments in (
+        ["init", "-q"],
+        ["commit", "-q", "--allow-empty", "-m", "first"],
+        ["remote", "add", "origin", remote],
+    ):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
     subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, check=True, timeout=240)
-    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and ".git" not in file.parts]
     assert len([file for file in files if file.suffix == ".wandb"]) == 2
     assert any(b"271828" in file.read_bytes() for file in files), "the command line is recorded"
     for file in files:
@@ -192,6 +201,16 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "trackio", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "equal-hf\[trackio\]"'):
         RunTracker(["trackio"])
+
+
+def test_a_run_that_cannot_be_told_of_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    from equal_hf.tracker_callbacks import report_folder
+    from equal_hf.tracking_media import keeps_going
+
+    assert report_folder(tmp_path) is None and "Writing the report failed, and the run goes on" in caplog.text
+    with keeps_going("Logging"):
+        raise ConnectionError(f"https://me:{SECRET}@host/ is away")
+    assert "https://***@host/ is away" in caplog.text and SECRET not in caplog.text
 
 
 def test_an_unknown_tracker_is_refused_and_none_is_silent():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -18,10 +19,12 @@ from equal_hf.cli.collect import without_training
 from equal_hf.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from tests.processes import REPOSITORY
+from tests.servers.faults import Fault, FaultyServer
 from tests.trackio_file import trackio_rows
 from tests.wandb_file import wandb_records, wandb_rows
 
-SECRET = "hf_" + "q" * 34
+# Of no known shape, so that nothing but where it stands can give it away.
+SECRET = "verborgener schatz 7391".replace(" ", "")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def collected(config, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     headers = json.dumps({"X-Api-Key": f"{SECRET} spoken"})
     secret = ["--extractor_headers", headers, f"--extractor_headers={headers}", "--hub_token", SECRET]
-    secret += ["--extractor_api_key", SECRET, "--extractor_url", f"http://me:{SECRET}@127.0.0.1:9/?api_key={SECRET}"]
+    secret += ["--extractor_api_key", SECRET, "--extractor_url", f"http://me:{SECRET}@127.0.0.1:9/?sig={SECRET}"]
     # Three rounds are planned, but the first start is killed by a disk that is full for the second.
     blocked = home / "run" / "rounds" / "round-00001"
     blocked.parent.mkdir(parents=True)
@@ -150,6 +153,8 @@ def test_no_secret_is_in_anything_it_left_or_said(collected):
     assert {path.suffix for path in files} >= {".html", ".md", ".wandb", ".db", ".parquet", ".json", ".png"}
     for path in files:
         assert SECRET.encode() not in path.read_bytes(), path
+        if path.suffix == ".parquet":  # compressed
+            assert SECRET not in str(pq.read_table(path).to_pylist()), path
     assert SECRET not in first.stdout + first.stderr + second.stdout + second.stderr
 
 
@@ -173,6 +178,18 @@ def test_the_records_are_those_of_a_trainer(collected, config, tmp_path):
 def digests(run: Path) -> dict[str, str]:
     paths = sorted(path for path in run.glob("rounds/*/extracted/*") if path.is_file())
     return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_a_server_that_repeats_a_key_and_steers_the_terminal(config, tmp_path, capsys, monkeypatch):
+    """What it says is part of the error, without the key, and as text."""
+    monkeypatch.setenv("EQUAL_API_KEY", SECRET)
+    refusal = Fault(401, body=f"\x1b]0;title\x07no such key: {SECRET}")
+    with FaultyServer(faults=[refusal] * 9, pages=dict.fromkeys(("/info", "/v1/models", "/props"), refusal)) as server:
+        flags = ["--extractor", "endpoint", "--extractor_url", server.url, "--report_to", "none"]
+        assert main(["collect", str(config), "--output_dir", str(tmp_path / "run"), *flags]) == 1
+    said = capsys.readouterr().err
+    assert "no such key: ***" in said and "\\x1b]0;title" in said
+    assert SECRET not in said and "\x1b" not in said
 
 
 def test_rewards_that_wait_for_a_training_are_left_out():

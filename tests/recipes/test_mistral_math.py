@@ -7,6 +7,7 @@ import yaml
 from datasets import load_dataset
 
 from equal_hf import EqualError
+from equal_hf.errors import PublishError
 from tests.processes import REPOSITORY, digests, kill_when, run, start
 from tests.world import make_target
 
@@ -247,6 +248,14 @@ def test_it_publishes_as_it_goes(config, tmp_path, hub):
     assert int(rows) == summary["equal"]["pairs"]
     assert {"model.safetensors", "README.md", "tokenizer.json"} <= set(files)
     assert not [name for name in files if "rounds" in name or "responses" in name or "corpus" in name]
+
+
+def test_a_hub_that_refuses_at_the_end_takes_nothing_away(caplog):
+    from recipes.mistral_math import pushing
+
+    with pushing("model", "hf upload me/model hub/model"):
+        raise PublishError("it is away")
+    assert "The model was not pushed: it is away. To push it later: hf upload me/model hub/model" in caplog.text
 
 
 def test_a_token_that_may_only_read_is_found_out_before_the_run(config, tmp_path, hub):
