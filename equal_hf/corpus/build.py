@@ -70,17 +70,16 @@ def build_corpus(
     work = folder / "work"
     threads = threads if threads is not None else default_threads()
     store = EmbeddingStore(work / "embeddings", embedder.fingerprint(), embedder.dimension)
-    sampled_before = embedder.sampled_texts
     shards: list[Shard] = []
-    found = 0
+    found = sampled = 0
     with tqdm(total=total_rows, desc="embedding", unit="row", disable=None if show_progress else True) as progress:
         for shard in write_shards(documents, work / "documents", max_documents=SHARD_DOCUMENTS):
             shards.append(shard)
-            found += embed_shard(shard, work / "documents", None, embedder, store)["embedded"]
+            told = embed_shard(shard, work / "documents", None, embedder, store)
+            found, sampled = found + told["embedded"], sampled + told["sampled"]
             progress.update(report.rows - progress.n)
     for _ in range(sum(shard.documents for shard in shards) - found):
         report.drop("no_embedding")
-    sampled = embedder.sampled_texts - sampled_before
     logger.info("Read %d rows, kept %d; dropped: %s", report.rows, report.documents, report.dropped or "none")
     warn_of_sampled(sampled, embedder.max_windows)
     if not found:
@@ -137,10 +136,9 @@ def embed_shard(
     digests, texts = digests_of(table[DIGEST]), table["text"]
     if kept is not None:
         digests, texts = digests[kept], texts.filter(pa.array(kept))
-    before = embedder.sampled_texts
-    vectors, made = store.embed(digests, texts.to_pylist(), embedder.encode)
-    store.save(key or shard.key, digests, vectors)
-    return {"embedded": int(usable(vectors).sum()), "made": made, "sampled": embedder.sampled_texts - before}
+    vectors, beyond, made = store.embed(digests, texts.to_pylist(), embedder.encode_told)
+    store.save(key or shard.key, digests, vectors, beyond)
+    return {"embedded": int(usable(vectors).sum()), "made": made, "sampled": int(beyond.sum())}
 
 
 def training_sample(store: EmbeddingStore, keys: Sequence[str], total: int, clusters: int, seed: int) -> np.ndarray:
@@ -154,11 +152,15 @@ def training_sample(store: EmbeddingStore, keys: Sequence[str], total: int, clus
             yield np.where(usable(vectors), found, np.uint64(2**64 - 1))
 
     chosen = lowest_keys(read, total, min(total, MAX_POINTS_PER_CENTROID * clusters))
-    parts = []
+    # Filled shard by shard: parts that are then joined would take the memory twice.
+    sample = np.empty((sum(map(len, chosen)), store.dimension), np.float32)
+    held = 0
     for key, rows in zip(keys, chosen, strict=True):
         vectors = store.load(key)[1][rows]
-        parts.append(unit(vectors[usable(vectors)]))
-    return np.concatenate(parts)
+        vectors = unit(vectors[usable(vectors)])
+        sample[held : held + len(vectors)] = vectors
+        held += len(vectors)
+    return sample[:held]
 
 
 def assign_shard(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,12 +186,11 @@ def download_folder(
     return Path(whole) / name
 
 
-def block_folder(source: str, cache_dir: str | Path | None) -> Path:
-    """Where blocks of a corpus are cached: beside the Hub cache's own folders, under a name of its own."""
+def block_folder(cache_dir: str | Path | None) -> Path:
+    """Where blocks of all corpora are cached: beside the Hub cache's own folders, under a name of its own."""
     from huggingface_hub import constants
 
-    name = hashlib.sha256(source.encode()).hexdigest()[:16]
-    return Path(cache_dir or constants.HF_HUB_CACHE) / "equal-hf-blocks" / name
+    return Path(cache_dir or constants.HF_HUB_CACHE) / "equal-hf-blocks"
 
 
 def _reason(error: BaseException) -> str:

@@ -212,8 +212,8 @@ class ClusteredCorpus:
             revision (`str`, *optional*): Branch, tag or commit.
             token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
             cache_dir (`str` or `Path`, *optional*): Where downloads are kept; the Hub cache by default.
-            max_cache_bytes (`int`, *optional*, defaults to `4_000_000_000`): Room for row groups and embeddings; what
-                was used least recently goes first. 0 keeps none.
+            max_cache_bytes (`int`, *optional*, defaults to `4_000_000_000`): Room for row groups and embeddings of
+                all corpora read with this cache folder; what was used least recently goes first. 0 keeps none.
 
         Raises:
             CorpusError: The repository cannot be read, or holds no clustered corpus.
@@ -223,7 +223,7 @@ class ClusteredCorpus:
         manifest = read_manifest(folder / MANIFEST_FILE, source)
         root = f"datasets/{source}"
         sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
-        blocks = BlockCache(hub.block_folder(source, cache_dir), max_cache_bytes)
+        blocks = BlockCache(hub.block_folder(cache_dir), max_cache_bytes, source)
         reader = ClusterReader(hub.open_filesystem(token), root, read_index(folder), sizes, hub.hub_errors(), blocks)
         corpus = cls(reader, ClusterProfiles.load(folder / PROFILES_FILE), manifest, source, None)
         corpus._token, corpus._cache_dir = token, cache_dir

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from datasets import Dataset, load_dataset
 from safetensors.numpy import load_file
 
 from equal_hf.corpus import ClusteredCorpus, ClusterProfiles, Embedder
+from equal_hf.corpus.build import training_sample
+from equal_hf.corpus.embeddings import EmbeddingStore
 from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
 from tests.corpus.tiny import make_model, make_texts
@@ -172,6 +175,22 @@ def test_profiles_keep_fewer_samples_and_dimensions_where_there_is_much(monkeypa
     profiles = ClusterProfiles.compute(clusters, principal_directions(vectors), samples_per_cluster(3, 40))
     assert [len(sample) for sample in profiles.samples] == [5, 10, 10]
     assert profiles.covariance.shape == (3, 32, 32)
+
+
+def test_the_sample_that_centroids_are_trained_on_is_held_once(tmp_path):
+    store, rng = EmbeddingStore(tmp_path, "model", 64), np.random.default_rng(0)
+    vectors = rng.normal(size=(8, 2000, 64))
+    vectors[0, :3] = 0  # no direction
+    for number, part in enumerate(vectors):
+        digests = rng.integers(0, 256, (2000, 16), dtype=np.uint8)
+        store.save(str(number), digests, part, np.zeros(2000, bool))
+    tracemalloc.start()
+    sample = training_sample(store, [str(number) for number in range(8)], 16_000, 100, seed=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = vectors.astype(np.float16).astype(np.float32).reshape(-1, 64)[3:]
+    np.testing.assert_allclose(sample, expected / np.linalg.norm(expected, axis=1, keepdims=True), rtol=1e-6)
+    assert peak < 1.6 * sample.nbytes
 
 
 def test_the_manifest_says_how_the_corpus_was_made_and_proves_its_files(rows, embedder, tmp_path):
