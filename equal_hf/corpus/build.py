@@ -25,7 +25,7 @@ from equal_hf.corpus.cluster import (
     train_centroids,
 )
 from equal_hf.corpus.embed import Embedder
-from equal_hf.corpus.embeddings import EmbeddingStore, unit, usable
+from equal_hf.corpus.embeddings import EmbeddingStore, is_among, unit, usable
 from equal_hf.corpus.finish import corpus_facts, finish_corpus
 from equal_hf.corpus.keys import TRAINING, lowest_keys, seeded_keys
 from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
@@ -174,12 +174,17 @@ def assign_shard(
     *,
     gpu: bool | Literal["auto"],
     kept: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> tuple[list[Path], dict[str, float]]:
     """Assign a shard's documents to their nearest centroids and write them as a sorted run.
 
+    Args:
+        known (`np.ndarray`, *optional*): Digests of texts that the centroids were trained on, as
+            `EmbeddingStore.digests` gives them; all of the shard where left out.
+
     Returns:
-        `tuple[list[Path], dict[str, float]]`: The run's files; `documents` in it, and the `similarity` to their
-        centroids added up.
+        `tuple[list[Path], dict[str, float]]`: The run's files; `documents` in it, how many of them are `new` to the
+        centroids, and the similarity of those to theirs added up.
     """
     digests, vectors = store.load(key)
     table = read_shard(shard.path(documents)).drop_columns([DIGEST])
@@ -191,7 +196,9 @@ def assign_shard(
     else:
         labels, cosines = nearest_centroids(unit(vectors[rows]), centroids.vectors, threads=centroids.threads, gpu=gpu)
     files = write_run(prefix, table.take(pa.array(rows)), seeded_keys(digests[rows], seed), labels, vectors[rows])
-    return files, {"documents": len(rows), "similarity": float(cosines.sum(dtype=np.float64))}
+    new = np.zeros(len(rows), bool) if known is None else ~is_among(digests[rows], known)
+    similarity = float(cosines[new].sum(dtype=np.float64))
+    return files, {"documents": len(rows), "new": int(new.sum()), "new_similarity": similarity}
 
 
 def plan_corpus(

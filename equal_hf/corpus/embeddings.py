@@ -64,6 +64,15 @@ class EmbeddingStore:
         """Digests, `(n, 16)` uint8, and embeddings, `(n, d)` float16, mapped from the file rather than read."""
         return _load(self.path(key), self.dimension)[:2]
 
+    def digests(self, keys: Sequence[str]) -> np.ndarray:
+        """Digests of some files' texts, sorted, as `is_among` looks them up.
+
+        Raises:
+            CorpusError: A file is gone or damaged.
+        """
+        parts = [_load(self.path(key), self.dimension)[0].view("S16").reshape(-1) for key in keys]
+        return np.sort(np.concatenate([np.zeros(0, "S16"), *parts]))
+
     def embed(
         self,
         digests: np.ndarray,
@@ -119,6 +128,18 @@ class EmbeddingStore:
         if self._known is None:
             self._known = (np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros((0, 2), np.int64), [])
         return self._known
+
+
+def is_among(digests: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which digests, shape `(n, 16)` uint8, are among those that `EmbeddingStore.digests` gave.
+
+    >>> is_among(np.eye(16, dtype=np.uint8)[:3], np.sort(np.eye(16, dtype=np.uint8)[1:9].view("S16").reshape(-1)))
+    array([False,  True,  True])
+    """
+    wanted = np.ascontiguousarray(digests).view("S16").reshape(-1)
+    if not len(known):
+        return np.zeros(len(wanted), bool)
+    return np.asarray(known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted)
 
 
 def usable(vectors: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ Index(args, "runs/corpus", seed=42).run()
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import time
@@ -96,9 +97,12 @@ class Index:
             `dict[str, Any]`: Seconds, and pieces found complete and made, by stage; what there is now.
 
         Raises:
-            [`CorpusError`]: If the corpus cannot be read or a file is damaged, a disk is full, …
+            [`CorpusError`]: If the corpus cannot be read or a file is damaged, a disk is full, the corpus folder holds
+                something else, …
+            [`PublishError`]: If the corpus cannot be pushed, or its repository holds something else.
         """
         done: dict[str, Any] = {}
+        self.ranks.once(lambda: publish.check_places(self))
         for stage in STAGES:
             began = time.perf_counter()
             told = getattr(self, stage)()
@@ -259,7 +263,8 @@ class Index:
         return self.work.piece("embed", self.store.folder / f"{key}.json", inputs, make)
 
     def cluster(self) -> dict[str, Any]:
-        """Train centroids on rank 0 and give them to all. A later revision keeps them: arms stay what they were."""
+        """Train centroids on rank 0 and give them to all. A later revision keeps them and their numbers: what lay with
+        one stays there, though clusters are counted anew where one has lost its last document or got its first."""
         args, path = self.args, self.folder / "centroids.safetensors"
         inputs = {
             "embedder": self.embedder.fingerprint(),
@@ -301,6 +306,10 @@ class Index:
             for shard, key in zip(self.shards, self.keys, strict=True)
         ]
 
+        # A text of a shard that is new since the centroids were trained was known to them if one gone since had it.
+        before = set(self.trained["trained_on"])
+        known = functools.cache(lambda: self._digests(sorted(before - set(self.keys))))
+
         def assign(place: int) -> dict[str, Any]:
             run, shard, key = self.runs[place], self.shards[place], self.keys[place]
             return self.work.piece(
@@ -317,6 +326,7 @@ class Index:
                     run,
                     gpu="auto",
                     kept=self.kept[place],
+                    known=None if key in before else known(),
                 ),
             )
 
@@ -325,6 +335,14 @@ class Index:
 
         found = {place: told for part in self.ranks.together(work) for place, told in part.items()}
         self.assigned = [found[place] for place in range(len(self.shards))]
+
+    def _digests(self, keys: Sequence[str]) -> np.ndarray:
+        if gone := [key for key in keys if not self.store.path(key).is_file()]:
+            raise CorpusError(
+                f"{self.store.path(gone[0])} is gone, so it cannot be told which documents came since the clusters "
+                "were trained. Put the embeddings of earlier revisions back, or set `recluster` to true."
+            )
+        return self.store.digests(keys)
 
     # -- write, push -----------------------------------------------------------------------------------------------
 
