@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,21 +15,17 @@ from equal_hf.corpus import hub
 from equal_hf.corpus.build import opened, plan_corpus
 from equal_hf.corpus.cluster import Centroids
 from equal_hf.corpus.finish import corpus_facts, finish_corpus
-from equal_hf.corpus.manifest import CARD_FILE, MANIFEST_FILE, corpus_files, read_manifest
+from equal_hf.corpus.manifest import MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles
-from equal_hf.corpus.records import describe_file, fingerprint, replacing
+from equal_hf.corpus.records import fingerprint, replacing
 from equal_hf.corpus.runs import Run
 from equal_hf.corpus.shards import common_schema
-from equal_hf.corpus.store import ClusteredCorpus
 from equal_hf.corpus.terms import ClusterWords
 from equal_hf.corpus.writer import FilePart, FilePlan, write_file
-from equal_hf.errors import CorpusError
-from equal_hf.indexing import alignment
+from equal_hf.indexing import alignment, corpus_folder
 
 if TYPE_CHECKING:
     from equal_hf.indexing.run import Index
-
-logger = logging.getLogger(__name__)
 
 EMBEDDER_FOLDER = "embedder"
 CENTROID_FACTS = "requested seed iterations threads device points giant_factor split similarity".split()
@@ -51,22 +45,6 @@ def load_centroids(path: Path, settings: dict[str, Any]) -> tuple[Centroids, np.
 
     tensors = load_file(path)
     return Centroids(vectors=tensors["centroids"], **settings), tensors["components"]
-
-
-def check_places(index: Index) -> None:
-    """Refuse before the long work what the last stages would refuse to replace.
-
-    Raises:
-        CorpusError: The corpus folder holds something else.
-        PublishError: `hub_corpus_id` does.
-    """
-    _own_manifest(index.corpus_dir)
-    repo = index.args.hub_corpus_id or ""
-    if "/" in repo and index.work.stage in (None, "push"):
-        try:
-            hub.earlier_corpus(repo, None)
-        except hub.hub_errors() as error:
-            logger.warning("`hub_corpus_id`: %s cannot be asked for yet (%s); the push will ask again.", repo, error)
 
 
 def write_corpus(index: Index) -> dict[str, Any]:
@@ -92,7 +70,7 @@ def write_corpus(index: Index) -> dict[str, Any]:
         }
     )
     building = index.corpus_dir.absolute().parent / f".{index.corpus_dir.name}.building"
-    if _is_written(index, wanted):
+    if corpus_folder.is_written(index, wanted):
         index.work.counts.setdefault("write", [0, 0])[0] += int(index.ranks.first)
         return _told(index)
     index.work.must("write")
@@ -123,7 +101,7 @@ def write_corpus(index: Index) -> dict[str, Any]:
     facts = {number: told for part in done for number, told in part.items()}
 
     def finish() -> None:
-        _clean(building, {name for plan in plans for name in (plan.data, plan.embeddings)})
+        corpus_folder.clean(building, {name for plan in plans for name in (plan.data, plan.embeddings)})
         parts = [
             FilePart(
                 plans[number].clusters,
@@ -144,7 +122,7 @@ def write_corpus(index: Index) -> dict[str, Any]:
             _known(plans, written),
             draw=_map(index),
         )
-        _take_place(building, index.corpus_dir.absolute())
+        corpus_folder.take_place(building, index.corpus_dir.absolute())
 
     index.ranks.once(finish)
     return _told(index)
@@ -244,99 +222,3 @@ def _known(plans: Sequence[FilePlan], written: Path) -> dict[str, dict[str, Any]
         for name in (plan.data, plan.embeddings):
             known[name] = next(facts for path, facts in files.items() if path.endswith(name))
     return known
-
-
-def _own_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the corpus that an index left in a folder; `None` where there is nothing yet.
-
-    Raises:
-        CorpusError: Something else is there, which is not this index's to replace.
-    """
-    remedy = "Set `corpus_dir` or `output_dir` to another folder, or move what is there away."
-    if not (folder / MANIFEST_FILE).is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise CorpusError(f"`corpus_dir`: {folder} holds something that is no corpus. {remedy}")
-        return None
-    try:
-        manifest = read_manifest(folder / MANIFEST_FILE, str(folder))
-    except CorpusError as error:
-        raise CorpusError(f"`corpus_dir`: what {folder} holds cannot be told. {error} {remedy}") from error
-    if "index" not in manifest:
-        raise CorpusError(
-            f"`corpus_dir`: the corpus in {folder} was not made by `equal-hf index`, and what was recorded with it "
-            f"could not go on without it. {remedy}"
-        )
-    return manifest
-
-
-def _is_written(index: Index, wanted: str) -> bool:
-    """Whether the corpus folder is whole and made from this, by the hash of every file; each rank reads its share."""
-    folder = index.corpus_dir
-
-    def look() -> dict[str, Any] | None:
-        manifest = _own_manifest(folder)
-        if manifest is None or manifest["index"] != wanted or not (folder / CARD_FILE).is_file():
-            return None
-        try:
-            return ClusteredCorpus.load(folder).manifest
-        except CorpusError:
-            return None
-
-    manifest = index.ranks.once(look)
-    if manifest is None:
-        return False
-
-    def whole() -> bool:
-        try:
-            return all(describe_file(folder / name) == manifest["files"][name] for name in index.ranks.mine(names))
-        except OSError:
-            return False
-
-    names = sorted(manifest["files"])
-    if all(index.ranks.together(whole)):
-        return True
-    if index.ranks.first:
-        logger.warning("The corpus in %s is damaged: it is written again.", folder)
-    return False
-
-
-def _clean(building: Path, expected: set[str]) -> None:
-    """Remove what an earlier, different attempt left beside the files of this one."""
-    for path in sorted(building.rglob("*"), reverse=True):
-        if path.is_file() and path.relative_to(building).as_posix() not in expected:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-
-
-def _take_place(building: Path, target: Path) -> None:
-    """Put the new folder where the old one is, with the files there that are none of a corpus: a user's own.
-
-    Raises:
-        CorpusError: The new corpus has a file of such a name.
-    """
-    old = target.parent / f".{target.name}.old"
-    if old.exists() and not target.exists():
-        os.replace(old, target)  # a process was killed in here
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        _keep_others(target, building)
-        os.replace(target, old)
-    os.replace(building, target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _keep_others(folder: Path, building: Path) -> None:
-    manifest = _own_manifest(folder)
-    listed = set(corpus_files(manifest)) if manifest else set()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name in listed or (path.is_dir() and not path.is_symlink()):
-            continue
-        if os.path.lexists(building / name):
-            raise CorpusError(
-                f"`corpus_dir`: {path} is no file of the corpus there, but the new one has a file of that name. "
-                "Move it away and start again."
-            )
-        (building / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, building / name, follow_symlinks=False)

@@ -33,7 +33,7 @@ from equal_hf.corpus.profiles import principal_directions
 from equal_hf.corpus.records import fingerprint
 from equal_hf.corpus.shards import Shard
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.indexing import alignment, pairs, publish, reading
+from equal_hf.indexing import alignment, corpus_folder, pairs, publish, reading
 from equal_hf.indexing.arguments import STAGES, IndexArguments
 from equal_hf.indexing.ranks import Ranks
 from equal_hf.indexing.source import list_files
@@ -102,7 +102,7 @@ class Index:
             [`PublishError`]: If the corpus cannot be pushed, or its repository holds something else.
         """
         done: dict[str, Any] = {}
-        self.ranks.once(lambda: publish.check_places(self))
+        self.ranks.once(lambda: corpus_folder.check_places(self))
         for stage in STAGES:
             began = time.perf_counter()
             told = getattr(self, stage)()
@@ -315,7 +315,7 @@ class Index:
             return self.work.piece(
                 "assign",
                 run.with_suffix(".json"),
-                {"run": run.name},
+                {"run": run.name, "all_known": key in before},
                 lambda: assign_shard(
                     shard,
                     self.documents,
