@@ -24,7 +24,7 @@ from equal_hf.corpus.cluster import (
     train_centroids,
 )
 from equal_hf.corpus.embed import Embedder
-from equal_hf.corpus.embeddings import EmbeddingStore, unit, usable
+from equal_hf.corpus.embeddings import EmbeddingStore, is_among, unit, usable
 from equal_hf.corpus.finish import corpus_facts, finish_corpus
 from equal_hf.corpus.keys import TRAINING, lowest_keys, seeded_keys
 from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
@@ -68,17 +68,16 @@ def build_corpus(
 
     work = folder / "work"
     store = EmbeddingStore(work / "embeddings", embedder.fingerprint(), embedder.dimension)
-    sampled_before = embedder.sampled_texts
     shards: list[Shard] = []
-    found = 0
+    found = sampled = 0
     with tqdm(total=total_rows, desc="embedding", unit="row", disable=None if show_progress else True) as progress:
         for shard in write_shards(documents, work / "documents", max_documents=SHARD_DOCUMENTS):
             shards.append(shard)
-            found += embed_shard(shard, work / "documents", None, embedder, store)["embedded"]
+            told = embed_shard(shard, work / "documents", None, embedder, store)
+            found, sampled = found + told["embedded"], sampled + told["sampled"]
             progress.update(report.rows - progress.n)
     for _ in range(sum(shard.documents for shard in shards) - found):
         report.drop("no_embedding")
-    sampled = embedder.sampled_texts - sampled_before
     logger.info("Read %d rows, kept %d; dropped: %s", report.rows, report.documents, report.dropped or "none")
     warn_of_sampled(sampled, embedder.max_windows)
     if not found:
@@ -135,10 +134,9 @@ def embed_shard(
     digests, texts = digests_of(table[DIGEST]), table["text"]
     if kept is not None:
         digests, texts = digests[kept], texts.filter(pa.array(kept))
-    before = embedder.sampled_texts
-    vectors, made = store.embed(digests, texts.to_pylist(), embedder.encode)
-    store.save(key or shard.key, digests, vectors)
-    return {"embedded": int(usable(vectors).sum()), "made": made, "sampled": embedder.sampled_texts - before}
+    vectors, beyond, made = store.embed(digests, texts.to_pylist(), embedder.encode_told)
+    store.save(key or shard.key, digests, vectors, beyond)
+    return {"embedded": int(usable(vectors).sum()), "made": made, "sampled": int(beyond.sum())}
 
 
 def training_sample(store: EmbeddingStore, keys: Sequence[str], total: int, clusters: int, seed: int) -> np.ndarray:
@@ -152,11 +150,15 @@ def training_sample(store: EmbeddingStore, keys: Sequence[str], total: int, clus
             yield np.where(usable(vectors), found, np.uint64(2**64 - 1))
 
     chosen = lowest_keys(read, total, min(total, MAX_POINTS_PER_CENTROID * clusters))
-    parts = []
+    # Filled shard by shard: parts that are then joined would take the memory twice.
+    sample = np.empty((sum(map(len, chosen)), store.dimension), np.float32)
+    held = 0
     for key, rows in zip(keys, chosen, strict=True):
         vectors = store.load(key)[1][rows]
-        parts.append(unit(vectors[usable(vectors)]))
-    return np.concatenate(parts)
+        vectors = unit(vectors[usable(vectors)])
+        sample[held : held + len(vectors)] = vectors
+        held += len(vectors)
+    return sample[:held]
 
 
 def assign_shard(
@@ -170,12 +172,17 @@ def assign_shard(
     *,
     gpu: bool | Literal["auto"],
     kept: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> tuple[list[Path], dict[str, float]]:
     """Assign a shard's documents to their nearest centroids and write them as a sorted run.
 
+    Args:
+        known (`np.ndarray`, *optional*): Digests of texts that the centroids were trained on, as
+            `EmbeddingStore.digests` gives them; all of the shard where left out.
+
     Returns:
-        `tuple[list[Path], dict[str, float]]`: The run's files; `documents` in it, and the `similarity` to their
-        centroids added up.
+        `tuple[list[Path], dict[str, float]]`: The run's files; `documents` in it, how many of them are `new` to the
+        centroids, and the similarity of those to theirs added up.
     """
     digests, vectors = store.load(key)
     table = read_shard(shard.path(documents)).drop_columns([DIGEST])
@@ -187,7 +194,9 @@ def assign_shard(
     else:
         labels, cosines = nearest_centroids(unit(vectors[rows]), centroids.vectors, threads=centroids.threads, gpu=gpu)
     files = write_run(prefix, table.take(pa.array(rows)), seeded_keys(digests[rows], seed), labels, vectors[rows])
-    return files, {"documents": len(rows), "similarity": float(cosines.sum(dtype=np.float64))}
+    new = np.zeros(len(rows), bool) if known is None else ~is_among(digests[rows], known)
+    similarity = float(cosines[new].sum(dtype=np.float64))
+    return files, {"documents": len(rows), "new": int(new.sum()), "new_similarity": similarity}
 
 
 def plan_corpus(

@@ -18,6 +18,8 @@ class BlockCache:
     Args:
         folder (`Path`): Where blocks are kept.
         max_bytes (`int`): Size it may reach; 0 keeps nothing.
+        source (`str`, *optional*): What the files are of. Sources share the folder and its bound, so what is left of
+            one that nobody reads any more makes room as well.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -27,8 +29,8 @@ class BlockCache:
     (b'abc', None)
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(self, folder: Path, max_bytes: int, source: str = "") -> None:
+        self._folder, self._max_bytes, self._source = folder, max_bytes, source
         self._lock = threading.Lock()
         self._held: int | None = None
 
@@ -81,7 +83,8 @@ class BlockCache:
         return held
 
     def _path(self, file: str, start: int, length: int) -> Path:
-        return self._folder / hashlib.sha256(f"{file}:{start}:{length}".encode()).hexdigest()[:40]
+        block = f"{self._source}:{file}:{start}:{length}"
+        return self._folder / hashlib.sha256(block.encode()).hexdigest()[:40]
 
 
 def _checksum(block: bytes) -> bytes:

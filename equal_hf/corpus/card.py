@@ -55,7 +55,10 @@ corpus.draw(cluster=0, n=10)                                    # reads the row 
 - `data/*.parquet`: the documents; a row group holds documents of one cluster, in seeded-hash order.
 - `index.parquet`: where each cluster's row groups lie.
 - `profiles.safetensors`: of each cluster the size, the mean embedding, the covariance and sample embeddings.
-- `clusters.parquet`: of each cluster the size, the terms that set it apart and some titles.
+- `centroids.safetensors`: all centroids, and which of them each cluster is of.
+- `clusters.parquet`: of each cluster the size, the terms that set it apart, some titles, and `centroid`: the number
+  that it keeps in later revisions, for as long as the clusters are not trained anew. `cluster` counts those that hold
+  documents, so it may shift.
 - `embeddings/*.safetensors`: document embeddings, float16, a file a data file, in the order of its rows.
 - `corpus.json`: how the corpus was made, and the hash of every file.
 
@@ -110,8 +113,8 @@ def _more(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if drift := manifest.get("drift"):
         yield (
             "drift since the clusters were trained",
-            f"{drift['new_documents']:,} documents are new; cosine to the centroid {drift['similarity']:.4f}, was "
-            f"{drift['training_similarity']:.4f}",
+            f"{drift['new_documents']:,} documents are new; their mean cosine to the centroid is "
+            f"{drift['similarity']:.4f}, that of the documents it was trained on {drift['training_similarity']:.4f}",
         )
     if alignment := manifest.get("alignment"):
         yield "alignment of the embedder", code(alignment["verdict"], 300)

@@ -63,6 +63,7 @@ def _repeated(
         rows.append(mine.astype(np.int32))
         shards.append(np.full(len(mine), shard, np.int32))
     both, place, row = np.concatenate(words), np.concatenate(shards), np.concatenate(rows)
+    del words, shards, rows  # the sort takes as much again
     order = np.lexsort((both[:, 1], both[:, 0]))  # stable: among equals the first of the corpus comes first
     ordered = both[order]
     again = order[1:][(ordered[1:] == ordered[:-1]).all(axis=1)]

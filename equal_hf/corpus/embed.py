@@ -48,7 +48,6 @@ class Embedder:
         name (`str`): The model as it was named; for a loaded model what its card calls it, else an empty string.
         dimension (`int`): Length of an embedding.
         max_windows (`int`): As above.
-        sampled_texts (`int`): Texts so far that were longer than `max_windows` windows.
 
     Raises:
         ConfigError: The model cannot be loaded, or takes more than text.
@@ -84,7 +83,6 @@ class Embedder:
         self._batch_size = batch_size
         self._fingerprint: str | None = None
         self.max_windows = max_windows
-        self.sampled_texts = 0
         self.dimension = int(self._encode(["any text"], False).shape[1])
 
     def encode(self, texts: Sequence[str], *, show_progress: bool = False) -> np.ndarray:
@@ -98,15 +96,21 @@ class Embedder:
             `np.ndarray` of shape `(len(texts), dimension)`, float32: one unit vector a text; all zeros where the model
             knows no token of the text.
         """
+        return self.encode_told(texts, show_progress=show_progress)[0]
+
+    def encode_told(self, texts: Sequence[str], *, show_progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """What `encode` gives, and which texts were longer than `max_windows` windows: shape `(len(texts),)`, bool."""
         if not len(texts):
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        windows, owners = self._windows(texts)
+            return np.zeros((0, self.dimension), dtype=np.float32), np.zeros(0, bool)
+        windows, owners, long = self._windows(texts)
+        beyond = np.zeros(len(texts), bool)
+        beyond[sorted(long)] = True
         vectors = _normalise(self._encode(windows, show_progress))
         if len(windows) == len(texts):
-            return vectors
+            return vectors, beyond
         # Windows are in text order and every text has one at least, so each text is one run of rows.
         starts = np.searchsorted(owners, np.arange(len(texts)))
-        return _normalise(np.add.reduceat(vectors, starts, axis=0))
+        return _normalise(np.add.reduceat(vectors, starts, axis=0)), beyond
 
     def fingerprint(self) -> str:
         """Identity of what the model computes: a hash of its weights, configuration, tokenizer and window rule."""
@@ -137,13 +141,12 @@ class Embedder:
     def _prompt(self) -> str:
         return self.model.prompts.get(self.model.default_prompt_name or "") or ""
 
-    def _windows(self, texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        """Split the texts to the model's window: the windows, and the text that each belongs to."""
+    def _windows(self, texts: Sequence[str]) -> tuple[list[str], np.ndarray, set[int]]:
+        """Split the texts to the model's window: the windows, the text that each belongs to, and the texts that have
+        too many."""
         limit = self.model.max_seq_length
         if limit is None or limit > 1_000_000:  # what a tokenizer without a limit reports is infinite or some 1e30
-            windows, owners, long = self._pieces(texts, UNLIMITED_CHARACTERS)
-            self.sampled_texts += len(long)
-            return windows, owners
+            return self._pieces(texts, UNLIMITED_CHARACTERS)
         room = self._room(limit)
         # Tokenizing takes memory for every token, so of a text far too long only as much is tokenized as is embedded.
         pieces, piece_owners, long = self._pieces(texts, CHARACTERS_PER_TOKEN * room)
@@ -167,8 +170,7 @@ class Embedder:
                     spans = [spans[pick] for pick in picks]
                 windows += [text[start:end] for start, end in spans]
                 found += [owner] * len(spans)
-        self.sampled_texts += len(long)
-        return windows, np.asarray(found)
+        return windows, np.asarray(found), long
 
     def _room(self, limit: int) -> int:
         """Tokens of text that fit the window, beside the prompt and special tokens."""

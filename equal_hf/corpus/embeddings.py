@@ -34,13 +34,14 @@ class EmbeddingStore:
         """The file of a shard."""
         return self.folder / f"{key}.arrow"
 
-    def save(self, key: str, digests: np.ndarray, vectors: np.ndarray) -> None:
+    def save(self, key: str, digests: np.ndarray, vectors: np.ndarray, beyond: np.ndarray) -> None:
         """Write the embeddings of a shard.
 
         Args:
             key (`str`): Name of the file.
             digests (`np.ndarray` of shape `(n, 16)`, uint8): Of the texts.
             vectors (`np.ndarray` of shape `(n, d)`): Their embeddings; kept as float16.
+            beyond (`np.ndarray` of shape `(n,)`, bool): Which texts were longer than all windows.
         """
         half = np.ascontiguousarray(vectors, dtype="<f2").reshape(-1)
         table = pa.table(
@@ -49,6 +50,7 @@ class EmbeddingStore:
                     pa.binary(DIGEST_BYTES), len(digests), [None, pa.py_buffer(np.ascontiguousarray(digests))]
                 ),
                 "embedding": pa.FixedSizeListArray.from_arrays(pa.array(half, pa.float16()), self.dimension),
+                "beyond": pa.array(beyond),
             }
         )
         with (
@@ -60,22 +62,35 @@ class EmbeddingStore:
 
     def load(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Digests, `(n, 16)` uint8, and embeddings, `(n, d)` float16, mapped from the file rather than read."""
-        return _load(self.path(key), self.dimension)
+        return _load(self.path(key), self.dimension)[:2]
+
+    def digests(self, keys: Sequence[str]) -> np.ndarray:
+        """Digests of some files' texts, sorted, as `is_among` looks them up.
+
+        Raises:
+            CorpusError: A file is gone or damaged.
+        """
+        parts = [_load(self.path(key), self.dimension)[0].view("S16").reshape(-1) for key in keys]
+        return np.sort(np.concatenate([np.zeros(0, "S16"), *parts]))
 
     def embed(
-        self, digests: np.ndarray, texts: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray]
-    ) -> tuple[np.ndarray, int]:
+        self,
+        digests: np.ndarray,
+        texts: Sequence[str],
+        encode: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]],
+    ) -> tuple[np.ndarray, np.ndarray, int]:
         """Embeddings of texts: from the store where it has them, else made.
 
         Args:
             digests (`np.ndarray` of shape `(n, 16)`, uint8): Of the texts.
             texts (`Sequence[str]`): The texts.
-            encode (`Callable`): Embeds texts, shape `(m, d)`.
+            encode (`Callable`): Embeds texts, as `Embedder.encode_told` does.
 
         Returns:
-            `tuple[np.ndarray, int]`: float16, shape `(n, d)`, and how many had to be made.
+            `tuple[np.ndarray, np.ndarray, int]`: float16, shape `(n, d)`; which texts are longer than all windows,
+            shape `(n,)`; and how many had to be made.
         """
-        vectors = np.zeros((len(texts), self.dimension), np.float16)
+        vectors, beyond = np.zeros((len(texts), self.dimension), np.float16), np.zeros(len(texts), bool)
         missing = np.ones(len(texts), bool)
         first, second, places, files = self._index()
         if len(first):
@@ -84,11 +99,12 @@ class EmbeddingStore:
             missing = (first[at] != words[:, 0]) | (second[at] != words[:, 1])
             for file in np.unique(places[at[~missing], 0]):
                 mine = np.flatnonzero(~missing & (places[at, 0] == file))
-                vectors[mine] = _load(files[file], self.dimension)[1][places[at[mine], 1]]
+                _, stored, told = _load(files[file], self.dimension)
+                vectors[mine], beyond[mine] = stored[places[at[mine], 1]], told[places[at[mine], 1]]
         todo = np.flatnonzero(missing)
         if len(todo):
-            vectors[todo] = encode([texts[row] for row in todo.tolist()])
-        return vectors, len(todo)
+            vectors[todo], beyond[todo] = encode([texts[row] for row in todo.tolist()])
+        return vectors, beyond, len(todo)
 
     def remember(self, keep: set[str]) -> None:
         """Look embeddings up in the files there are now whose key is not in `keep`, if their records prove them whole.
@@ -115,6 +131,18 @@ class EmbeddingStore:
         return self._known
 
 
+def is_among(digests: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which digests, shape `(n, 16)` uint8, are among those that `EmbeddingStore.digests` gave.
+
+    >>> is_among(np.eye(16, dtype=np.uint8)[:3], np.sort(np.eye(16, dtype=np.uint8)[1:9].view("S16").reshape(-1)))
+    array([False,  True,  True])
+    """
+    wanted = np.ascontiguousarray(digests).view("S16").reshape(-1)
+    if not len(known):
+        return np.zeros(len(wanted), bool)
+    return np.asarray(known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted)
+
+
 def usable(vectors: np.ndarray) -> np.ndarray:
     """Which embeddings have a direction: finite and not all zero, so that they can be clustered."""
     return np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
@@ -126,12 +154,13 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _load(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+def _load(path: Path, dimension: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         flat = table["embedding"].combine_chunks()
         values = flat.flatten() if not isinstance(flat, pa.ChunkedArray) else flat.chunk(0).flatten()
-        return digests_of(table["digest"]), values.to_numpy().reshape(-1, dimension)
+        beyond = table["beyond"].to_numpy()
+        return digests_of(table["digest"]), values.to_numpy().reshape(-1, dimension), beyond
     except (OSError, pa.ArrowException, KeyError, ValueError, IndexError) as error:
         raise CorpusError(
             f"The embeddings {path} cannot be read: {error}. Remove the file and start again."

@@ -1,4 +1,5 @@
-"""What is of a corpus as a whole, written when its data files are there: index, profiles, words, card, manifest."""
+"""What is of a corpus as a whole, written when its data files are there: index, profiles, centroids, words, card,
+manifest."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from equal_hf.corpus.card import corpus_card
+from equal_hf.corpus.centroids import CENTROIDS_FILE, write_centroids
 from equal_hf.corpus.cluster import Centroids
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.manifest import CARD_FILE, make_manifest, write_manifest
@@ -65,7 +67,9 @@ def finish_corpus(
     profiles = ClusterProfiles.join([part.profiles for part in parts])
     write_index([row for part in parts for row in part.index], folder / INDEX_FILE)
     profiles.save(folder / PROFILES_FILE)
-    write_clusters(words, terms, folder / CLUSTERS_FILE)
+    numbers = np.array([number for part in parts for number in part.centroids], np.int32)
+    write_centroids(centroids.vectors, numbers, folder / CENTROIDS_FILE)
+    write_clusters(words, terms, numbers, folder / CLUSTERS_FILE)
     pictures = [path.relative_to(folder).as_posix() for path in draw(folder, profiles, words, terms)] if draw else []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -97,13 +101,16 @@ def embedder_probe(embedder: Embedder, words: Sequence[ClusterWords]) -> dict[st
     return {"text": text, "embedding": [round(float(value), 3) for value in embedder.encode([text])[0]]}
 
 
-def write_clusters(words: Sequence[ClusterWords], terms: Sequence[Sequence[str]], path: Path) -> None:
+def write_clusters(
+    words: Sequence[ClusterWords], terms: Sequence[Sequence[str]], centroids: np.ndarray, path: Path
+) -> None:
     """Write what each cluster is about as a small table beside the corpus."""
     import pyarrow.parquet as pq
 
     table = pa.table(
         {
             "cluster": pa.array([cluster.cluster for cluster in words], pa.int32()),
+            "centroid": pa.array(centroids, pa.int32()),
             "documents": pa.array([cluster.documents for cluster in words], pa.int64()),
             "terms": pa.array([list(found) for found in terms], pa.list_(pa.string())),
             "titles": pa.array([cluster.titles for cluster in words], pa.list_(pa.string())),

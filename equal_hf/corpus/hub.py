@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from equal_hf.corpus.manifest import MANIFEST_FILE
+from equal_hf.corpus.centroids import CENTROIDS_FILE
+from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.corpus.profiles import PROFILES_FILE
-from equal_hf.corpus.writer import DATA_FOLDER, EMBEDDINGS_FOLDER, INDEX_FILE
+from equal_hf.corpus.writer import INDEX_FILE
 from equal_hf.errors import CorpusError, PublishError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
 
-# What an earlier corpus in a repository may have left; other files there are somebody else's.
-OWN_FOLDERS = (f"{DATA_FOLDER}/", f"{EMBEDDINGS_FOLDER}/", "embedder/", "map/", "embeddings.safetensors")
+PAGE_FILES = {".gitattributes", CARD_FILE}  # what a repository has that holds nothing yet
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
@@ -29,11 +30,11 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 def fetch_summary(
     repo_id: str, *, revision: str | None, token: str | bool | None, cache_dir: str | Path | None
-) -> tuple[Path, str]:
-    """Download manifest, index and profiles of a corpus.
+) -> tuple[Path, str, dict[str, Any]]:
+    """Download manifest, index, profiles and centroids of a corpus.
 
     Returns:
-        `tuple[Path, str]`: The folder they are in, and the commit they are of.
+        `tuple[Path, str, dict[str, Any]]`: The folder they are in, the commit they are of, and the manifest.
 
     Raises:
         CorpusError: The repository cannot be read, or holds no clustered corpus.
@@ -43,10 +44,17 @@ def fetch_summary(
 
     try:
         commit = str(HfApi(token=token).repo_info(repo_id, repo_type="dataset", revision=revision).sha)
-        paths = [
-            hf_hub_download(repo_id, name, repo_type="dataset", revision=commit, token=token, cache_dir=cache_dir)
-            for name in (MANIFEST_FILE, INDEX_FILE, PROFILES_FILE)
-        ]
+
+        def fetch(name: str) -> Path:
+            return Path(
+                hf_hub_download(repo_id, name, repo_type="dataset", revision=commit, token=token, cache_dir=cache_dir)
+            )
+
+        path = fetch(MANIFEST_FILE)
+        manifest = read_manifest(path, f"{repo_id}@{commit}")
+        for name in (INDEX_FILE, PROFILES_FILE, CENTROIDS_FILE):
+            if name in manifest["files"] or name != CENTROIDS_FILE:
+                fetch(name)
     except hub_errors() as error:
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             raise CorpusError(
@@ -63,7 +71,7 @@ def fetch_summary(
             "Check the name, the revision, the connection and the token; offline, `load` a corpus that was saved to a "
             "folder."
         ) from error
-    return Path(paths[0]).parent, commit
+    return path.parent, commit, manifest
 
 
 def open_filesystem(token: str | bool | None) -> HfFileSystem:
@@ -101,13 +109,14 @@ def push(
     token: str | bool | None,
     show_progress: bool = True,
 ) -> str:
-    """Upload files of a corpus folder as one commit, which also removes the files of an earlier corpus.
+    """Upload files of a corpus folder as one commit, which also removes the files of an earlier corpus: those that its
+    own manifest lists.
 
     Returns:
         `str`: Address of the commit.
 
     Raises:
-        PublishError: The Hub refuses or cannot be reached.
+        PublishError: The Hub refuses or cannot be reached, or the repository holds something else than a corpus.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from tqdm.auto import tqdm
@@ -115,13 +124,12 @@ def push(
     api = HfApi(token=token)
     try:
         repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-        there = set(api.list_repo_files(repo.repo_id, repo_type="dataset"))
+        stale = earlier_corpus(repo.repo_id, token) - set(names)
         adds = [CommitOperationAdd(name, folder / name) for name in names]
         # Large files go up one by one before the commit names them all. The Hub keeps what it has received, so a push
         # that is stopped goes on where it was, and readers never see half a corpus.
         for add in tqdm(adds, desc="pushing", unit="file", disable=None if show_progress else True):
             api.preupload_lfs_files(repo.repo_id, [add], repo_type="dataset", num_threads=1)
-        stale = {name for name in there - set(names) if name.startswith(OWN_FOLDERS)}
         commit = api.create_commit(
             repo.repo_id,
             [*adds, *(CommitOperationDelete(name) for name in sorted(stale))],
@@ -134,6 +142,38 @@ def push(
             "`token` that may write there."
         ) from error
     return commit.commit_url
+
+
+def earlier_corpus(repo_id: str, token: str | bool | None) -> set[str]:
+    """The files of the corpus that a dataset repository holds, as its own manifest lists them; none where there is no
+    repository, or nothing in it.
+
+    Raises:
+        PublishError: It holds something else, which a push would mix with a corpus.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    api = HfApi(token=token)
+    try:
+        commit = api.repo_info(repo_id, repo_type="dataset").sha
+        there = set(api.list_repo_files(repo_id, repo_type="dataset", revision=commit))
+    except RepositoryNotFoundError:
+        return set()
+    if not there - PAGE_FILES:
+        return set()
+    manifest: Any = None
+    if MANIFEST_FILE in there:
+        path = hf_hub_download(repo_id, MANIFEST_FILE, repo_type="dataset", revision=commit, token=token)
+        with contextlib.suppress(ValueError, RecursionError):
+            manifest = json.loads(Path(path).read_text(encoding="utf-8"))
+    # One of any version will do: only the names are needed.
+    if isinstance(manifest, dict) and manifest.get("format") == FORMAT and isinstance(manifest.get("files"), dict):
+        return there.intersection(corpus_files(manifest))
+    raise PublishError(
+        f"The dataset {repo_id!r} holds files that are no clustered corpus, {min(there - PAGE_FILES)!r} among them; "
+        "nothing was changed there. Push to another repository (`hub_corpus_id`), or empty that one."
+    )
 
 
 def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: str | bool | None) -> str:
@@ -187,12 +227,11 @@ def download_folder(
     return Path(whole) / name
 
 
-def block_folder(source: str, cache_dir: str | Path | None) -> Path:
-    """Where blocks of a corpus are cached: beside the Hub cache's own folders, under a name of its own."""
+def block_folder(cache_dir: str | Path | None) -> Path:
+    """Where blocks of all corpora are cached: beside the Hub cache's own folders, under a name of its own."""
     from huggingface_hub import constants
 
-    name = hashlib.sha256(source.encode()).hexdigest()[:16]
-    return Path(cache_dir or constants.HF_HUB_CACHE) / "equal-hf-blocks" / name
+    return Path(cache_dir or constants.HF_HUB_CACHE) / "equal-hf-blocks"
 
 
 def _reason(error: BaseException) -> str:

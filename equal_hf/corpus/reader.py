@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import fsspec
 
 _DATA_FILE = re.compile(r"data/clusters-\d{5}-of-\d{5}\.parquet")
+_NUMBERS = ("cluster", "row_group", "rows", "offset", "bytes")
 _HEADER_BYTES = 256  # what the header of an embeddings file is read by; it takes about 80
 
 
@@ -33,7 +34,7 @@ def read_index(folder: Path) -> pa.Table:
         CorpusError: It is missing or damaged.
     """
     try:
-        return pq.read_table(folder / INDEX_FILE)
+        return pq.read_table(folder / INDEX_FILE, read_dictionary=["file"])  # a name repeats a thousand times
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(
             f"The corpus index {folder / INDEX_FILE} cannot be read: {error}. Build or download the corpus again."
@@ -70,15 +71,20 @@ class ClusterReader:
         self._footers: dict[str, pq.FileMetaData] = {}
         self._file_sizes, self._cache = sizes, cache
         try:
-            clusters = index["cluster"].to_numpy()
-            self._files: list[str] = index["file"].to_pylist()
-            self._row_groups: list[int] = index["row_group"].to_pylist()
-            rows = index["rows"].to_numpy().astype(np.int64)
-            self._offsets: list[int] = index["offset"].to_pylist()
-            self._bytes: list[int] = index["bytes"].to_pylist()
+            # Arrays of numbers: at Hub scale there are ten million row groups.
+            names = index["file"].unify_dictionaries().combine_chunks()
+            names = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+            columns = {"file": names.indices, **{name: index[name].combine_chunks() for name in _NUMBERS}}
+            if any(column.null_count or not pa.types.is_integer(column.type) for column in columns.values()):
+                raise CorpusError(f"The index of the corpus {root} holds no numbers. Build it again.")
+            numbers_of = {name: column.to_numpy() for name, column in columns.items()}
         except KeyError as error:
             raise CorpusError(f"The index of the corpus {root} lacks the column {error}. Build it again.") from error
-        if strange := [file for file in self._files if not _DATA_FILE.fullmatch(file)]:
+        clusters, rows = numbers_of["cluster"], numbers_of["rows"].astype(np.int64)
+        self._file, self._row_groups = numbers_of["file"], numbers_of["row_group"]
+        self._offsets, self._bytes = numbers_of["offset"], numbers_of["bytes"]
+        self._names: list[str] = names.dictionary.to_pylist()
+        if strange := [name for name in self._names if not _DATA_FILE.fullmatch(str(name))]:
             raise CorpusError(f"The index of the corpus {root} names the file {strange[0]!r}. Build it again.")
         numbers = np.unique(clusters)
         if not np.array_equal(numbers, np.arange(len(numbers))) or (np.diff(clusters) < 0).any():
@@ -88,12 +94,11 @@ class ClusterReader:
         self._starts = np.concatenate([[0], np.cumsum(rows)])
         self.sizes = np.diff(self._starts[self._first])
         # A file's footer begins where its last row group ends, and its embeddings are in the order of its rows.
-        self._footer_starts: dict[str, int] = {}
-        self._first_rows: dict[str, int] = {}
-        for place, file in enumerate(self._files):
-            end = self._offsets[place] + self._bytes[place]
-            self._footer_starts[file] = max(end, self._footer_starts.get(file, 0))
-            self._first_rows.setdefault(file, int(self._starts[place]))
+        ends = np.zeros(len(self._names), np.int64)
+        np.maximum.at(ends, self._file, self._offsets + self._bytes)
+        self._footer_starts = dict(zip(self._names, ends.tolist(), strict=True))
+        found, firsts = np.unique(self._file, return_index=True)
+        self._first_rows = {self._names[file]: int(self._starts[at]) for file, at in zip(found, firsts, strict=True)}
 
     def documents(self, cluster: int, positions: np.ndarray) -> list[Document]:
         """The documents at some positions of a cluster's stored order, in the order asked for.
@@ -115,19 +120,20 @@ class ClusterReader:
     def fetch(self, cluster: int, positions: np.ndarray) -> None:
         """Bring what `documents` would read into the cache, without decoding it."""
         for group in np.unique(self._locate(cluster, positions)[0]).tolist():
-            file = self._files[group]
+            file = self._names[self._file[group]]
             self._footer(file)
-            self._block(file, self._offsets[group], self._bytes[group])
+            self._block(file, int(self._offsets[group]), int(self._bytes[group]))
 
     def embeddings(self, cluster: int) -> np.ndarray:
         """Unit vectors of a cluster's documents in stored order, shape `(size, d)`, float32."""
         size, first = int(self.sizes[cluster]), int(self._first[cluster])
-        name = embeddings_name(self._files[first])
+        file = self._names[self._file[first]]
+        name = embeddings_name(file)
         try:
             header = self._block(name, 0, _HEADER_BYTES)
             (length,) = struct.unpack_from("<Q", header)
             dimension = int(json.loads(header[8 : 8 + length])["embeddings"]["shape"][1])
-            start = 8 + length + (int(self._starts[first]) - self._first_rows[self._files[first]]) * 2 * dimension
+            start = 8 + length + (int(self._starts[first]) - self._first_rows[file]) * 2 * dimension
             data = self._block(name, start, size * 2 * dimension)
             vectors = np.frombuffer(data, "<f2").reshape(size, dimension).astype(np.float32)
         except (*self._errors, struct.error, KeyError, TypeError, IndexError, RecursionError) as error:
@@ -142,14 +148,14 @@ class ClusterReader:
         return first + groups, positions - starts[groups]
 
     def _row_group(self, place: int) -> pa.Table:
-        file = self._files[place]
+        file, offset = self._names[self._file[place]], int(self._offsets[place])
         footer = self._footer(file)
         try:
-            pages = self._block(file, self._offsets[place], self._bytes[place])
-            source = pa.PythonFile(_Part(self._file_sizes[file], self._offsets[place], pages), mode="r")
+            pages = self._block(file, offset, int(self._bytes[place]))
+            source = pa.PythonFile(_Part(self._file_sizes[file], offset, pages), mode="r")
             parquet = pq.ParquetFile(source, metadata=footer, page_checksum_verification=True)
             # One thread: a pool's would not be faster on so little, and may outlive the interpreter holding `source`.
-            return parquet.read_row_group(self._row_groups[place], use_threads=False)
+            return parquet.read_row_group(int(self._row_groups[place]), use_threads=False)
         except (*self._errors, KeyError) as error:
             raise self._unreadable(file, error) from error
 

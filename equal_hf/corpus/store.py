@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence, Sized
@@ -14,6 +15,7 @@ import numpy as np
 from equal_hf.corpus import hub
 from equal_hf.corpus.build import build_corpus
 from equal_hf.corpus.cache import BlockCache
+from equal_hf.corpus.centroids import CENTROIDS_FILE, read_centroids
 from equal_hf.corpus.cluster import default_threads, prepare_clustering
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.folder import new_folder, refuse_taken
@@ -65,7 +67,7 @@ class ClusteredCorpus:
                 "documents. Build or download it again."
             )
         self._reader = reader
-        self._folder = folder
+        self._folder = self._summary = folder
         self._token: str | bool | None = None
         self._cache_dir: str | Path | None = None
         self._max_cache_bytes = 0
@@ -206,30 +208,30 @@ class ClusteredCorpus:
     ) -> ClusteredCorpus:
         """Open a corpus on the Hub.
 
-        Downloads manifest, index and profiles; documents and embeddings are read when they are asked for, one range of
-        bytes a row group, and kept in a bounded local cache. The revision is resolved to a commit once, so a later
-        push does not change this corpus.
+        Downloads manifest, index, profiles and centroids; documents and embeddings are read when they are asked for,
+        one range of bytes a row group, and kept in a bounded local cache. The revision is resolved to a commit once,
+        so a later push does not change this corpus.
 
         Args:
             repo_id (`str`): Dataset repository that `push_to_hub` filled.
             revision (`str`, *optional*): Branch, tag or commit.
             token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
             cache_dir (`str` or `Path`, *optional*): Where downloads are kept; the Hub cache by default.
-            max_cache_bytes (`int`, *optional*, defaults to `4_000_000_000`): Room for row groups and embeddings; what
-                was used least recently goes first. 0 keeps none.
+            max_cache_bytes (`int`, *optional*, defaults to `4_000_000_000`): Room for row groups and embeddings of
+                all corpora read with this cache folder; what was used least recently goes first. 0 keeps none.
 
         Raises:
             CorpusError: The repository cannot be read, or holds no clustered corpus.
         """
-        folder, commit = hub.fetch_summary(repo_id, revision=revision, token=token, cache_dir=cache_dir)
+        folder, commit, manifest = hub.fetch_summary(repo_id, revision=revision, token=token, cache_dir=cache_dir)
         source = f"{repo_id}@{commit}"
-        manifest = read_manifest(folder / MANIFEST_FILE, source)
         root = f"datasets/{source}"
         sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
-        blocks = BlockCache(hub.block_folder(source, cache_dir), max_cache_bytes)
+        blocks = BlockCache(hub.block_folder(cache_dir), max_cache_bytes, source)
         reader = ClusterReader(hub.open_filesystem(token), root, read_index(folder), sizes, hub.hub_errors(), blocks)
         corpus = cls(reader, ClusterProfiles.load(folder / PROFILES_FILE), manifest, source, None)
         corpus._token, corpus._cache_dir, corpus._max_cache_bytes = token, cache_dir, max_cache_bytes
+        corpus._summary = folder
         return corpus
 
     def save(self, path: str | Path) -> None:
@@ -248,6 +250,8 @@ class ClusteredCorpus:
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None) -> str:
         """Upload the corpus as a dataset repository, in one commit that replaces an earlier corpus there.
 
+        Files that the earlier corpus does not list stay. A repository that holds something else is refused.
+
         Args:
             repo_id (`str`): Dataset repository; created if there is none.
             private (`bool`, *optional*): Whether a new repository is private; the owner's default if unset.
@@ -257,7 +261,7 @@ class ClusteredCorpus:
             `str`: Address of the commit.
 
         Raises:
-            PublishError: The Hub refuses or cannot be reached.
+            PublishError: The Hub refuses or cannot be reached, or the repository holds files that are no corpus.
         """
         with tempfile.TemporaryDirectory() as copy:
             if self._folder is None:
@@ -307,6 +311,34 @@ class ClusteredCorpus:
         """
         self._check_cluster(cluster)
         return self._reader.embeddings(int(cluster))
+
+    @property
+    def centroids(self) -> np.ndarray:
+        """The centroid of each cluster: shape `(n_clusters, d)`, float32, unit vectors.
+
+        Raises:
+            CorpusError: The corpus has none, or they cannot be read.
+        """
+        vectors, numbers = self._centroids
+        return np.asarray(vectors[numbers])
+
+    @property
+    def centroid_numbers(self) -> np.ndarray:
+        """For each cluster the number of its centroid, shape `(n_clusters,)`, ascending.
+
+        Clusters are numbered without gaps, so in a later revision of an index their numbers may shift; those of the
+        centroids stay until they are trained anew.
+
+        Raises:
+            CorpusError: As for `centroids`.
+        """
+        return self._centroids[1]
+
+    @functools.cached_property
+    def _centroids(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._summary is None or CENTROIDS_FILE not in self.manifest["files"]:
+            raise CorpusError(f"The corpus {self.source} was written without its centroids. Build it again.")
+        return read_centroids(self._summary / CENTROIDS_FILE, self.n_clusters, self.manifest["dimension"])
 
     @property
     def prefetches(self) -> bool:

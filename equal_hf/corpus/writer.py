@@ -34,7 +34,7 @@ class FilePlan:
     Args:
         number (`int`): From 0.
         files (`int`): How many there are.
-        clusters (`tuple[int, ...]`): The clusters as the runs number them, ascending.
+        clusters (`tuple[int, ...]`): The clusters as the runs number them, by their centroids, ascending.
         first (`int`): The number that the first of them has in the corpus; the others follow it.
     """
 
@@ -59,11 +59,13 @@ class FilePart:
     """What is to be known of a published file once it is written.
 
     Args:
+        centroids (`tuple[int, ...]`): The numbers of its clusters' centroids.
         index (`list[dict[str, Any]]`): Its rows of the corpus index.
         profiles ([`ClusterProfiles`]): Of its clusters.
         words (`list[ClusterWords]`): Of its clusters.
     """
 
+    centroids: tuple[int, ...]
     index: list[dict[str, Any]]
     profiles: ClusterProfiles
     words: list[ClusterWords]
@@ -178,7 +180,7 @@ def write_file(
                 "bytes": size,
             }
         )
-    return FilePart(index, ClusterProfiles.compute(map(unit, vectors), components, samples), words)
+    return FilePart(plan.clusters, index, ClusterProfiles.compute(map(unit, vectors), components, samples), words)
 
 
 def write_index(rows: Sequence[dict[str, Any]], path: Path) -> None:

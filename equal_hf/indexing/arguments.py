@@ -54,7 +54,8 @@ class IndexArguments(RunArguments):
         recluster (`bool`, *optional*, defaults to `False`): Train centroids anew where an earlier revision left some.
         max_shard_bytes (`int`, *optional*, defaults to `256_000_000`): Size of the published files.
         corpus_map (`bool`, *optional*, defaults to `True`): Draw the map of the clusters.
-        hub_corpus_id (`str`, *optional*): Dataset repository that the corpus is pushed to.
+        hub_corpus_id (`str`, *optional*): Dataset repository that the corpus is pushed to: a new one, or one that
+                holds an earlier corpus.
         hub_embedder_id (`str`, *optional*): Model repository that an aligned embedder is pushed to.
         hub_private (`bool`, *optional*, defaults to `True`): Whether new repositories are private.
     """
@@ -109,6 +110,11 @@ class IndexArguments(RunArguments):
                 raise ConfigError(f"`{name}` is {value}: set it to 1 or more")
         if self.embedder_dtype not in DTYPES:
             raise ConfigError(f"`embedder_dtype` is {self.embedder_dtype!r}: set it to one of {', '.join(DTYPES)}")
+        if self.hub_corpus_id and self.hub_corpus_id.lower() == self.corpus.lower():
+            raise ConfigError(
+                f"`hub_corpus_id` is {self.hub_corpus_id!r}, the `corpus` itself, which a push would overwrite: "
+                "name another repository"
+            )
         if self.align_hard_negatives < 0:
             raise ConfigError(f"`align_hard_negatives` is {self.align_hard_negatives}: set it to 0 or more")
 

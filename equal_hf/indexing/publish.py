@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,16 +15,14 @@ from equal_hf.corpus import hub
 from equal_hf.corpus.build import opened, plan_corpus
 from equal_hf.corpus.cluster import Centroids
 from equal_hf.corpus.finish import corpus_facts, finish_corpus
-from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
+from equal_hf.corpus.manifest import MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.corpus.records import fingerprint, replacing
 from equal_hf.corpus.runs import Run
 from equal_hf.corpus.shards import common_schema
-from equal_hf.corpus.store import ClusteredCorpus
 from equal_hf.corpus.terms import ClusterWords
 from equal_hf.corpus.writer import FilePart, FilePlan, write_file
-from equal_hf.errors import CorpusError
-from equal_hf.indexing import alignment
+from equal_hf.indexing import alignment, corpus_folder
 
 if TYPE_CHECKING:
     from equal_hf.indexing.run import Index
@@ -73,7 +70,7 @@ def write_corpus(index: Index) -> dict[str, Any]:
         }
     )
     building = index.corpus_dir.absolute().parent / f".{index.corpus_dir.name}.building"
-    if index.ranks.once(lambda: _is_written(index.corpus_dir, wanted)):
+    if corpus_folder.is_written(index, wanted):
         index.work.counts.setdefault("write", [0, 0])[0] += int(index.ranks.first)
         return _told(index)
     index.work.must("write")
@@ -104,9 +101,10 @@ def write_corpus(index: Index) -> dict[str, Any]:
     facts = {number: told for part in done for number, told in part.items()}
 
     def finish() -> None:
-        _clean(building, {name for plan in plans for name in (plan.data, plan.embeddings)})
+        corpus_folder.clean(building, {name for plan in plans for name in (plan.data, plan.embeddings)})
         parts = [
             FilePart(
+                plans[number].clusters,
                 told["index"],
                 ClusterProfiles.load(written / f"{number:05d}-profiles.safetensors"),
                 [ClusterWords(**words) for words in told["words"]],
@@ -124,7 +122,7 @@ def write_corpus(index: Index) -> dict[str, Any]:
             _known(plans, written),
             draw=_map(index),
         )
-        _take_place(building, index.corpus_dir.absolute())
+        corpus_folder.take_place(building, index.corpus_dir.absolute())
 
     index.ranks.once(finish)
     return _told(index)
@@ -196,15 +194,12 @@ def _facts(index: Index, wanted: str) -> dict[str, Any]:
 
 def _drift(index: Index) -> dict[str, Any] | None:
     """How the documents that came after the centroids were trained lie to them, against those of then."""
-    before = set(index.trained["trained_on"])
-    new = [place for place, key in enumerate(index.keys) if key not in before]
-    count = sum(index.assigned[place]["documents"] for place in new)
+    count = sum(told["new"] for told in index.assigned)
     if not count:
         return None
     return {
-        "new_documents": sum(index.embedded[place]["made"] for place in new),
-        "documents_in_changed_shards": int(count),
-        "similarity": round(sum(index.assigned[place]["similarity"] for place in new) / count, 6),
+        "new_documents": int(count),
+        "similarity": round(sum(told["new_similarity"] for told in index.assigned) / count, 6),
         "training_similarity": index.centroids.similarity,
     }
 
@@ -227,35 +222,3 @@ def _known(plans: Sequence[FilePlan], written: Path) -> dict[str, dict[str, Any]
         for name in (plan.data, plan.embeddings):
             known[name] = next(facts for path, facts in files.items() if path.endswith(name))
     return known
-
-
-def _is_written(folder: Path, wanted: str) -> bool:
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise CorpusError(f"`corpus_dir`: {folder} holds something that is no corpus. Empty it or choose another.")
-        return False
-    manifest = read_manifest(path, str(folder))
-    if manifest.get("index") != wanted:
-        return False
-    check_files(folder, manifest)
-    ClusteredCorpus.load(folder)
-    return True
-
-
-def _clean(building: Path, expected: set[str]) -> None:
-    """Remove what an earlier, different attempt left beside the files of this one."""
-    for path in sorted(building.rglob("*"), reverse=True):
-        if path.is_file() and path.relative_to(building).as_posix() not in expected:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-
-
-def _take_place(building: Path, target: Path) -> None:
-    old = target.parent / f".{target.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(building, target)
-    shutil.rmtree(old, ignore_errors=True)

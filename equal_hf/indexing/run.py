@@ -9,6 +9,7 @@ Index(args, "runs/corpus", seed=42).run()
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import time
@@ -41,7 +42,7 @@ from equal_hf.corpus.records import fingerprint, read_record
 from equal_hf.corpus.shards import Shard, common_schema
 from equal_hf.corpus.threads import limited_threads
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.indexing import alignment, pairs, publish, reading
+from equal_hf.indexing import alignment, corpus_folder, pairs, publish, reading
 from equal_hf.indexing.arguments import STAGES, IndexArguments
 from equal_hf.indexing.ranks import Ranks
 from equal_hf.indexing.source import list_files
@@ -104,9 +105,12 @@ class Index:
             `dict[str, Any]`: Seconds, and pieces found complete and made, by stage; what there is now.
 
         Raises:
-            [`CorpusError`]: If the corpus cannot be read or a file is damaged, a disk is full, …
+            [`CorpusError`]: If the corpus cannot be read or a file is damaged, a disk is full, the corpus folder holds
+                something else, …
+            [`PublishError`]: If the corpus cannot be pushed, or its repository holds something else.
         """
         done: dict[str, Any] = {}
+        self.ranks.once(lambda: corpus_folder.check_places(self))
         with limited_threads(self.threads):
             for stage in STAGES:
                 began = time.perf_counter()
@@ -275,7 +279,8 @@ class Index:
         return self.work.piece("embed", self.store.folder / f"{key}.json", inputs, make)
 
     def cluster(self) -> dict[str, Any]:
-        """Train centroids on rank 0 and give them to all. A later revision keeps them: arms stay what they were."""
+        """Train centroids on rank 0 and give them to all. A later revision keeps them and their numbers: what lay with
+        one stays there, though clusters are counted anew where one has lost its last document or got its first."""
         args, path = self.args, self.folder / "centroids.safetensors"
         inputs = {
             "embedder": self.embedder.fingerprint(),
@@ -319,12 +324,16 @@ class Index:
             for shard, key in zip(self.shards, self.keys, strict=True)
         ]
 
+        # A text of a shard that is new since the centroids were trained was known to them if one gone since had it.
+        before = set(self.trained["trained_on"])
+        known = functools.cache(lambda: self._digests(sorted(before - set(self.keys))))
+
         def assign(place: int) -> dict[str, Any]:
             run, shard, key = self.runs[place], self.shards[place], self.keys[place]
             return self.work.piece(
                 "assign",
                 run.with_suffix(".json"),
-                {"run": run.name},
+                {"run": run.name, "all_known": key in before},
                 lambda: assign_shard(
                     shard,
                     self.documents,
@@ -335,6 +344,7 @@ class Index:
                     run,
                     gpu="auto",
                     kept=self.kept[place],
+                    known=None if key in before else known(),
                 ),
             )
 
@@ -343,6 +353,14 @@ class Index:
 
         found = {place: told for part in self.ranks.together(work) for place, told in part.items()}
         self.assigned = [found[place] for place in range(len(self.shards))]
+
+    def _digests(self, keys: Sequence[str]) -> np.ndarray:
+        if gone := [key for key in keys if not self.store.path(key).is_file()]:
+            raise CorpusError(
+                f"{self.store.path(gone[0])} is gone, so it cannot be told which documents came since the clusters "
+                "were trained. Put the embeddings of earlier revisions back, or set `recluster` to true."
+            )
+        return self.store.digests(keys)
 
     # -- write, push -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -44,6 +45,18 @@ def test_a_damaged_block_counts_as_absent(tmp_path):
     assert cache.get("file", 0, 3) is None
     cache.put("file", 0, 3, b"abc")
     assert BlockCache(tmp_path, max_bytes=10_000).get("file", 0, 3) == b"abc"
+
+
+def test_sources_share_a_folder_and_its_bound(tmp_path):
+    old, new = (BlockCache(tmp_path, max_bytes=10_000, source=f"corpus@{commit}") for commit in ("old", "new"))
+    for number in range(9):
+        old.put("file", number, 1000, b"o" * 1000)
+        os.utime(old._path("file", number, 1000), ns=(number, number))
+    assert new.get("file", 8, 1000) is None
+    for number in range(9):
+        new.put("file", number, 1000, b"n" * 1000)
+    assert held(tmp_path) <= 10_000
+    assert new.get("file", 8, 1000) == b"n" * 1000 and old.get("file", 0, 1000) is None
 
 
 def test_nothing_is_kept_where_nothing_may_be(tmp_path):
@@ -109,3 +122,13 @@ def test_the_first_of_each_text_then_of_each_id_stays(shards, rows):
         ids.add(id_)
     assert [(n, int(row)) for n, mask in enumerate(kept) for row in np.flatnonzero(mask)] == expected
     assert sum(dropped.values()) == sum(map(len, shards)) - len(expected)
+
+
+def test_the_search_for_duplicates_takes_no_more_memory_than_its_sort():
+    rows = 100_000
+    shards = np.random.default_rng(0).integers(0, 256, (10, rows // 10, 16), dtype=np.uint8)
+    tracemalloc.start()
+    find_duplicates(lambda shard: (shards[shard], []), [rows // 10] * 10, by_id=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * rows

@@ -33,14 +33,14 @@ def test_a_text_without_a_known_token_is_all_zeros(embedder):
 def test_a_long_text_is_the_mean_of_windows_of_equal_length(windowed):
     embedder = Embedder(windowed)
     short, edge, long = words(3), words(WINDOW), words(2 * WINDOW + 2)
-    vectors = embedder.encode([" ".join(text) for text in (short, long, edge)])
+    vectors, beyond = embedder.encode_told([" ".join(text) for text in (short, long, edge)])
     windows = [" ".join(long[start : start + 6]) for start in (0, 6, 12)]
     expected = unit(unit(windowed.encode(windows)).mean(axis=0))
     np.testing.assert_allclose(vectors[1], expected, atol=1e-5)
     np.testing.assert_allclose(vectors[[0, 2]], unit(windowed.encode([" ".join(short), " ".join(edge)])), atol=1e-5)
     cut = unit(windowed.encode([" ".join(long)]))[0]
     assert np.abs(vectors[1] - cut).max() > 0.01
-    assert embedder.sampled_texts == 0
+    assert not beyond.any()
 
 
 def test_no_token_of_a_window_is_cut_off_by_the_prompt(windowed):
@@ -58,10 +58,10 @@ def test_no_token_of_a_window_is_cut_off_by_the_prompt(windowed):
 def test_very_long_texts_are_sampled_evenly_and_counted(windowed):
     embedder = Embedder(windowed, max_windows=3)
     text = words(9 * WINDOW)
-    vector = embedder.encode([" ".join(text), "sum"])[0]
+    (vector, _), beyond = embedder.encode_told([" ".join(text), "sum"])
     windows = [" ".join(text[start * WINDOW : (start + 1) * WINDOW]) for start in (0, 4, 8)]
     np.testing.assert_allclose(vector, unit(unit(windowed.encode(windows)).mean(axis=0)), atol=1e-5)
-    assert embedder.sampled_texts == 1
+    assert beyond.tolist() == [True, False]
 
 
 def test_an_empty_text_has_a_window_too(windowed):

@@ -27,6 +27,7 @@ cluster = int(sys.argv[2])
 drawn = [[document.id, document.text, document.cluster, document.metadata] for document in corpus.draw(cluster, 10**6)]
 drawn += [[document.id] for document in corpus.draw(cluster, 2, 1)]
 facts = [corpus.source, corpus.fingerprint, corpus.sizes.tolist(), corpus.profiles.mean.tolist()]
+facts += [corpus.centroids.tolist(), corpus.centroid_numbers.tolist()]
 print(json.dumps([drawn, corpus.embeddings(cluster).tolist(), facts]))
 """
 
@@ -114,7 +115,8 @@ def test_a_draw_over_the_hub_gives_the_same_and_reads_only_its_row_groups(hub, l
     assert drawn[-2:] == [[d.id] for d in expected[1:3]]
     assert embeddings == local.embeddings(cluster).tolist()
     assert facts[0].startswith(f"{repo}@") and len(facts[0].split("@")[1]) == 40
-    assert facts[1:] == [local.fingerprint, local.sizes.tolist(), local.profiles.mean.tolist()]
+    assert facts[1:4] == [local.fingerprint, local.sizes.tolist(), local.profiles.mean.tolist()]
+    assert facts[4:] == [local.centroids.tolist(), local.centroid_numbers.tolist()]
 
     sent = hub.bytes()
     index = pq.read_table(Path(local.source) / "index.parquet").to_pylist()
@@ -126,7 +128,8 @@ def test_a_draw_over_the_hub_gives_the_same_and_reads_only_its_row_groups(hub, l
     # The second draw is answered from the cache, and the footer is read once: not a byte more than that.
     assert sent[file] == mine + footer < local.manifest["files"][file]["bytes"] / 2
     assert sent[embeddings_file] == vectors
-    assert set(sent) == {file, embeddings_file, "corpus.json", "index.parquet", "profiles.safetensors"}
+    summary = {"corpus.json", "index.parquet", "profiles.safetensors", "centroids.safetensors"}
+    assert set(sent) == {file, embeddings_file, *summary}
 
 
 def test_what_was_fetched_ahead_is_drawn_without_asking_the_hub(hub, local, repo, tmp_path):
@@ -167,6 +170,45 @@ def test_a_corpus_of_the_hub_saves_and_pushes_whole_and_replaces_an_earlier_one(
     rows = json.loads(hub.python(LOAD_DATASET, "tester/copy", home=tmp_path / "home").splitlines()[-1])
     assert [row["text"] for row in rows if row["cluster"] == 0] == [d.text for d in local.draw(0, 10**6)]
     assert len(rows) == 400
+
+
+OTHERS = """
+import json, sys
+import huggingface_hub as h
+from equal_hf.corpus import ClusteredCorpus
+from equal_hf.errors import PublishError
+def upload(repo, *names):
+    h.create_repo(repo, repo_type="dataset")
+    for name in names:
+        h.upload_file(path_or_fileobj=b"precious", path_in_repo=name, repo_id=repo, repo_type="dataset")
+def push(path, repo):
+    ClusteredCorpus.load(path).push_to_hub(repo)
+    return sorted(h.HfApi().list_repo_files(repo, repo_type="dataset"))
+first, second = sys.argv[1:]
+upload("tester/plain", "data/train-00000.parquet")
+upload("tester/strange", "corpus.json", "data/mine.parquet")
+told = []
+for repo in ("tester/plain", "tester/strange"):
+    try:
+        push(first, repo)
+    except PublishError as error:
+        told.append([str(error), h.HfApi().list_repo_files(repo, repo_type="dataset")])
+upload("tester/both", "README.md")
+push(first, "tester/both")
+h.upload_file(path_or_fileobj=b"precious", path_in_repo="data/mine.txt", repo_id="tester/both", repo_type="dataset")
+print(json.dumps([told, push(second, "tester/both")]))
+"""
+
+
+def test_a_push_removes_no_file_but_those_of_an_earlier_corpus(hub, corpus, local, tmp_path):
+    out = hub.python(OTHERS, corpus.source, local.source, home=tmp_path)
+    told, left = json.loads(out.splitlines()[-1])
+    (plain, kept), (strange, untouched) = told
+    assert "'tester/plain' holds files that are no clustered corpus, 'data/train-00000.parquet'" in plain
+    assert "'tester/strange'" in strange and {"corpus.json", "data/mine.parquet"} <= set(untouched)
+    assert "data/train-00000.parquet" in kept and not [name for name in kept if "clusters" in name]
+    mine = {path.relative_to(local.source).as_posix() for path in Path(local.source).rglob("*") if path.is_file()}
+    assert set(left) - {".gitattributes"} == {*mine, "data/mine.txt"}
 
 
 def test_what_the_hub_refuses_is_named(hub, local, repo, tmp_path):

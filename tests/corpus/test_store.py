@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import fsspec
@@ -17,10 +18,16 @@ from datasets import Dataset, load_dataset
 from safetensors.numpy import load_file
 
 from equal_hf.corpus import ClusteredCorpus, ClusterProfiles, Embedder
+from equal_hf.corpus.build import embed_shard, training_sample
 from equal_hf.corpus.cache import BlockCache
+from equal_hf.corpus.centroids import write_centroids
+from equal_hf.corpus.embeddings import EmbeddingStore
 from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
 from equal_hf.corpus.reader import ClusterReader, read_index
+from equal_hf.corpus.records import write_record
+from equal_hf.corpus.shards import write_shards
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
+from equal_hf.types import Document
 from tests.corpus.tiny import make_model, make_texts
 
 
@@ -168,6 +175,27 @@ def test_profiles_describe_the_embeddings(corpus):
         np.testing.assert_allclose(profiles.samples[cluster], vectors[:32], atol=1e-3)
 
 
+def test_the_centroids_are_those_that_documents_were_assigned_to(corpus, tmp_path):
+    centroids = corpus.centroids
+    assert centroids.shape == (8, corpus.manifest["dimension"]) and centroids.dtype == np.float32
+    for cluster in range(8):
+        assert ((corpus.embeddings(cluster) @ centroids.T).argmax(axis=1) == cluster).all()
+    table = pq.read_table(Path(corpus.source) / "clusters.parquet")
+    assert table["centroid"].to_pylist() == corpus.centroid_numbers.tolist()
+    assert "`centroids.safetensors`" in (Path(corpus.source) / "README.md").read_text()
+    corpus.save(tmp_path / "copy")
+    copy = ClusteredCorpus.load(tmp_path / "copy")
+    overwrite("centroids.safetensors")(tmp_path / "copy")
+    with pytest.raises(CorpusError, match=r"centroids .* cannot be read"):
+        _ = copy.centroids
+    write_centroids(centroids, np.arange(8, 0, -1, dtype=np.int32), tmp_path / "copy/centroids.safetensors")
+    with pytest.raises(CorpusError, match="its numbers are not those"):
+        _ = copy.centroids
+    del copy.manifest["files"]["centroids.safetensors"]  # as one that was written before there were any
+    with pytest.raises(CorpusError, match=r"without its centroids\. Build it again"):
+        _ = copy.centroids
+
+
 def test_profiles_keep_fewer_samples_and_dimensions_where_there_is_much(monkeypatch):
     vectors = np.random.default_rng(0).normal(size=(120, 40)).astype(np.float32)
     monkeypatch.setattr("equal_hf.corpus.profiles.SAMPLE_BYTES", 2 * 40 * 3 * 10)
@@ -175,6 +203,22 @@ def test_profiles_keep_fewer_samples_and_dimensions_where_there_is_much(monkeypa
     profiles = ClusterProfiles.compute(clusters, principal_directions(vectors), samples_per_cluster(3, 40))
     assert [len(sample) for sample in profiles.samples] == [5, 10, 10]
     assert profiles.covariance.shape == (3, 32, 32)
+
+
+def test_the_sample_that_centroids_are_trained_on_is_held_once(tmp_path):
+    store, rng = EmbeddingStore(tmp_path, "model", 64), np.random.default_rng(0)
+    vectors = rng.normal(size=(8, 2000, 64))
+    vectors[0, :3] = 0  # no direction
+    for number, part in enumerate(vectors):
+        digests = rng.integers(0, 256, (2000, 16), dtype=np.uint8)
+        store.save(str(number), digests, part, np.zeros(2000, bool))
+    tracemalloc.start()
+    sample = training_sample(store, [str(number) for number in range(8)], 16_000, 100, seed=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = vectors.astype(np.float16).astype(np.float32).reshape(-1, 64)[3:]
+    np.testing.assert_allclose(sample, expected / np.linalg.norm(expected, axis=1, keepdims=True), rtol=1e-6)
+    assert peak < 1.6 * sample.nbytes
 
 
 def test_the_manifest_says_how_the_corpus_was_made_and_proves_its_files(rows, embedder, tmp_path):
@@ -254,6 +298,21 @@ def test_documents_longer_than_all_windows_are_counted_and_said(windowed, tmp_pa
     assert "12 documents are longer than 2 windows" in caplog.text
     again = build(make_texts(1, words=15), tmp_path / "again", Embedder(windowed, max_windows=2))
     assert again.manifest["embedder"]["documents_beyond_max_windows"] == 0
+
+
+def test_documents_longer_than_all_windows_are_counted_again_where_their_embeddings_are_known(windowed, tmp_path):
+    embedder = Embedder(windowed, max_windows=2)
+    rows = [*make_texts(2), *make_texts(1, words=5, seed=1)]
+    documents = [Document(str(number), row["text"]) for number, row in enumerate(rows)]
+    told = []
+    for part in (documents[:10], documents[1:]):  # a later revision lacks the first and has two more
+        store = EmbeddingStore(tmp_path / "store", embedder.fingerprint(), embedder.dimension)
+        (shard,) = write_shards(part, tmp_path / "shards")
+        store.remember({shard.key})
+        told.append(embed_shard(shard, tmp_path / "shards", None, embedder, store))
+        made = store.path(shard.key)
+        write_record(made.with_suffix(".json"), {}, [made], {})  # without it nothing proves the file whole
+    assert told == [{"embedded": 10, "made": 10, "sampled": 8}, {"embedded": 11, "made": 2, "sampled": 7}]
 
 
 def test_a_taken_path_is_refused_and_an_empty_one_used(rows, embedder, tmp_path):

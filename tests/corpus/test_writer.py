@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +17,7 @@ from equal_hf.corpus.reader import ClusterReader
 from equal_hf.corpus.runs import write_run
 from equal_hf.corpus.shards import DIGEST, common_schema, digests_of, read_shard, write_shards
 from equal_hf.corpus.writer import ROW_GROUP_BYTES, cluster_totals, plan_files, write_file, write_index
+from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 
 
@@ -113,3 +117,26 @@ def test_the_index_tells_where_the_row_groups_lie_and_the_footer_holds_no_statis
         assert row["bytes"] == sum(group.column(column).total_compressed_size for column in range(4))
         end += row["bytes"]
         assert not any(group.column(column).is_stats_set for column in range(4))
+
+
+def test_a_row_group_takes_little_memory_of_a_reader():
+    rows = 20_000
+    numbers = np.arange(rows)
+    index = pa.table(
+        {
+            "cluster": numbers // 4,
+            "file": [f"data/clusters-{number:05d}-of-00020.parquet" for number in (numbers // 1000).tolist()],
+            "row_group": numbers % 1000,
+            "rows": np.full(rows, 100),
+            "offset": 200_000 * (numbers % 1000),
+            "bytes": np.full(rows, 200_000),
+        }
+    )
+    tracemalloc.start()
+    reader = ClusterReader(fsspec.filesystem("file"), "", index, {})
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert reader.sizes.tolist() == [400] * 5000
+    assert held < 64 * rows
+    with pytest.raises(CorpusError, match="holds no numbers"):
+        ClusterReader(fsspec.filesystem("file"), "", index.set_column(4, "offset", index["file"]), {})

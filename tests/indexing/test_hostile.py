@@ -109,6 +109,10 @@ run = ["index", config, "--json", "--output_dir", out]
 codes = [main(run)]
 huggingface_hub.create_repo("tester/documents", repo_type="dataset", private=True)
 huggingface_hub.upload_folder(repo_id="tester/documents", repo_type="dataset", folder_path=files)
+# To push over documents is refused before the long work.
+huggingface_hub.create_repo("tester/other", repo_type="dataset")
+huggingface_hub.upload_folder(repo_id="tester/other", repo_type="dataset", folder_path=files)
+codes.append(main([*run, "--hub_corpus_id", "tester/other", "--output_dir", out + "-refused"]))
 codes += [main(run), main(run)]
 print(json.dumps(codes))
 """
@@ -150,7 +154,8 @@ def test_a_missing_or_private_repository_is_told_and_one_on_the_hub_is_indexed_a
     )
     with HubServer(python_timeout_s=300) as hub:
         out = hub.python(HUB, config, dataset[0], tmp_path / "run", home=tmp_path / "home").splitlines()
-        assert json.loads(out[-1]) == [1, 0, 0]  # the first found no repository
+        assert json.loads(out[-1]) == [1, 1, 0, 0]  # the first found no repository
+        assert not (tmp_path / "run-refused/index/documents").exists()
         told, again = (json.loads(line) for line in out if line.startswith('{"threads"'))
         assert told["documents"] == 200 and told["corpus_commit"].startswith(f"{hub.url}/datasets/tester/clustered/")
         assert sum(pieces["made"] for pieces in again["pieces"].values()) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from equal_hf.corpus import ClusteredCorpus
 from equal_hf.corpus.read import ReadReport
-from equal_hf.errors import ConfigError, EqualError, ResumeError
+from equal_hf.errors import ConfigError, CorpusError, EqualError, ResumeError
 from equal_hf.indexing.arguments import STAGES, parse_index
 from equal_hf.indexing.run import Index
 from equal_hf.indexing.source import list_files, read_file
@@ -77,6 +78,37 @@ def test_what_is_damaged_is_made_again(reference, config, tmp_path):
     assert digests(tmp_path / "run/corpus") == digests(reference[0] / "corpus")
 
 
+def test_a_corpus_that_is_damaged_is_written_again_and_what_else_lies_there_stays(config, tmp_path):
+    flags = ["--align", "False", "--corpus_map", "False"]
+    index(config, tmp_path, *flags)
+    folder = tmp_path / "corpus"
+    whole = digests(folder)
+    (folder / "mine").mkdir()
+    (folder / "mine/notes.txt").write_text("mine")
+    data, embeddings = next((folder / "data").iterdir()), next((folder / "embeddings").iterdir())
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    for path, damaged in ((data, bytes(content)), (embeddings, embeddings.read_bytes()[:-10])):
+        path.write_bytes(damaged)
+        told = index(config, tmp_path, *flags)
+        assert told["pieces"]["write"]["made"] > 0 and told["pieces"]["assign"]["made"] == 0
+        found = digests(folder)
+        assert found.pop("mine/notes.txt") and found == whole
+    os.replace(folder, tmp_path / ".corpus.old")  # as a kill between the two renames leaves it
+    index(config, tmp_path, *flags)
+    assert (folder / "mine/notes.txt").read_text() == "mine" and not (tmp_path / ".corpus.old").exists()
+    manifest = json.loads((folder / "corpus.json").read_text())
+    del manifest["index"]  # as `ClusteredCorpus.build` writes it
+    (folder / "corpus.json").write_text(json.dumps(manifest))
+    before = digests(folder)
+    with pytest.raises(CorpusError, match=r"was not made by `equal-hf index`.*`corpus_dir`"):
+        index(config, tmp_path, *flags, "--max_shard_bytes", "10000")
+    (folder / "corpus.json").write_text("{")
+    with pytest.raises(CorpusError, match=r"`corpus_dir`: .* move what is there away"):
+        index(config, tmp_path, *flags)
+    assert {**before, "corpus.json": ""} == {**digests(folder), "corpus.json": ""}
+
+
 def test_stages_can_be_run_one_by_one_and_say_what_they_lack(reference, config, tmp_path):
     flags = ["--align", "False"]
     for stage in ("embed", "write"):
@@ -88,6 +120,11 @@ def test_stages_can_be_run_one_by_one_and_say_what_they_lack(reference, config, 
     index(config, tmp_path / "whole", *flags)
     assert told["pieces"]["write"]["complete"] == 1
     assert digests(tmp_path / "corpus") == digests(tmp_path / "whole/corpus")
+
+
+def test_the_corpus_itself_is_not_pushed_over(config):
+    with pytest.raises(ConfigError, match=r"`hub_corpus_id` is 'You/Texts', the `corpus` itself"):
+        parse_index(str(config), ["--corpus", "you/texts", "--hub_corpus_id", "You/Texts"])
 
 
 def test_another_corpus_wants_another_folder(reference, config):
@@ -120,12 +157,31 @@ def test_a_new_revision_takes_over_what_has_not_changed(dataset, config, tmp_pat
     assert told["pieces"]["assign"]["complete"] > told["pieces"]["assign"]["made"] > 0
     assert told["documents"] == first["documents"] + 6
     assert told["drift"]["new_documents"] == 7
+    cosines = {
+        d.id: float(vector @ after.centroids[cluster])
+        for cluster in range(after.n_clusters)
+        for d, vector in zip(after.draw(cluster, 10**6), after.embeddings(cluster), strict=True)
+    }
+    new = [cosine for id_, cosine in cosines.items() if id_.startswith("new-")]
+    assert told["drift"]["similarity"] == pytest.approx(np.mean(new), abs=1e-3)
     assert told["drift"]["similarity"] < told["drift"]["training_similarity"]
     assert after.manifest["drift"] == told["drift"]
     # What stayed lies where it lay: arms are still the same arms.
     now = places(tmp_path / "run/corpus")
     assert len(before.keys() & now.keys()) == 199
     assert [id_ for id_ in before if now.get(id_, before[id_]) != before[id_]] == []
+    # Where a cluster has lost all its documents the others close up, and are known by their centroids.
+    for path in files.iterdir():
+        part = pd.read_parquet(path)
+        part[[now.get(id_) != 0 for id_ in part["id"]]].to_parquet(path)
+    told = index(config, tmp_path / "run", *flags, "--embedder_batch_size", "32")
+    left = ClusteredCorpus.load(tmp_path / "run/corpus")
+    assert left.n_clusters == after.n_clusters - 1
+    assert left.centroid_numbers.tolist() == after.centroid_numbers[1:].tolist()
+    assert (left.centroids == after.centroids[1:]).all()
+    closed_up = {id_: cluster - 1 for id_, cluster in now.items() if cluster}
+    assert places(tmp_path / "run/corpus") == closed_up
+    assert told["drift"]["new_documents"] == len([id_ for id_ in closed_up if id_.startswith("new-")])
     fresh = index(config, tmp_path / "run", *flags, "--recluster", "True")
     assert fresh["pieces"]["cluster"]["made"] == 1 and fresh["drift"] is None
 
