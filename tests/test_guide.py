@@ -29,7 +29,7 @@ HERE = {
     "mistralai/Mistral-7B-Instruct-v0.3": "model",
     "recipes/mistral_math.yaml": "my.yaml",
     "recipes/cluster_automathtext.yaml": "my.yaml",
-    "CONFIG": "my.yaml",
+    "CONFIG": "my.yaml --corpus_dir runs/corpus",
     "…": "secret",
 }
 # Run elsewhere: as the whole of the suite, or by the tests named.
