@@ -125,7 +125,7 @@ def _missing_write_access(run: RunArguments, training: Any, model: str | None) -
     for repo_id, kind, setting in repositories:
         if repo_id is not None:
             try:
-                check_write_access(repo_id, token, repo_type=kind, setting=setting)
+                check_write_access(repo_id, token, private=training.hub_private_repo, repo_type=kind, setting=setting)
             except EqualError as error:
                 problems.append(str(error))
     return problems

@@ -40,6 +40,7 @@ def found(world: Path, hub_server: HubServer, tmp_path_factory: pytest.TempPathF
         "use_cpu": True,
         "bf16": False,
         "report_to": "none",
+        "hub_private_repo": True,
     }
     (folder / "world.yaml").write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "tests.killed_collect", "--config", str(folder / "world.yaml")]

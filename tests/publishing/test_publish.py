@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from equal_hf.arguments import RunArguments
 from equal_hf.errors import PublishError
+from equal_hf.preflight import preflight
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import check_write_access, publish_dataset
 from equal_hf.publishing.publisher import RoundPublisher
 from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.training_config import EqualConfig
 from tests.publishing.runs import SECRET, make_run, write_round
 from tests.servers.hub import HubServer
 
@@ -175,6 +178,27 @@ def test_write_access_is_found_out_before_the_run(hub: HubServer, monkeypatch: p
     monkeypatch.setattr("huggingface_hub.hf_api.get_token", lambda: None)
     with pytest.raises(PublishError, match="none is set: run `hf auth login`"):
         check_write_access("tester/early")
+
+
+def test_what_a_run_makes_is_as_private_as_it_says(hub: HubServer, tmp_path: Path):
+    run = RunArguments(
+        corpus=str(tmp_path),
+        target=str(tmp_path),
+        embedder=str(tmp_path),
+        extractor="explicit",
+        hub_dataset_id="tester/hidden",
+    )
+    settings = EqualConfig(
+        output_dir=str(tmp_path),
+        num_rounds=1,
+        use_cpu=True,
+        bf16=False,
+        push_to_hub=True,
+        hub_private_repo=True,
+        hub_model_id="tester/hidden-model",
+    )
+    preflight(run, settings, str(tmp_path), lambda: None)
+    assert HfApi().dataset_info("tester/hidden").private and HfApi().model_info("tester/hidden-model").private
 
 
 def test_a_hub_that_nobody_answers_for_is_said_so(hub: HubServer, monkeypatch: pytest.MonkeyPatch):
