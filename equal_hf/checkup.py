@@ -119,12 +119,13 @@ def check_hub(repo_id: str | None = None, wanted: bool = False, token: str | Non
     """
     from huggingface_hub import HfApi, get_token
 
-    from equal_hf.publishing.patience import patiently
+    from equal_hf.publishing.patience import limit_silence, patiently
 
     status: Literal["note", "problem"] = "problem" if wanted else "note"
     if not (token or get_token()):
         said = "no token (HF_TOKEN, or `hf auth login`): only public repositories can be read"
         return Check("hub", status, said, "hf auth login" if wanted else "")
+    limit_silence()
     api = HfApi(token=token)
     try:
         account = patiently(api.whoami, "asking the Hub who this is", "hub_token", attempts=1)

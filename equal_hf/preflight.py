@@ -117,7 +117,9 @@ def _missing_write_access(run: RunArguments, training: Any, model: str | None) -
     if not training.push_to_hub:
         return []
     from equal_hf.publishing.hub import check_write_access
+    from equal_hf.publishing.patience import limit_silence
 
+    limit_silence()
     token = training.hub_token or os.environ.get("HF_TOKEN")
     model_id = None if model is None else training.hub_model_id or Path(training.output_dir).name
     repositories = [(model_id, "model", "hub_model_id"), (run.hub_dataset_id, "dataset", "hub_dataset_id")]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from equal_hf.errors import PublishError
 from equal_hf.preflight import preflight
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import check_write_access, publish_dataset
+from equal_hf.publishing.patience import limit_silence
 from equal_hf.publishing.publisher import RoundPublisher
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.training_config import EqualConfig
@@ -289,6 +294,63 @@ def test_a_failure_at_the_end_is_logged_with_its_remedy(
     with caplog.at_level(logging.WARNING):
         assert publisher.close() is None
     assert "may not write there" in caplog.text and "publish it again later" in caplog.text
+
+
+@pytest.fixture
+def silent(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """A Hub that accepts every connection and never answers; the connections it has."""
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _http._GLOBAL_CLIENT_FACTORY)  # put back afterwards
+    server, held = socket.create_server(("127.0.0.1", 0)), []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                held.append(server.accept()[0])
+
+    threading.Thread(target=accept, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+    yield held
+    server.shutdown(socket.SHUT_RDWR)
+    for one in [server, *held]:
+        one.close()
+    for thread in threading.enumerate():
+        if thread.name == "equal-hf-publisher":
+            thread.join(20)
+    _http.close_session()
+
+
+def test_a_hub_that_never_answers_keeps_no_run_from_ending(
+    silent: list[socket.socket], run_dir: Path, caplog: pytest.LogCaptureFixture
+):
+    publisher = RoundPublisher(run_dir, "tester/silent", close_within_s=0.5)
+    publisher.notify()
+    wait_until(lambda: silent)
+    began = time.monotonic()
+    assert publisher.close() is None
+    assert time.monotonic() - began < 10
+    assert "was not pushed to tester/silent within 0.5 s" in caplog.text and "publish it again later" in caplog.text
+
+
+def test_programs_of_ours_do_not_wait_for_ever(silent: list[socket.socket], monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr("equal_hf.publishing.patience.SILENCE_S", 0.2)
+    limit_silence()
+    limit_silence()
+    with pytest.raises(PublishError, match=r"no answer from the Hub .*Timeout.*, after 3 tries"):
+        check_write_access("tester/early")
+
+    def theirs():
+        client = _http.default_client_factory()
+        client.timeout = 7.0
+        return client
+
+    set_client_factory(theirs)
+    limit_silence()
+    assert get_session().timeout.read == 7.0, "a limit that somebody set stays"
 
 
 def wait_until(condition, seconds: float = 20.0) -> None:
