@@ -20,7 +20,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ class Earlier:
                 f"{CARD} or {MANIFEST} of an earlier export, read into {folder}, is damaged ({error}): remove both"
             ) from error
 
-    def check(self, run: str, where: str, setting: str) -> None:
+    def check(self, run: Collection[str], where: str, setting: str) -> None:
         """Refuse to write over what is not an earlier export of the same run.
 
         Raises:
@@ -80,7 +80,7 @@ class Earlier:
         """
         if self.manifest is None and self.card:
             raise PublishError(f"{where} holds a card that no run wrote: set `{setting}` to a new place, or remove it")
-        if self.manifest is not None and self.manifest.get("run") != run:
+        if self.manifest is not None and self.manifest.get("run") not in run:
             raise PublishError(
                 f"{where} holds the dataset of another run: set `{setting}` to a new place, or remove it"
             )
@@ -91,10 +91,14 @@ def default_folder(run_dir: str | Path) -> Path:
     return Path(run_dir) / "hub" / "dataset"
 
 
-def run_identity(run: Mapping[str, Any]) -> str:
-    """Identity of the run that a `run.json` describes: a hash of its fingerprint."""
+def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
+    """What a manifest calls the run that a `run.json` describes: its id, which a copied folder keeps; and a hash of
+    its fingerprint, which manifests of the first versions hold instead.
+
+    Two runs of the same settings are two runs: a model that answers differently would give their rounds other rows.
+    """
     text = json.dumps(run["fingerprint"], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return run["id"], hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def export_dataset(
@@ -128,7 +132,7 @@ def export_dataset(
     if not indices:
         raise PublishError(f"{run_dir} holds no recorded round: point `run_dir` at a run folder, or collect first")
     folder = default_folder(run_dir) if out_dir is None else Path(out_dir)
-    facts, run = RunFacts(records.run()), run_identity(records.run())
+    facts, run = RunFacts(records.run()), run_identities(records.run())
     here = Earlier.read(folder)
     here.check(run, str(folder), "out_dir")
     earlier = here if earlier is None else earlier
@@ -164,7 +168,7 @@ def export_dataset(
         written=old.get("metadata"),
         pictures=[f"{PICTURES}/{picture}" for picture in pictures],
     )
-    manifest = {"run": run, "rounds": len(indices), "metadata": dataset_metadata(facts)}
+    manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(facts)}
     _write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
     _write(folder / CARD, card.encode("utf-8", "replace"))
     return folder

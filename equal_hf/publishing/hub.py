@@ -22,7 +22,7 @@ from equal_hf.publishing.dataset import (
     Earlier,
     default_folder,
     export_dataset,
-    run_identity,
+    run_identities,
 )
 from equal_hf.publishing.patience import patiently
 from equal_hf.publishing.rounds import RoundRecords, write_json
@@ -169,7 +169,7 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
         raise PublishError(
             f"{repo_id} holds files that no run of equal_hf published: set `hub_dataset_id` to a new repository"
         )
-    earlier.check(run_identity(RoundRecords(run_dir).run()), repo_id, "hub_dataset_id")
+    earlier.check(run_identities(RoundRecords(run_dir).run()), repo_id, "hub_dataset_id")
     # A card on the Hub is what a person edits from now on; until there is one, it is the card in the folder.
     card = earlier if earlier.card else None
     folder = export_dataset(run_dir, default_folder(run_dir), summary=summary, name=repo_id, earlier=card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
 import threading
 import time
@@ -216,8 +217,12 @@ def test_what_another_run_or_a_person_published_is_left_alone(hub: HubServer, ru
     publish_dataset(run_dir, "tester/taken")
     with pytest.raises(PublishError, match="another run"):
         publish_dataset(make_run(tmp_path / "other", seed=2), "tester/taken")
+    with pytest.raises(PublishError, match="another run"):  # of the same settings
+        publish_dataset(make_run(tmp_path / "again"), "tester/taken")
+    shorter = shutil.copytree(run_dir, tmp_path / "shorter")
+    shutil.rmtree(shorter / "rounds" / "round-00002")
     with pytest.raises(PublishError, match=r"holds 3 rounds and .* only 2"):
-        publish_dataset(make_run(tmp_path / "shorter", rounds=2), "tester/taken")
+        publish_dataset(shorter, "tester/taken")
     api = HfApi()
     api.create_repo("tester/own", repo_type="dataset")
     api.upload_file(path_or_fileobj=b"a,b", path_in_repo="a.csv", repo_id="tester/own", repo_type="dataset")
