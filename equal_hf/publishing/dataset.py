@@ -101,6 +101,12 @@ def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
     return run["id"], hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def dataset_files(folder: Path) -> dict[str, Path]:
+    """The files of an exported dataset, by their names on the Hub."""
+    found = [*folder.glob("data/*/*.parquet"), *folder.glob(f"{PICTURES}/*.png"), folder / MANIFEST, folder / CARD]
+    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
+
+
 def export_dataset(
     run_dir: str | Path,
     out_dir: str | Path | None = None,

@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -107,21 +107,36 @@ def test_a_push_of_several_commits_that_was_cut_short_goes_on(
     hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("equal_hf.publishing.hub.FILES_PER_COMMIT", 4)
-    create_commit, made = HfApi.create_commit, []
-
-    def cut_short(self, *args, **kwargs):
-        if len(made) == 1:
-            raise KeyboardInterrupt
-        made.append(create_commit(self, *args, **kwargs))
-        return made[-1]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(HfApi, "create_commit", cut_short)
-        publish_dataset(run_dir, "tester/parts")
+    cut_short_after(1, lambda: publish_dataset(run_dir, "tester/parts"))
     assert len(files("tester/parts")) == 5, "four files and .gitattributes"
     publish_dataset(run_dir, "tester/parts")
     assert (commits("tester/parts"), uploads(hub)) == (4, 9)
     assert len(files("tester/parts")) == 16, "nine shards, four pictures, card, manifest and .gitattributes"
+
+
+def test_an_update_that_was_cut_short_leaves_no_metadata_behind(
+    hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    publish_dataset(run_dir, "tester/update")
+    before = HfApi().dataset_info("tester/update").card_data
+    monkeypatch.setattr("equal_hf.publishing.hub.FILES_PER_COMMIT", 1)
+    write_round(RoundRecords(run_dir), 3)
+    for allowed in (1, 4):  # commits before the push is cut short
+        cut_short_after(allowed, lambda: publish_dataset(run_dir, "tester/update"))
+    write_round(RoundRecords(run_dir), 4)
+    publish_dataset(run_dir, "tester/update")
+    found = HfApi().dataset_info("tester/update").card_data
+    written = json.loads((run_dir / "hub" / "dataset" / "equal.json").read_text())["metadata"]
+    assert found["configs"] == written["configs"] != before["configs"]
+    # A card that an older version froze in this way comes loose again.
+    card = (run_dir / "hub" / "dataset" / "README.md").read_text()
+    frozen = card.replace("n<1K", "1K<n<10K").replace("description: content", "description: stale")
+    HfApi().upload_file(
+        path_or_fileobj=frozen.encode(), path_in_repo="README.md", repo_id="tester/update", repo_type="dataset"
+    )
+    publish_dataset(run_dir, "tester/update")
+    assert HfApi().dataset_info("tester/update").card_data["configs"] == written["configs"]
+    assert HfApi().dataset_info("tester/update").card_data["size_categories"] == ["n<1K"]
 
 
 def test_a_commit_of_somebody_else_in_between_is_kept(hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch):
@@ -356,6 +371,21 @@ def test_programs_of_ours_do_not_wait_for_ever(silent: list[socket.socket], monk
     set_client_factory(theirs)
     limit_silence()
     assert get_session().timeout.read == 7.0, "a limit that somebody set stays"
+
+
+def cut_short_after(allowed: int, push: Callable[[], object]) -> None:
+    """Push, and be killed after so many commits."""
+    create_commit, made = HfApi.create_commit, []
+
+    def cut_short(self, *args, **kwargs):
+        if len(made) == allowed:
+            raise KeyboardInterrupt
+        made.append(create_commit(self, *args, **kwargs))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(HfApi, "create_commit", cut_short)
+        push()
 
 
 def wait_until(condition, seconds: float = 20.0) -> None:
