@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError, PublishError
-from equal_hf.publishing.card import dataset_card, dataset_metadata
+from equal_hf.publishing.card import dataset_card, dataset_metadata, persons_metadata
 from equal_hf.publishing.facts import RunFacts
+from equal_hf.publishing.markdown import split_front_matter, without_generated
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.publishing.tables import PAIR_COLUMNS
 from equal_hf.types import Round
@@ -71,6 +72,13 @@ class Earlier:
             raise PublishError(
                 f"{CARD} or {MANIFEST} of an earlier export, read into {folder}, is damaged ({error}): remove both"
             ) from error
+
+    def persons_part(self) -> str:
+        """Names, by a hash, what a person wrote into the card: text around the generated part, and metadata."""
+        metadata, body = split_front_matter(self.card)
+        theirs = persons_metadata(metadata, (self.manifest or {}).get("metadata") or {})
+        text = json.dumps([theirs, without_generated(body)], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def check(self, run: Collection[str], where: str, setting: str) -> None:
         """Refuse to write over what is not an earlier export of the same run.

@@ -7,6 +7,7 @@ stopped and repeated at any time, and never writes over what is not an earlier p
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from equal_hf.publishing.rounds import RoundRecords, write_json
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
 PUBLISHED = "hub/published.json"
@@ -112,8 +115,10 @@ def publish_dataset(
     def push() -> str:
         full = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
         revision = _push_once(api, run_dir, full, summary)
-        url = f"{api.endpoint}/datasets/{full}"
-        write_json(Path(run_dir) / PUBLISHED, {"url": url, "revision": revision})
+        url, card = f"{api.endpoint}/datasets/{full}", Earlier.read(default_folder(run_dir)).persons_part()
+        write_json(
+            Path(run_dir) / PUBLISHED, {"url": url, "revision": revision, "repo_id": full, "persons_part": card}
+        )
         return url
 
     return patiently(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
@@ -149,9 +154,41 @@ def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> An
 
 
 def published(run_dir: str | Path) -> dict[str, str] | None:
-    """Address and revision of the dataset that a run last pushed; `None` where it pushed none."""
+    """Address (`url`) and `revision` of the dataset that a run last pushed; `None` where it pushed none."""
+    found = _last_push(run_dir)
+    return {name: found[name] for name in ("url", "revision")} if found else None
+
+
+def _last_push(run_dir: str | Path) -> dict[str, str]:
     path = Path(run_dir) / PUBLISHED
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _card_to_keep(run_dir: str | Path, held: HeldDataset) -> Earlier:
+    """The card that a person's additions are kept of: the one that they edited since the last push, here or there.
+
+    Where they edited both, it is the one on the Hub, and the one here is put beside the dataset's folder.
+    """
+    here, there = Earlier.read(default_folder(run_dir)), held.earlier
+    if not there.card:
+        return here
+    last = _last_push(run_dir)
+    before = last.get("persons_part") if last.get("repo_id") == held.repo_id else None
+    ours, theirs, before = here.persons_part(), there.persons_part(), before or Earlier().persons_part()
+    if ours in (before, theirs) or not here.card:
+        return there
+    if theirs == before:
+        return here
+    copy = default_folder(run_dir).parent / f"README-{ours}.md"
+    if not copy.exists():
+        copy.write_text(here.card, encoding="utf-8")
+        logger.warning(
+            "The card was edited on the Hub (%s) and here; the one on the Hub is kept, and the one here is now %s: "
+            "put its additions into the one on the Hub",
+            held.repo_id,
+            copy,
+        )
+    return there
 
 
 def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> str | None:
@@ -161,8 +198,7 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
 
     held = HeldDataset.read(api, repo_id)
     held.check(run_identities(RoundRecords(run_dir).run()))
-    # A card on the Hub is what a person edits from now on; until there is one, it is the card in the folder.
-    card = held.earlier if held.earlier.card else None
+    card = _card_to_keep(run_dir, held)
     folder = export_dataset(run_dir, default_folder(run_dir), summary=summary, name=repo_id, earlier=card)
     manifest = Earlier.read(folder).manifest or {}
     if (published := (held.earlier.manifest or {}).get("rounds", 0)) > manifest["rounds"]:

@@ -264,6 +264,37 @@ def test_what_a_person_adds_here_and_on_the_hub_stays(hub: HubServer, run_dir: P
     assert HfApi().dataset_info("tester/edited").card_data["license"] == "cc-by-4.0"
 
 
+def test_a_card_is_edited_here_or_there_or_both(hub: HubServer, run_dir: Path, caplog: pytest.LogCaptureFixture):
+    readme = run_dir / "hub" / "dataset" / "README.md"
+
+    def edit_there(card: str) -> None:
+        HfApi().upload_file(
+            path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id="tester/both", repo_type="dataset"
+        )
+
+    publish_dataset(run_dir, "tester/both")
+    first = readme.read_text()
+    readme.write_text(first.replace("license: mit", "license: cc0-1.0") + "\nWritten here.\n")
+    write_round(RoundRecords(run_dir), 3)
+    export_dataset(run_dir)  # as a run does at its end, which makes the edit no less of one
+    publish_dataset(run_dir, "tester/both")
+    card = readme.read_text()
+    assert "Written here." in card and "16 question-answer pairs" in card
+    assert HfApi().dataset_info("tester/both").card_data["license"] == "cc0-1.0"
+    edit_there(card + "\nWritten there.\n")
+    publish_dataset(run_dir, "tester/both")
+    both = readme.read_text()
+    assert "Written here.\n\nWritten there." in both
+    assert not caplog.text
+    edit_there(both.replace("Written there.", "Better said there."))
+    readme.write_text(both.replace("Written here.", "Better said here."))
+    publish_dataset(run_dir, "tester/both")
+    publish_dataset(run_dir, "tester/both")
+    assert "Better said there." in readme.read_text() and "Better said here." not in readme.read_text()
+    (copy,) = (run_dir / "hub").glob("README-*.md")
+    assert "Better said here." in copy.read_text() and caplog.text.count(str(copy)) == 1
+
+
 def test_a_round_that_gave_the_first_pairs_takes_the_place_of_the_empty_file(hub: HubServer, tmp_path: Path):
     run = make_run(tmp_path / "run", rounds=1, pairs_per_arm=0)
     publish_dataset(run, "tester/late")
