@@ -17,7 +17,7 @@ def preflight(run: RunArguments, training: Any, model: str | None, make_extracto
     """Check device, endpoint, Hub access and write access; report everything that is missing at once.
 
     Args:
-        run ([`RunArguments`]): Corpus, target and extractor.
+        run ([`RunArguments`]): Corpus, target and extractor; its `hub_dataset_id` is given the namespace it lacks.
         training (`EqualConfig`): The trainer's settings.
         model (`str`, *optional*): Hub id or folder of the model; `None` for a run that trains none, and needs none.
         make_extractor (`Callable`): Makes the extractor; called where there is an endpoint to ask.
@@ -127,7 +127,16 @@ def _missing_write_access(run: RunArguments, training: Any, model: str | None) -
     for repo_id, kind, setting in repositories:
         if repo_id is not None:
             try:
-                check_write_access(repo_id, token, private=training.hub_private_repo, repo_type=kind, setting=setting)
+                full = check_write_access(
+                    repo_id,
+                    token,
+                    private=training.hub_private_repo,
+                    repo_type=kind,
+                    setting=setting,
+                    run_dir=training.output_dir if kind == "dataset" else None,
+                )
+                if kind == "dataset":
+                    run.hub_dataset_id = full  # with its namespace, for cards that link to it
             except EqualError as error:
                 problems.append(str(error))
     return problems

@@ -109,6 +109,11 @@ def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
     return run["id"], hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def known_identities(run_dir: str | Path) -> tuple[str, ...]:
+    """As [`run_identities`], of the run in a folder; nothing where no run has started there."""
+    return run_identities(RoundRecords(run_dir).run()) if (Path(run_dir) / "run.json").exists() else ()
+
+
 def dataset_files(folder: Path) -> dict[str, Path]:
     """The files of an exported dataset, by their names on the Hub."""
     found = [*folder.glob("data/*/*.parquet"), *folder.glob(f"{PICTURES}/*.png"), folder / MANIFEST, folder / CARD]

@@ -51,7 +51,7 @@ class HeldDataset:
             return cls(repo_id, head, files, Earlier.read(Path(folder)))
 
     def check(self, run: Collection[str]) -> None:
-        """Refuse what is not an earlier push of the same run.
+        """Refuse what is neither new nor an earlier push of the same run. A person's card may be there already.
 
         Args:
             run (`Collection[str]`): What manifests call the run, from [`run_identities`].
@@ -59,7 +59,9 @@ class HeldDataset:
         Raises:
             [`PublishError`]: If it holds files that no run published, or another run's dataset.
         """
-        if self.earlier.manifest is None and set(self.files) - {".gitattributes"}:
+        if self.earlier.manifest is None:
+            if not set(self.files) - {".gitattributes", CARD}:  # as a repository is when it was made on the website
+                return
             raise PublishError(
                 f"{self.repo_id} holds files that no run of equal_hf published: set `hub_dataset_id` to a new "
                 "repository"

@@ -21,6 +21,7 @@ from equal_hf.publishing.dataset import (
     dataset_files,
     default_folder,
     export_dataset,
+    known_identities,
     run_identities,
 )
 from equal_hf.publishing.held import HeldDataset
@@ -44,6 +45,7 @@ def check_write_access(
     private: bool | None = None,
     repo_type: str = "dataset",
     setting: str | None = None,
+    run_dir: str | Path | None = None,
 ) -> str:
     """Find out, before a run, whether its end can be published; creates the repository where there is none.
 
@@ -54,12 +56,15 @@ def check_write_access(
         repo_type (`str`, *optional*, defaults to `"dataset"`): `"dataset"` or `"model"`.
         setting (`str`, *optional*): The setting that error messages name; `hub_dataset_id` or `hub_model_id` where it
             is left out.
+        run_dir (`str` or `Path`, *optional*): The folder of the run that will publish its dataset there; what is in
+            the repository then is checked too.
 
     Returns:
         `str`: The repository's id with its namespace.
 
     Raises:
-        [`PublishError`]: If there is no token, token or account may not write there, or the Hub does not answer.
+        [`PublishError`]: If there is no token, token or account may not write there, the repository holds something
+            else, or the Hub does not answer.
     """
     from huggingface_hub import HfApi
 
@@ -75,6 +80,8 @@ def check_write_access(
             )
         full = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
         api.auth_check(full, repo_type=repo_type, write=True)
+        if run_dir is not None:
+            HeldDataset.read(api, full).check(known_identities(run_dir))
         return full
 
     what = f"checking write access to {repo_id!r}"

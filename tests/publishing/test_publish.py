@@ -207,7 +207,7 @@ def test_what_a_run_makes_is_as_private_as_it_says(hub: HubServer, tmp_path: Pat
         target=str(tmp_path),
         embedder=str(tmp_path),
         extractor="explicit",
-        hub_dataset_id="tester/hidden",
+        hub_dataset_id="hidden",
     )
     settings = EqualConfig(
         output_dir=str(tmp_path),
@@ -219,6 +219,7 @@ def test_what_a_run_makes_is_as_private_as_it_says(hub: HubServer, tmp_path: Pat
         hub_model_id="tester/hidden-model",
     )
     preflight(run, settings, str(tmp_path), lambda: None)
+    assert run.hub_dataset_id == "tester/hidden", "with its namespace, for the model's card to link to"
     assert HfApi().dataset_info("tester/hidden").private and HfApi().model_info("tester/hidden-model").private
 
 
@@ -241,8 +242,14 @@ def test_what_another_run_or_a_person_published_is_left_alone(hub: HubServer, ru
     api = HfApi()
     api.create_repo("tester/own", repo_type="dataset")
     api.upload_file(path_or_fileobj=b"a,b", path_in_repo="a.csv", repo_id="tester/own", repo_type="dataset")
-    with pytest.raises(PublishError, match="no run of equal_hf published: set `hub_dataset_id`"):
+    refusal = "no run of equal_hf published: set `hub_dataset_id`"
+    with pytest.raises(PublishError, match=refusal):
         publish_dataset(run_dir, "tester/own")
+    with pytest.raises(PublishError, match=refusal):
+        check_write_access("tester/own", run_dir=tmp_path / "new")
+    with pytest.raises(PublishError, match="another run"):
+        check_write_access("tester/taken", run_dir=tmp_path / "new")
+    assert check_write_access("tester/taken", run_dir=run_dir) == "tester/taken"
     assert files("tester/own") == {".gitattributes", "a.csv"}
 
 
@@ -262,6 +269,19 @@ def test_what_a_person_adds_here_and_on_the_hub_stays(hub: HubServer, run_dir: P
     published = readme.read_text()
     assert "Made with care.\n\nAnd on the Hub." in published and "16 question-answer pairs" in published
     assert HfApi().dataset_info("tester/edited").card_data["license"] == "cc-by-4.0"
+
+
+def test_a_card_that_was_there_first_is_kept(hub: HubServer, run_dir: Path, tmp_path: Path):
+    api = HfApi()
+    api.create_repo("tester/website", repo_type="dataset")
+    theirs = b"---\nlicense: cc-by-4.0\nconfigs: []\n---\n# Mine\n\nAs I wrote it.\n"
+    api.upload_file(path_or_fileobj=theirs, path_in_repo="README.md", repo_id="tester/website", repo_type="dataset")
+    assert check_write_access("tester/website", run_dir=tmp_path / "new") == "tester/website"
+    publish_dataset(run_dir, "tester/website")
+    card = (run_dir / "hub" / "dataset" / "README.md").read_text()
+    assert "# Mine\n\nAs I wrote it." in card and "12 question-answer pairs" in card
+    found = api.dataset_info("tester/website").card_data
+    assert found["license"] == "cc-by-4.0" and len(found["configs"]) == 3
 
 
 def test_a_card_is_edited_here_or_there_or_both(hub: HubServer, run_dir: Path, caplog: pytest.LogCaptureFixture):
