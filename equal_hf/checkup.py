@@ -109,22 +109,26 @@ def check_disk(folder: str | Path) -> Check:
     return Check("disk", "ok", found)
 
 
-def check_hub(repo_id: str | None = None, wanted: bool = False, token: str | None = None) -> Check:
+def check_hub(
+    repo_id: str | None = None, wanted: bool = False, token: str | None = None, run_dir: str | Path = "."
+) -> Check:
     """The Hub token, and whether it may write; asks the Hub, and makes nothing there.
 
     Args:
         repo_id (`str`, *optional*): The dataset repository that a run would publish to.
         wanted (`bool`, *optional*, defaults to `False`): Whether the run publishes.
         token (`str`, *optional*): The token; the stored one where left out.
+        run_dir (`str` or `Path`, *optional*, defaults to `"."`): The run folder.
     """
     from huggingface_hub import HfApi, get_token
 
-    from equal_hf.publishing.patience import patiently
+    from equal_hf.publishing.patience import limit_silence, patiently
 
     status: Literal["note", "problem"] = "problem" if wanted else "note"
     if not (token or get_token()):
         said = "no token (HF_TOKEN, or `hf auth login`): only public repositories can be read"
         return Check("hub", status, said, "hf auth login" if wanted else "")
+    limit_silence()
     api = HfApi(token=token)
     try:
         account = patiently(api.whoami, "asking the Hub who this is", "hub_token", attempts=1)
@@ -135,7 +139,7 @@ def check_hub(repo_id: str | None = None, wanted: bool = False, token: str | Non
             return Check("hub", status, f"{found}; it may not publish", remedy)
         if repo_id and "/" in repo_id:
             if api.repo_exists(repo_id, repo_type="dataset"):
-                check = _auth_check(api, repo_id)
+                check = _may_publish(api, repo_id, run_dir)
                 patiently(check, f"checking write access to {repo_id!r}", "hub_dataset_id", attempts=1)
                 found += f"; may write to {repo_id}"
             elif (space := repo_id.split("/")[0]) != account["name"] and space not in {
@@ -201,8 +205,15 @@ def check_endpoint(run: RunArguments, prepare: Callable[[str], Any]) -> Check:
     return Check("endpoint", "ok", found)
 
 
-def _auth_check(api: Any, repo_id: str) -> Callable[[], Any]:
-    return lambda: api.auth_check(repo_id, repo_type="dataset", write=True)
+def _may_publish(api: Any, repo_id: str, run_dir: str | Path) -> Callable[[], None]:
+    from equal_hf.publishing.dataset import known_identities
+    from equal_hf.publishing.held import HeldDataset
+
+    def check() -> None:
+        api.auth_check(repo_id, repo_type="dataset", write=True)
+        HeldDataset.read(api, repo_id).check(known_identities(run_dir))
+
+    return check
 
 
 def _in_netrc(name: str) -> bool:

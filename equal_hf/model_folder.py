@@ -66,10 +66,6 @@ class ModelFolderTrainer(SFTTrainer):
         if dataset_name is not None and self.is_world_process_zero():
             link_model_card(str(self.args.output_dir), dataset_name)
 
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        with self._model_folder():
-            super()._push_from_checkpoint(checkpoint_folder)
-
     @contextmanager
     def _model_folder(self) -> Iterator[Path]:
         """What a Trainer uploads is its `output_dir`; the run folder, with records and replies, must not be that."""

@@ -17,7 +17,7 @@ def preflight(run: RunArguments, training: Any, model: str | None, make_extracto
     """Check device, endpoint, Hub access and write access; report everything that is missing at once.
 
     Args:
-        run ([`RunArguments`]): Corpus, target and extractor.
+        run ([`RunArguments`]): Corpus, target and extractor; its `hub_dataset_id` is given the namespace it lacks.
         training (`EqualConfig`): The trainer's settings.
         model (`str`, *optional*): Hub id or folder of the model; `None` for a run that trains none, and needs none.
         make_extractor (`Callable`): Makes the extractor; called where there is an endpoint to ask.
@@ -139,7 +139,9 @@ def _missing_write_access(run: RunArguments, training: Any, model: str | None) -
     if not training.push_to_hub:
         return []
     from equal_hf.publishing.hub import check_write_access
+    from equal_hf.publishing.patience import limit_silence
 
+    limit_silence()
     token = training.hub_token or os.environ.get("HF_TOKEN")
     model_id = None if model is None else training.hub_model_id or Path(training.output_dir).name
     repositories = [(model_id, "model", "hub_model_id"), (run.hub_dataset_id, "dataset", "hub_dataset_id")]
@@ -147,7 +149,16 @@ def _missing_write_access(run: RunArguments, training: Any, model: str | None) -
     for repo_id, kind, setting in repositories:
         if repo_id is not None:
             try:
-                check_write_access(repo_id, token, repo_type=kind, setting=setting)
+                full = check_write_access(
+                    repo_id,
+                    token,
+                    private=training.hub_private_repo,
+                    repo_type=kind,
+                    setting=setting,
+                    run_dir=training.output_dir if kind == "dataset" else None,
+                )
+                if kind == "dataset":
+                    run.hub_dataset_id = full  # with its namespace, for cards that link to it
             except EqualError as error:
                 problems.append(str(error))
     return problems

@@ -31,13 +31,16 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     > These parameters have default values different from `trl.SFTConfig`:
     > - `lr_scheduler_type`: `"constant_with_warmup"`: a decaying rate would show up as a shrinking reward.
     > - `eval_strategy`, `save_strategy`: `"epoch"`: a round is credited after its evaluation, and resumed from its
-    end. > - `eval_on_start`: `True`: the first round's drop needs a loss to drop from.
+    >   end.
+    > - `eval_on_start`: `True`: the first round's drop needs a loss to drop from.
+    > - `hub_strategy`: `"end"`: what transformers pushes in the middle holds a pickle of the arguments.
     """
 
     lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate; rounds need `epoch`."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     eval_on_start: bool = field(default=True, metadata={"help": "Evaluate before the first round."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push the model; only at the `end`."})
     rows_per_round: int = field(default=512, metadata={"help": "Rows a round trains on, exactly."})
     pool_epochs: float = field(default=0.0, metadata={"help": "Epochs over the whole dataset after the last round."})
     pool_steps: int | None = field(default=None, metadata={"help": "Exact steps of that training, for a control."})
@@ -66,8 +69,14 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
             raise ConfigError(
                 "`eval_strategy` is 'steps', but a round is credited at its end: set it to 'epoch' or 'no'"
             )
+        strategy = str(getattr(self.hub_strategy, "value", self.hub_strategy))
+        if self.push_to_hub and strategy != "end":
+            raise ConfigError(
+                f"`hub_strategy` is {strategy!r}, with which transformers pushes a pickle of all arguments, folders "
+                "of this machine among them: set it to 'end', or leave it out"
+            )
         super().__post_init__()
 
     def __getstate__(self) -> dict[str, Any]:
-        # transformers pickles the arguments into what it pushes of a checkpoint; a token in them would be public then.
+        # transformers pickles the arguments beside a model it saves; they are removed, but were on the disk by then.
         return self.__dict__ | {"hub_token": None}

@@ -83,8 +83,9 @@ def main(argv: list[str]) -> None:
         write_json(output_dir / "summary.json", summary)
         export_dataset(output_dir, output_dir / "hub/dataset", summary=summary)
         if args.push_to_hub and run.hub_dataset_id:
+            private = args.hub_private_repo
             with pushing("dataset", f"equal-hf publish {output_dir} --repo-id {run.hub_dataset_id}"):
-                publish_dataset(output_dir, run.hub_dataset_id, summary=summary, token=args.hub_token)
+                publish_dataset(output_dir, run.hub_dataset_id, private=private, summary=summary, token=args.hub_token)
         print(format_summary(summary), flush=True)
 
 
@@ -140,7 +141,11 @@ def train(
     trainer.remove_callback(PrinterCallback)  # a line a round says enough
     if publishing:
         publisher = RoundPublisher(
-            args.output_dir, run.hub_dataset_id, every_s=run.hub_push_every_s, token=args.hub_token
+            args.output_dir,
+            run.hub_dataset_id,
+            every_s=run.hub_push_every_s,
+            private=args.hub_private_repo,
+            token=args.hub_token,
         )
         trainer.add_callback(PublishCallback(publisher))
     trainer.open_run()

@@ -62,7 +62,6 @@ def test_what_it_leans_on_in_trl_and_transformers_is_still_there():
 
     parameters = list(inspect.signature(SFTTrainer._prepare_dataset).parameters)
     assert parameters == ["self", "dataset", "processing_class", "args", "packing", "formatting_func", "dataset_name"]
-    assert list(inspect.signature(Trainer._push_from_checkpoint).parameters) == ["self", "checkpoint_folder"]
     # The round's rows are put in place by `on_epoch_begin`; the dataloader must be iterated after it.
     loop = inspect.getsource(Trainer._inner_training_loop)
     assert loop.index("on_epoch_begin") < loop.index("self._run_epoch(")

@@ -243,6 +243,8 @@ def test_settings_that_cannot_work_are_refused(world, tmp_path):
         make(world, tmp_path, evaluate=False)
     with pytest.raises(ConfigError, match="`eval_strategy` is 'no'"):
         make(world, tmp_path, eval_strategy="no")
+    with pytest.raises(ConfigError, match=r"`hub_strategy` is 'every_save'.*'end'"):
+        make(world, tmp_path, push_to_hub=True, hub_strategy="every_save")
     with pytest.raises(ConfigError, match="`train_dataset` cannot be used"):
         EqualTrainer("m", EqualConfig(num_rounds=1, use_cpu=True), data_collector=None, train_dataset=[1])
 
@@ -294,7 +296,6 @@ def test_an_adapter_is_pushed_through_trouble_with_its_dataset_on_the_card(world
         peft_config=LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"),
         push_to_hub=True,
         hub_model_id="tester/adapter",
-        hub_strategy="end",
     )
     trainer.train()
     hub.fail(500, "POST", "tester/adapter/commit", count=2)

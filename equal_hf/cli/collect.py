@@ -72,7 +72,13 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     corpus, targets = open_corpus(what, folder, how.seed), open_targets(what, how.seed)
     publisher = None
     if how.push_to_hub and what.hub_dataset_id:
-        publisher = RoundPublisher(folder, what.hub_dataset_id, every_s=what.hub_push_every_s, token=how.hub_token)
+        publisher = RoundPublisher(
+            folder,
+            what.hub_dataset_id,
+            every_s=what.hub_push_every_s,
+            private=how.hub_private_repo,
+            token=how.hub_token,
+        )
     found = _rounds(what, how, corpus, targets, None, publisher)
     if what.control:
         control = replace_output(how, Path(folder) / "control", found["rounds"])

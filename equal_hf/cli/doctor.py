@@ -72,8 +72,9 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     )
     what, how, _ = settings
     yield check_device(bool(how.use_cpu))
-    yield check_disk(str(how.output_dir))
-    yield check_hub(what.hub_dataset_id, wanted=bool(how.push_to_hub), token=how.hub_token)
+    folder = str(how.output_dir)
+    yield check_disk(folder)
+    yield check_hub(what.hub_dataset_id, wanted=bool(how.push_to_hub), token=how.hub_token, run_dir=folder)
     yield check_wandb(wanted="wandb" in (how.report_to or []))
     # A run waits for a server that is loading; whoever asks what is wrong does not want to.
     patience = min(what.extractor_load_timeout_s, LOAD_TIMEOUT_S)

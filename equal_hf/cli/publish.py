@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.publishing.hub import publish_dataset
+    from equal_hf.publishing.patience import limit_silence
 
     if args.dry_run:
         folder = export_dataset(args.run, name=args.repo_id)
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{size:>12,}  {name}")
         print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB in {folder}; nothing was sent")
         return 0
+    limit_silence()
     url = publish_dataset(args.run, args.repo_id, private=args.private)
     print(json.dumps({"url": url, "repo_id": args.repo_id}) if args.json else url)
     return 0

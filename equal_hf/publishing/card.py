@@ -29,6 +29,8 @@ from equal_hf.publishing.markdown import (
 from equal_hf.sanitise import sanitise
 
 CONFIGS = {"default": "train", "rejected": "rejected", "decisions": "decisions"}
+# Metadata that follows from the files: a person's edit of it would be wrong after the next round.
+DERIVED = frozenset({"configs", "size_categories", "generated_with"})
 SHOWN_ROUNDS, SHOWN_ARMS = 40, 15
 PICTURE_TEXTS = {
     "progress.png": "Mean reward and evaluation loss by documents and by tokens spent",
@@ -123,8 +125,20 @@ def merge_metadata(ours: Mapping[str, Any], found: Mapping[str, Any], written: M
     >>> merge_metadata({"size": 2, "tags": [1]}, {"size": 1, "tags": [1], "license": "mit"}, {"size": 1, "tags": [1]})
     {'size': 2, 'tags': [1], 'license': 'mit'}
     """
-    persons = {key: value for key, value in found.items() if key not in written or written[key] != value}
-    return {**ours, **persons}
+    return {**ours, **persons_metadata(found, written)}
+
+
+def persons_metadata(found: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person added to metadata that we wrote, or changed in it; what follows from the files is never theirs.
+
+    >>> persons_metadata({"license": "mit", "tags": [1], "size_categories": ["n<1K"]}, {"tags": [1]})
+    {'license': 'mit'}
+    """
+    return {
+        key: value
+        for key, value in found.items()
+        if key not in DERIVED and (key not in written or written[key] != value)
+    }
 
 
 def dataset_card(

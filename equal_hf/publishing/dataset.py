@@ -19,14 +19,16 @@ import io
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError, PublishError
-from equal_hf.publishing.card import dataset_card, dataset_metadata
+from equal_hf.publishing.card import dataset_card, dataset_metadata, persons_metadata
 from equal_hf.publishing.facts import RunFacts
+from equal_hf.publishing.markdown import split_front_matter, without_generated
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.publishing.tables import PAIR_COLUMNS
 from equal_hf.types import Round
@@ -71,7 +73,14 @@ class Earlier:
                 f"{CARD} or {MANIFEST} of an earlier export, read into {folder}, is damaged ({error}): remove both"
             ) from error
 
-    def check(self, run: str, where: str, setting: str) -> None:
+    def persons_part(self) -> str:
+        """Names, by a hash, what a person wrote into the card: text around the generated part, and metadata."""
+        metadata, body = split_front_matter(self.card)
+        theirs = persons_metadata(metadata, (self.manifest or {}).get("metadata") or {})
+        text = json.dumps([theirs, without_generated(body)], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def check(self, run: Collection[str], where: str, setting: str) -> None:
         """Refuse to write over what is not an earlier export of the same run.
 
         Raises:
@@ -79,7 +88,7 @@ class Earlier:
         """
         if self.manifest is None and self.card:
             raise PublishError(f"{where} holds a card that no run wrote: set `{setting}` to a new place, or remove it")
-        if self.manifest is not None and self.manifest.get("run") != run:
+        if self.manifest is not None and self.manifest.get("run") not in run:
             raise PublishError(
                 f"{where} holds the dataset of another run: set `{setting}` to a new place, or remove it"
             )
@@ -90,10 +99,25 @@ def default_folder(run_dir: str | Path) -> Path:
     return Path(run_dir) / "hub" / "dataset"
 
 
-def run_identity(run: Mapping[str, Any]) -> str:
-    """Identity of the run that a `run.json` describes: a hash of its fingerprint."""
+def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
+    """What a manifest calls the run that a `run.json` describes: its id, which a copied folder keeps; and a hash of
+    its fingerprint, which manifests of the first versions hold instead.
+
+    Two runs of the same settings are two runs: a model that answers differently would give their rounds other rows.
+    """
     text = json.dumps(run["fingerprint"], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return run["id"], hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def known_identities(run_dir: str | Path) -> tuple[str, ...]:
+    """As [`run_identities`], of the run in a folder; nothing where no run has started there."""
+    return run_identities(RoundRecords(run_dir).run()) if (Path(run_dir) / "run.json").exists() else ()
+
+
+def dataset_files(folder: Path) -> dict[str, Path]:
+    """The files of an exported dataset, by their names on the Hub."""
+    found = [*folder.glob("data/*/*.parquet"), *folder.glob(f"{PICTURES}/*.png"), folder / MANIFEST, folder / CARD]
+    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
 
 
 def export_dataset(
@@ -127,7 +151,7 @@ def export_dataset(
     if not indices:
         raise PublishError(f"{run_dir} holds no recorded round: point `run_dir` at a run folder, or collect first")
     folder = default_folder(run_dir) if out_dir is None else Path(out_dir)
-    facts, run = RunFacts(records.run()), run_identity(records.run())
+    facts, run = RunFacts(records.run()), run_identities(records.run())
     here = Earlier.read(folder)
     here.check(run, str(folder), "out_dir")
     earlier = here if earlier is None else earlier
@@ -163,7 +187,7 @@ def export_dataset(
         written=old.get("metadata"),
         pictures=[f"{PICTURES}/{picture}" for picture in pictures],
     )
-    manifest = {"run": run, "rounds": len(indices), "metadata": dataset_metadata(facts)}
+    manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(facts)}
     _write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
     _write(folder / CARD, card.encode("utf-8", "replace"))
     return folder
@@ -281,6 +305,6 @@ def _write(path: Path, content: bytes) -> None:
     if path.exists() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     temporary.write_bytes(content)
     os.replace(temporary, path)

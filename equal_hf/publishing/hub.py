@@ -6,9 +6,8 @@ stopped and repeated at any time, and never writes over what is not an earlier p
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +17,21 @@ from equal_hf.publishing.dataset import (
     CARD,
     EMPTY,
     MANIFEST,
-    PICTURES,
     Earlier,
+    dataset_files,
     default_folder,
     export_dataset,
-    run_identity,
+    known_identities,
+    run_identities,
 )
+from equal_hf.publishing.held import HeldDataset
 from equal_hf.publishing.patience import patiently
 from equal_hf.publishing.rounds import RoundRecords, write_json
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
 PUBLISHED = "hub/published.json"
@@ -42,6 +45,7 @@ def check_write_access(
     private: bool | None = None,
     repo_type: str = "dataset",
     setting: str | None = None,
+    run_dir: str | Path | None = None,
 ) -> str:
     """Find out, before a run, whether its end can be published; creates the repository where there is none.
 
@@ -52,12 +56,15 @@ def check_write_access(
         repo_type (`str`, *optional*, defaults to `"dataset"`): `"dataset"` or `"model"`.
         setting (`str`, *optional*): The setting that error messages name; `hub_dataset_id` or `hub_model_id` where it
             is left out.
+        run_dir (`str` or `Path`, *optional*): The folder of the run that will publish its dataset there; what is in
+            the repository then is checked too.
 
     Returns:
         `str`: The repository's id with its namespace.
 
     Raises:
-        [`PublishError`]: If there is no token, token or account may not write there, or the Hub does not answer.
+        [`PublishError`]: If there is no token, token or account may not write there, the repository holds something
+            else, or the Hub does not answer.
     """
     from huggingface_hub import HfApi
 
@@ -73,6 +80,8 @@ def check_write_access(
             )
         full = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
         api.auth_check(full, repo_type=repo_type, write=True)
+        if run_dir is not None:
+            HeldDataset.read(api, full).check(known_identities(run_dir))
         return full
 
     what = f"checking write access to {repo_id!r}"
@@ -113,8 +122,10 @@ def publish_dataset(
     def push() -> str:
         full = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
         revision = _push_once(api, run_dir, full, summary)
-        url = f"{api.endpoint}/datasets/{full}"
-        write_json(Path(run_dir) / PUBLISHED, {"url": url, "revision": revision})
+        url, card = f"{api.endpoint}/datasets/{full}", Earlier.read(default_folder(run_dir)).persons_part()
+        write_json(
+            Path(run_dir) / PUBLISHED, {"url": url, "revision": revision, "repo_id": full, "persons_part": card}
+        )
         return url
 
     return patiently(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
@@ -150,64 +161,75 @@ def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> An
 
 
 def published(run_dir: str | Path) -> dict[str, str] | None:
-    """Address and revision of the dataset that a run last pushed; `None` where it pushed none."""
+    """Address (`url`) and `revision` of the dataset that a run last pushed; `None` where it pushed none."""
+    found = _last_push(run_dir)
+    return {name: found[name] for name in ("url", "revision")} if found else None
+
+
+def _last_push(run_dir: str | Path) -> dict[str, str]:
     path = Path(run_dir) / PUBLISHED
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _card_to_keep(run_dir: str | Path, held: HeldDataset) -> Earlier:
+    """The card that a person's additions are kept of: the one that they edited since the last push, here or there.
+
+    Where they edited both, it is the one on the Hub, and the one here is put beside the dataset's folder.
+    """
+    here, there = Earlier.read(default_folder(run_dir)), held.earlier
+    if not there.card:
+        return here
+    last = _last_push(run_dir)
+    before = last.get("persons_part") if last.get("repo_id") == held.repo_id else None
+    ours, theirs, before = here.persons_part(), there.persons_part(), before or Earlier().persons_part()
+    if ours in (before, theirs) or not here.card:
+        return there
+    if theirs == before:
+        return here
+    copy = default_folder(run_dir).parent / f"README-{ours}.md"
+    if not copy.exists():
+        copy.write_text(here.card, encoding="utf-8")
+        logger.warning(
+            "The card was edited on the Hub (%s) and here; the one on the Hub is kept, and the one here is now %s: "
+            "put its additions into the one on the Hub",
+            held.repo_id,
+            copy,
+        )
+    return there
 
 
 def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> str | None:
     """Export, compare with the repository, commit the difference on top of the commit it was compared with; the last
     commit."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-    from huggingface_hub.hf_api import RepoFile
 
-    head = api.repo_info(repo_id, repo_type="dataset").sha
-    tree = api.list_repo_tree(repo_id, recursive=True, revision=head, repo_type="dataset")
-    remote = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    earlier = _earlier(api, repo_id, head, set(remote))
-    if earlier.manifest is None and set(remote) - {".gitattributes"}:
-        raise PublishError(
-            f"{repo_id} holds files that no run of equal_hf published: set `hub_dataset_id` to a new repository"
-        )
-    earlier.check(run_identity(RoundRecords(run_dir).run()), repo_id, "hub_dataset_id")
-    # A card on the Hub is what a person edits from now on; until there is one, it is the card in the folder.
-    card = earlier if earlier.card else None
+    held = HeldDataset.read(api, repo_id)
+    held.check(run_identities(RoundRecords(run_dir).run()))
+    card = _card_to_keep(run_dir, held)
     folder = export_dataset(run_dir, default_folder(run_dir), summary=summary, name=repo_id, earlier=card)
     manifest = Earlier.read(folder).manifest or {}
-    if (published := (earlier.manifest or {}).get("rounds", 0)) > manifest["rounds"]:
+    if (published := (held.earlier.manifest or {}).get("rounds", 0)) > manifest["rounds"]:
         raise PublishError(
             f"{repo_id} holds {published} rounds and {run_dir} only {manifest['rounds']}: publish from the folder the "
             "run went on in, or set `hub_dataset_id` to a new repository"
         )
-    # The manifest comes first, so that a push that is cut short is known as ours; the card last, as it speaks of files
-    # that are there by then.
-    shards = {path.relative_to(folder).as_posix(): path for path in sorted((folder / "data").glob("*/*.parquet"))}
-    pictures = {path.relative_to(folder).as_posix(): path for path in sorted((folder / PICTURES).glob("*.png"))}
-    local = {MANIFEST: folder / MANIFEST, **shards, **pictures, CARD: folder / CARD}
+    local = dataset_files(folder)
+    gone = [name for name in held.files if name.endswith(f"/{EMPTY}") and name not in local]
+    # The card comes last, as it speaks of files that are there by then. The manifest comes with it, since it says what
+    # of the card's metadata is ours; the very first one comes first, so that a push cut short is known as ours.
+    closing = [CARD, MANIFEST] if held.earlier.manifest else [CARD]
+    names = sorted(local, key=lambda name: (name in closing, name != MANIFEST))
+    changed = [name for name in names if not held.holds(name, local[name])]
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        CommitOperationAdd(path_in_repo=name, path_or_fileobj=path)
-        for name, path in local.items()
-        if name not in remote or not _same(path, remote[name])
+        *(CommitOperationDelete(name) for name in gone),
+        *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=local[name]) for name in changed),
     ]
-    operations += [CommitOperationDelete(name) for name in remote if name.endswith(f"/{EMPTY}") and name not in local]
-    message = f"{manifest['rounds']} rounds"
-    for start in range(0, len(operations), FILES_PER_COMMIT):
-        part = operations[start : start + FILES_PER_COMMIT]
+    last = [operation for operation in operations if operation.path_in_repo in closing]
+    parts = [operations[: len(operations) - len(last)]]
+    parts = [parts[0][start : start + FILES_PER_COMMIT] for start in range(0, len(parts[0]), FILES_PER_COMMIT)] or [[]]
+    parts[-1] += last
+    head = held.head
+    for part in filter(None, parts):
+        message = f"{manifest['rounds']} rounds"
         head = api.create_commit(repo_id, part, commit_message=message, repo_type="dataset", parent_commit=head).oid
     return head
-
-
-def _earlier(api: HfApi, repo_id: str, revision: str | None, names: set[str]) -> Earlier:
-    """Card and manifest as the repository holds them."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in {CARD, MANIFEST} & names:
-            api.hf_hub_download(repo_id, name, repo_type="dataset", revision=revision, local_dir=folder)
-        return Earlier.read(Path(folder))
-
-
-def _same(path: Path, remote: Any) -> bool:
-    """Whether a local file has the content of one on the Hub, by the hash the Hub keeps of it."""
-    content = path.read_bytes()
-    if remote.lfs is not None:
-        return hashlib.sha256(content).hexdigest() == remote.lfs.sha256
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == remote.blob_id

@@ -110,6 +110,15 @@ def replace_generated(body: str, generated: str) -> str:
     return f"{body.rstrip()}\n\n{block}\n" if body.strip() else f"\n{block}\n"
 
 
+def without_generated(body: str) -> str:
+    """What a person wrote around the generated part.
+
+    >>> without_generated(replace_generated("My own words.", "v1"))
+    'My own words.'
+    """
+    return _GENERATED.sub("", body, count=1).strip()
+
+
 def visible(text: str, keep: str = "") -> str:
     """The text with control, bidirectional-override and other invisible characters written as escapes.
 

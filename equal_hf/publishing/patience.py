@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import time
@@ -18,6 +19,29 @@ Result = TypeVar("Result")
 # A stale parent commit, a rate limit, and whatever the Hub or a proxy before it answers while it is unwell.
 TRANSIENT = {408, 412, 429, 500, 502, 503, 504}
 MAX_WAIT_S = 120.0
+# How long the Hub may be silent in a call, and take to accept one. `huggingface_hub` itself would wait for ever.
+SILENCE_S, CONNECT_S = 60.0, 10.0
+
+
+def limit_silence() -> None:
+    """From here on, no call to the Hub that this process makes waits for ever for an answer; for programs of our own.
+
+    A client factory that somebody set with [`huggingface_hub.set_client_factory`] stays in use, and so does its limit.
+    """
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils import _http
+
+    make = _http._GLOBAL_CLIENT_FACTORY
+    if getattr(make, "func", None) is not _limited_client:
+        set_client_factory(functools.partial(_limited_client, make))
+
+
+def _limited_client(make: Callable[[], Any]) -> Any:
+    client = make()
+    timeout = type(client.timeout)
+    if client.timeout == timeout(None):
+        client.timeout = timeout(SILENCE_S, connect=min(CONNECT_S, SILENCE_S))
+    return client
 
 
 def patiently(

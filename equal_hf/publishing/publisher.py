@@ -34,6 +34,7 @@ class RoundPublisher:
         every_s (`float`, *optional*, defaults to `300.0`): Seconds between pushes at least.
         private (`bool`, *optional*): As in [`publish_dataset`].
         token (`str`, *optional*): As in [`publish_dataset`].
+        close_within_s (`float`, *optional*, defaults to `1800.0`): Seconds that `close` waits at most.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class RoundPublisher:
         every_s: float = 300.0,
         private: bool | None = None,
         token: str | None = None,
+        close_within_s: float = 1800.0,
     ) -> None:
-        self.run_dir, self.repo_id, self.every_s = run_dir, repo_id, every_s
+        self.run_dir, self.repo_id, self.every_s, self.close_within_s = run_dir, repo_id, every_s, close_within_s
         self._options: dict[str, Any] = {"private": private, "token": token}
         self._due, self._closing = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -58,7 +60,7 @@ class RoundPublisher:
         self._due.set()
 
     def close(self, summary: Mapping[str, Any] | None = None) -> str | None:
-        """Wait for a push under way, then push what is left.
+        """Wait for a push under way, then push what is left; for `close_within_s` at most.
 
         Args:
             summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card.
@@ -68,10 +70,26 @@ class RoundPublisher:
         """
         self._closing.set()
         self._due.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        return self._publish(summary=summary)
+        before, pushed = self._thread, list[str | None]()
+
+        def finish() -> None:
+            if before is not None:
+                before.join()
+            pushed.append(self._publish(summary=summary))
+
+        # A Hub that accepts calls and never answers must not keep the run from ending.
+        self._thread = threading.Thread(target=finish, name="equal-hf-publisher", daemon=True)
+        self._thread.start()
+        self._thread.join(self.close_within_s)
+        if not pushed:
+            logger.warning(
+                "The dataset was not pushed to %s within %g s; the run folder has everything: publish it again later",
+                self.repo_id,
+                self.close_within_s,
+            )
+            return None
+        self._thread = None
+        return pushed[0]
 
     def _work(self) -> None:
         self._closing.wait(self._rest_s())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import HfApi
 
 from equal_hf.cli import main
 from tests.extraction.endpoints import MODELS, completion
@@ -112,6 +113,15 @@ def test_what_keeps_a_run_from_publishing_is_a_problem_if_it_publishes(
     assert (code, checks["hub"]["status"]) == (1, "problem") and fact in checks["hub"]["found"]
     code, checks, _ = doctor(push_to_hub=False, hub_dataset_id=repo_id)
     assert (code, checks["hub"]["status"]) == (0, "note") and fact in checks["hub"]["found"]
+
+
+def test_a_repository_that_holds_something_else_is_a_problem(doctor: Doctor):
+    api = HfApi()
+    api.create_repo("tester/table", repo_type="dataset", exist_ok=True)
+    api.upload_file(path_or_fileobj=b"a,b", path_in_repo="a.csv", repo_id="tester/table", repo_type="dataset")
+    code, checks, _ = doctor(push_to_hub=True, hub_dataset_id="tester/table")
+    assert (code, checks["hub"]["status"]) == (1, "problem")
+    assert "no run of equal_hf published: set `hub_dataset_id`" in checks["hub"]["found"]
 
 
 def test_a_hub_that_is_not_there_and_text_for_people(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import datasets
 import pytest
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import export_dataset
+from equal_hf.publishing.dataset import export_dataset, run_identities
 from equal_hf.publishing.rounds import RoundRecords
 from tests.publishing.runs import HOSTILE, credit, make_run, write_round
 
@@ -75,8 +76,8 @@ def test_the_same_records_give_the_same_bytes(run_dir: Path, tmp_path: Path):
     export_dataset(run_dir, first)
     assert contents(first) == before
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*.parquet")} == times, "nothing was written again"
-    again = make_run(tmp_path / "again")
-    assert contents(export_dataset(again, tmp_path / "b" / "out")) == before
+    copied = shutil.copytree(run_dir, tmp_path / "copied")
+    assert contents(export_dataset(copied, tmp_path / "b" / "out")) == before
 
 
 def test_a_round_adds_files_and_changes_no_pairs(tmp_path: Path):
@@ -142,7 +143,7 @@ def test_a_corpus_column_never_takes_the_place_of_ours(tmp_path: Path):
 
 
 def test_what_is_not_this_runs_export_is_left_alone(run_dir: Path, tmp_path: Path):
-    other = export_dataset(make_run(tmp_path / "other", seed=2))
+    other = export_dataset(make_run(tmp_path / "other"))
     with pytest.raises(PublishError, match=r"another run.*out_dir"):
         export_dataset(run_dir, other)
     project = tmp_path / "project"
@@ -156,6 +157,15 @@ def test_what_is_not_this_runs_export_is_left_alone(run_dir: Path, tmp_path: Pat
         export_dataset(run_dir, other)
     with pytest.raises(PublishError, match="no recorded round"):
         export_dataset(tmp_path / "nothing")
+
+
+def test_an_export_that_is_named_by_its_settings_is_taken_up(run_dir: Path):
+    manifest = export_dataset(run_dir) / "equal.json"
+    found = json.loads(manifest.read_text())
+    by_settings = run_identities(RoundRecords(run_dir).run())[1]
+    manifest.write_text(json.dumps(found | {"run": by_settings}))
+    export_dataset(run_dir)
+    assert json.loads(manifest.read_text()) == found
 
 
 def test_the_summary_in_the_run_folder_reaches_the_card(run_dir: Path):

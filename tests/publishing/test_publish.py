@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
+from equal_hf.arguments import RunArguments
 from equal_hf.errors import PublishError
+from equal_hf.preflight import preflight
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import check_write_access, publish_dataset
+from equal_hf.publishing.patience import limit_silence
 from equal_hf.publishing.publisher import RoundPublisher
 from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.training_config import EqualConfig
 from tests.publishing.runs import SECRET, make_run, write_round
 from tests.servers.hub import HubServer
 
@@ -98,21 +107,36 @@ def test_a_push_of_several_commits_that_was_cut_short_goes_on(
     hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("equal_hf.publishing.hub.FILES_PER_COMMIT", 4)
-    create_commit, made = HfApi.create_commit, []
-
-    def cut_short(self, *args, **kwargs):
-        if len(made) == 1:
-            raise KeyboardInterrupt
-        made.append(create_commit(self, *args, **kwargs))
-        return made[-1]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(HfApi, "create_commit", cut_short)
-        publish_dataset(run_dir, "tester/parts")
+    cut_short_after(1, lambda: publish_dataset(run_dir, "tester/parts"))
     assert len(files("tester/parts")) == 5, "four files and .gitattributes"
     publish_dataset(run_dir, "tester/parts")
     assert (commits("tester/parts"), uploads(hub)) == (4, 9)
     assert len(files("tester/parts")) == 16, "nine shards, four pictures, card, manifest and .gitattributes"
+
+
+def test_an_update_that_was_cut_short_leaves_no_metadata_behind(
+    hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    publish_dataset(run_dir, "tester/update")
+    before = HfApi().dataset_info("tester/update").card_data
+    monkeypatch.setattr("equal_hf.publishing.hub.FILES_PER_COMMIT", 1)
+    write_round(RoundRecords(run_dir), 3)
+    for allowed in (1, 4):  # commits before the push is cut short
+        cut_short_after(allowed, lambda: publish_dataset(run_dir, "tester/update"))
+    write_round(RoundRecords(run_dir), 4)
+    publish_dataset(run_dir, "tester/update")
+    found = HfApi().dataset_info("tester/update").card_data
+    written = json.loads((run_dir / "hub" / "dataset" / "equal.json").read_text())["metadata"]
+    assert found["configs"] == written["configs"] != before["configs"]
+    # A card that an older version froze in this way comes loose again.
+    card = (run_dir / "hub" / "dataset" / "README.md").read_text()
+    frozen = card.replace("n<1K", "1K<n<10K").replace("description: content", "description: stale")
+    HfApi().upload_file(
+        path_or_fileobj=frozen.encode(), path_in_repo="README.md", repo_id="tester/update", repo_type="dataset"
+    )
+    publish_dataset(run_dir, "tester/update")
+    assert HfApi().dataset_info("tester/update").card_data["configs"] == written["configs"]
+    assert HfApi().dataset_info("tester/update").card_data["size_categories"] == ["n<1K"]
 
 
 def test_a_commit_of_somebody_else_in_between_is_kept(hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch):
@@ -177,6 +201,28 @@ def test_write_access_is_found_out_before_the_run(hub: HubServer, monkeypatch: p
         check_write_access("tester/early")
 
 
+def test_what_a_run_makes_is_as_private_as_it_says(hub: HubServer, tmp_path: Path):
+    run = RunArguments(
+        corpus=str(tmp_path),
+        target=str(tmp_path),
+        embedder=str(tmp_path),
+        extractor="explicit",
+        hub_dataset_id="hidden",
+    )
+    settings = EqualConfig(
+        output_dir=str(tmp_path),
+        num_rounds=1,
+        use_cpu=True,
+        bf16=False,
+        push_to_hub=True,
+        hub_private_repo=True,
+        hub_model_id="tester/hidden-model",
+    )
+    preflight(run, settings, str(tmp_path), lambda: None)
+    assert run.hub_dataset_id == "tester/hidden", "with its namespace, for the model's card to link to"
+    assert HfApi().dataset_info("tester/hidden").private and HfApi().model_info("tester/hidden-model").private
+
+
 def test_a_hub_that_nobody_answers_for_is_said_so(hub: HubServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(PublishError, match="no answer from the Hub"):
@@ -187,13 +233,23 @@ def test_what_another_run_or_a_person_published_is_left_alone(hub: HubServer, ru
     publish_dataset(run_dir, "tester/taken")
     with pytest.raises(PublishError, match="another run"):
         publish_dataset(make_run(tmp_path / "other", seed=2), "tester/taken")
+    with pytest.raises(PublishError, match="another run"):  # of the same settings
+        publish_dataset(make_run(tmp_path / "again"), "tester/taken")
+    shorter = shutil.copytree(run_dir, tmp_path / "shorter")
+    shutil.rmtree(shorter / "rounds" / "round-00002")
     with pytest.raises(PublishError, match=r"holds 3 rounds and .* only 2"):
-        publish_dataset(make_run(tmp_path / "shorter", rounds=2), "tester/taken")
+        publish_dataset(shorter, "tester/taken")
     api = HfApi()
     api.create_repo("tester/own", repo_type="dataset")
     api.upload_file(path_or_fileobj=b"a,b", path_in_repo="a.csv", repo_id="tester/own", repo_type="dataset")
-    with pytest.raises(PublishError, match="no run of equal_hf published: set `hub_dataset_id`"):
+    refusal = "no run of equal_hf published: set `hub_dataset_id`"
+    with pytest.raises(PublishError, match=refusal):
         publish_dataset(run_dir, "tester/own")
+    with pytest.raises(PublishError, match=refusal):
+        check_write_access("tester/own", run_dir=tmp_path / "new")
+    with pytest.raises(PublishError, match="another run"):
+        check_write_access("tester/taken", run_dir=tmp_path / "new")
+    assert check_write_access("tester/taken", run_dir=run_dir) == "tester/taken"
     assert files("tester/own") == {".gitattributes", "a.csv"}
 
 
@@ -213,6 +269,50 @@ def test_what_a_person_adds_here_and_on_the_hub_stays(hub: HubServer, run_dir: P
     published = readme.read_text()
     assert "Made with care.\n\nAnd on the Hub." in published and "16 question-answer pairs" in published
     assert HfApi().dataset_info("tester/edited").card_data["license"] == "cc-by-4.0"
+
+
+def test_a_card_that_was_there_first_is_kept(hub: HubServer, run_dir: Path, tmp_path: Path):
+    api = HfApi()
+    api.create_repo("tester/website", repo_type="dataset")
+    theirs = b"---\nlicense: cc-by-4.0\nconfigs: []\n---\n# Mine\n\nAs I wrote it.\n"
+    api.upload_file(path_or_fileobj=theirs, path_in_repo="README.md", repo_id="tester/website", repo_type="dataset")
+    assert check_write_access("tester/website", run_dir=tmp_path / "new") == "tester/website"
+    publish_dataset(run_dir, "tester/website")
+    card = (run_dir / "hub" / "dataset" / "README.md").read_text()
+    assert "# Mine\n\nAs I wrote it." in card and "12 question-answer pairs" in card
+    found = api.dataset_info("tester/website").card_data
+    assert found["license"] == "cc-by-4.0" and len(found["configs"]) == 3
+
+
+def test_a_card_is_edited_here_or_there_or_both(hub: HubServer, run_dir: Path, caplog: pytest.LogCaptureFixture):
+    readme = run_dir / "hub" / "dataset" / "README.md"
+
+    def edit_there(card: str) -> None:
+        HfApi().upload_file(
+            path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id="tester/both", repo_type="dataset"
+        )
+
+    publish_dataset(run_dir, "tester/both")
+    first = readme.read_text()
+    readme.write_text(first.replace("license: mit", "license: cc0-1.0") + "\nWritten here.\n")
+    write_round(RoundRecords(run_dir), 3)
+    export_dataset(run_dir)  # as a run does at its end, which makes the edit no less of one
+    publish_dataset(run_dir, "tester/both")
+    card = readme.read_text()
+    assert "Written here." in card and "16 question-answer pairs" in card
+    assert HfApi().dataset_info("tester/both").card_data["license"] == "cc0-1.0"
+    edit_there(card + "\nWritten there.\n")
+    publish_dataset(run_dir, "tester/both")
+    both = readme.read_text()
+    assert "Written here.\n\nWritten there." in both
+    assert not caplog.text
+    edit_there(both.replace("Written there.", "Better said there."))
+    readme.write_text(both.replace("Written here.", "Better said here."))
+    publish_dataset(run_dir, "tester/both")
+    publish_dataset(run_dir, "tester/both")
+    assert "Better said there." in readme.read_text() and "Better said here." not in readme.read_text()
+    (copy,) = (run_dir / "hub").glob("README-*.md")
+    assert "Better said here." in copy.read_text() and caplog.text.count(str(copy)) == 1
 
 
 def test_a_round_that_gave_the_first_pairs_takes_the_place_of_the_empty_file(hub: HubServer, tmp_path: Path):
@@ -265,6 +365,78 @@ def test_a_failure_at_the_end_is_logged_with_its_remedy(
     with caplog.at_level(logging.WARNING):
         assert publisher.close() is None
     assert "may not write there" in caplog.text and "publish it again later" in caplog.text
+
+
+@pytest.fixture
+def silent(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """A Hub that accepts every connection and never answers; the connections it has."""
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _http._GLOBAL_CLIENT_FACTORY)  # put back afterwards
+    server, held = socket.create_server(("127.0.0.1", 0)), []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                held.append(server.accept()[0])
+
+    threading.Thread(target=accept, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+    yield held
+    server.shutdown(socket.SHUT_RDWR)
+    for one in [server, *held]:
+        one.close()
+    for thread in threading.enumerate():
+        if thread.name == "equal-hf-publisher":
+            thread.join(20)
+    _http.close_session()
+
+
+def test_a_hub_that_never_answers_keeps_no_run_from_ending(
+    silent: list[socket.socket], run_dir: Path, caplog: pytest.LogCaptureFixture
+):
+    publisher = RoundPublisher(run_dir, "tester/silent", close_within_s=0.5)
+    publisher.notify()
+    wait_until(lambda: silent)
+    began = time.monotonic()
+    assert publisher.close() is None
+    assert time.monotonic() - began < 10
+    assert "was not pushed to tester/silent within 0.5 s" in caplog.text and "publish it again later" in caplog.text
+
+
+def test_programs_of_ours_do_not_wait_for_ever(silent: list[socket.socket], monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub.utils import _http
+
+    monkeypatch.setattr("equal_hf.publishing.patience.SILENCE_S", 0.2)
+    limit_silence()
+    limit_silence()
+    with pytest.raises(PublishError, match=r"no answer from the Hub .*Timeout.*, after 3 tries"):
+        check_write_access("tester/early")
+
+    def theirs():
+        client = _http.default_client_factory()
+        client.timeout = 7.0
+        return client
+
+    set_client_factory(theirs)
+    limit_silence()
+    assert get_session().timeout.read == 7.0, "a limit that somebody set stays"
+
+
+def cut_short_after(allowed: int, push: Callable[[], object]) -> None:
+    """Push, and be killed after so many commits."""
+    create_commit, made = HfApi.create_commit, []
+
+    def cut_short(self, *args, **kwargs):
+        if len(made) == allowed:
+            raise KeyboardInterrupt
+        made.append(create_commit(self, *args, **kwargs))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(HfApi, "create_commit", cut_short)
+        push()
 
 
 def wait_until(condition, seconds: float = 20.0) -> None:
