@@ -7,7 +7,7 @@ other names with a trainer than without one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TrackioCallback, WandbCallback
@@ -32,16 +32,68 @@ if TYPE_CHECKING:
 PREFIX = "equal/"
 
 
-class RoundWandbCallback(WandbCallback):
-    """Tells W&B of rounds.
+class _TellsRounds:
+    """What both have in common: rounds under their own names, tables and report; and a tracker fails no run.
 
     Args:
         tables ([`RoundTables`]): Of the run.
     """
 
+    tracker: ClassVar[str]
+
     def __init__(self, tables: RoundTables) -> None:
         super().__init__()
         self.tables = tables
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Log the round's numbers as they are called, and the tables."""
+        ours, theirs = split_logs(logs or {})
+        with keeps_going(f"Logging to {self.tracker}"):
+            super().on_log(args, state, control, model=model, logs=theirs, **kwargs)  # type: ignore[misc]
+            if ours and state.is_world_process_zero:
+                self.tables.update(int(ours["equal/round"]))
+                self.tell({**ours, "train/global_step": state.global_step})
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        processing_class: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the report, and where the dataset is."""
+        with keeps_going(f"Adding the report to {self.tracker}"):
+            if state.is_world_process_zero:
+                run_dir = self.tables.records.run_dir
+                self.attach(report_folder(run_dir), published(run_dir))
+        with keeps_going(f"Ending what is told to {self.tracker}"):
+            super().on_train_end(  # type: ignore[misc]
+                args, state, control, model=model, processing_class=processing_class, **kwargs
+            )
+
+    def tell(self, numbers: dict[str, Any]) -> None:
+        """Log numbers, and the tables as they are now."""
+        raise NotImplementedError
+
+    def attach(self, report: Path | None, dataset: Any) -> None:
+        """Add the report, and where the dataset is."""
+        raise NotImplementedError
+
+
+class RoundWandbCallback(_TellsRounds, WandbCallback):
+    """Tells W&B of rounds."""
+
+    tracker = "W&B"
 
     def setup(self, args: TrainingArguments, state: TrainerState, model: Any, **kwargs: Any) -> None:
         """Start the W&B run, unless one is open."""
@@ -50,50 +102,21 @@ class RoundWandbCallback(WandbCallback):
         if state.is_world_process_zero and self._wandb is not None and self._wandb.run is not None:
             self.tables.records.note("tracked_at", wandb_place(self._wandb.run))
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Log the round's numbers as they are called, and the tables."""
-        ours, theirs = split_logs(logs or {})
-        with keeps_going("Logging to W&B"):
-            super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
-            if ours and state.is_world_process_zero and self._wandb is not None:
-                self.tables.update(int(ours["equal/round"]))
-                self._wandb.log({**ours, **wandb_media(self.tables), "train/global_step": state.global_step})
+    def tell(self, numbers: dict[str, Any]) -> None:
+        """As of the base class."""
+        if self._wandb is not None:
+            self._wandb.log({**numbers, **wandb_media(self.tables)})
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        processing_class: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Add the report, and where the dataset is."""
-        with keeps_going("Adding the report to W&B"):
-            super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
-            if state.is_world_process_zero and self._wandb is not None and self._wandb.run is not None:
-                run_dir = self.tables.records.run_dir
-                attach_to_wandb(self._wandb.run, report_folder(run_dir), published(run_dir))
+    def attach(self, report: Path | None, dataset: Any) -> None:
+        """As of the base class."""
+        if self._wandb is not None and self._wandb.run is not None:
+            attach_to_wandb(self._wandb.run, report, dataset)
 
 
-class RoundTrackioCallback(TrackioCallback):
-    """Tells trackio of rounds.
+class RoundTrackioCallback(_TellsRounds, TrackioCallback):
+    """Tells trackio of rounds."""
 
-    Args:
-        tables ([`RoundTables`]): Of the run.
-    """
-
-    def __init__(self, tables: RoundTables) -> None:
-        super().__init__()
-        self.tables = tables
+    tracker = "trackio"
 
     def setup(self, args: TrainingArguments, state: TrainerState, model: Any, **kwargs: Any) -> None:
         """Start the trackio run."""
@@ -101,40 +124,14 @@ class RoundTrackioCallback(TrackioCallback):
         if state.is_world_process_zero and "wandb" not in (args.report_to or ()):
             self.tables.records.note("tracked_at", trackio_place(self._trackio.context_vars.current_run.get()))
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Log the round's numbers as they are called, and the tables."""
-        ours, theirs = split_logs(logs or {})
-        with keeps_going("Logging to trackio"):
-            super().on_log(args, state, control, model=model, logs=theirs, **kwargs)
-            if ours and state.is_world_process_zero:
-                self.tables.update(int(ours["equal/round"]))
-                self._trackio.log({**ours, **trackio_media(self.tables), "train/global_step": state.global_step})
+    def tell(self, numbers: dict[str, Any]) -> None:
+        """As of the base class."""
+        self._trackio.log({**numbers, **trackio_media(self.tables)})
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        processing_class: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Add the report, and where the dataset is."""
-        with keeps_going("Adding the report to trackio"):
-            if state.is_world_process_zero and self._initialized:
-                run_dir = self.tables.records.run_dir
-                run = self._trackio.context_vars.current_run.get()
-                attach_to_trackio(run, report_folder(run_dir), published(run_dir))
-        with keeps_going("Ending the run of trackio"):
-            super().on_train_end(args, state, control, model=model, processing_class=processing_class, **kwargs)
+    def attach(self, report: Path | None, dataset: Any) -> None:
+        """As of the base class."""
+        if self._initialized:
+            attach_to_trackio(self._trackio.context_vars.current_run.get(), report, dataset)
 
 
 def track_rounds(trainer: EqualTrainer) -> None:
