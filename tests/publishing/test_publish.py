@@ -346,6 +346,25 @@ def test_rounds_are_pushed_as_they_complete_in_few_commits(hub: HubServer, tmp_p
     assert "| `test_loss` | 2.5 |" in (run / "hub" / "dataset" / "README.md").read_text()
 
 
+def test_a_run_that_is_started_again_keeps_to_the_interval(hub: HubServer, tmp_path: Path):
+    run = make_run(tmp_path / "run", rounds=1)
+    killed, again = (RoundPublisher(run, "tester/restarted", every_s=3600) for _ in range(2))
+    killed.notify()
+    wait_until(lambda: hub.requests("POST", "/commit/main"))
+    write_round(RoundRecords(run), 1)
+    again.notify()
+    time.sleep(0.5)
+    assert len(hub.requests("POST", "/commit/main")) == 1
+    last = run / "hub" / "last_push.json"
+    last.write_text(json.dumps({"began": json.loads(last.read_text())["began"] - 3600}))
+    later = RoundPublisher(run, "tester/restarted", every_s=3600)
+    later.notify()
+    wait_until(lambda: len(hub.requests("POST", "/commit/main")) == 2)
+    for publisher in (killed, again, later):
+        assert publisher.close() is not None
+    assert commits("tester/restarted") == 2
+
+
 def test_a_push_that_fails_costs_nothing_and_is_made_up_for(
     hub: HubServer, run_dir: Path, caplog: pytest.LogCaptureFixture
 ):
