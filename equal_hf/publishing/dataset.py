@@ -29,6 +29,7 @@ from equal_hf.errors import MissingDependencyError, PublishError
 from equal_hf.publishing.card import dataset_card, dataset_metadata, persons_metadata
 from equal_hf.publishing.facts import RunFacts
 from equal_hf.publishing.markdown import split_front_matter, without_generated
+from equal_hf.publishing.money import money_paid
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.publishing.tables import PAIR_COLUMNS
 from equal_hf.types import Round
@@ -171,7 +172,7 @@ def export_dataset(
     names = list(dict.fromkeys(name for round in facts.rounds for name in round.rewards))
     for index, (table, rewards) in decisions.items():
         shards.add("decisions", index, _decision_table(table, rewards, names))
-    facts.contents = shards.finish()
+    facts.contents, facts.paid = shards.finish(), money_paid(run_dir, facts.run)
 
     if summary is None and (path := Path(run_dir) / "summary.json").exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
