@@ -42,7 +42,7 @@ def test_the_numbers_are_those_of_the_run(run_dir: Path):
         "| 0 | 4 | 4 | 100 | 0.25 | 0.5 | 3 |",  # round 0 with its rewards and evaluation loss
         "| 1 | 2 | 4 | 4 | 0.625 |",  # arm 1: two pulls, mean mixed reward
         "- Models that wrote pairs: `m/big @ abc` (12).",
-        "accelerate launch recipes/mistral_math.py --corpus 'a b' --hub_token '***' --output_dir=…/run",
+        "accelerate launch recipes/mistral_math.py --corpus 'a b' --hub_token '***' '--output_dir=…/run'",
     ):
         assert line in card, line
 

@@ -16,6 +16,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from equal_hf.arguments import RunArguments
+from equal_hf.cli import main
 from equal_hf.errors import PublishError
 from equal_hf.preflight import preflight
 from equal_hf.publishing.dataset import export_dataset
@@ -313,6 +314,29 @@ def test_a_card_is_edited_here_or_there_or_both(hub: HubServer, run_dir: Path, c
     assert "Better said there." in readme.read_text() and "Better said here." not in readme.read_text()
     (copy,) = (run_dir / "hub").glob("README-*.md")
     assert "Better said here." in copy.read_text() and caplog.text.count(str(copy)) == 1
+
+
+def test_a_dry_run_says_what_would_be_sent_and_changes_nothing(
+    hub: HubServer, run_dir: Path, capsys: pytest.CaptureFixture
+):
+    def would_send() -> set[str]:
+        assert main(["publish", str(run_dir), "--repo-id", "dry", "--dry-run", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["compared"]
+        return set(told["files"])
+
+    assert len(would_send()) == 15 and not HfApi().repo_exists("tester/dry", repo_type="dataset")
+    publish_dataset(run_dir, "dry")
+    readme = run_dir / "hub" / "dataset" / "README.md"
+    card = readme.read_text()
+    assert would_send() == set()
+    write_round(RoundRecords(run_dir), 3)
+    assert {name for name in would_send() if name.endswith(".parquet")} == {
+        f"data/{kind}/round-00003.parquet" for kind in ("train", "rejected", "decisions")
+    }
+    assert main(["publish", str(run_dir), "--repo-id", "tester/elsewhere", "--dry-run"]) == 0
+    assert 'load_dataset("tester/dry"' in card and 'load_dataset("tester/dry"' in readme.read_text()
+    assert "; nothing was sent" in capsys.readouterr().out and commits("tester/dry") == 1
 
 
 def test_a_round_that_gave_the_first_pairs_takes_the_place_of_the_empty_file(hub: HubServer, tmp_path: Path):
