@@ -22,6 +22,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,6 +174,7 @@ class EqualDataCollector:
         if self._history is not None:
             return self._history
         resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
+        self._note_corpus()
         paid = isinstance(self.extractor, PaidExtractor) and self.extractor.prices != Prices()
         if self.args.max_cost is not None and not paid:
             raise ConfigError(
@@ -195,6 +197,15 @@ class EqualDataCollector:
             logger.info("Resuming %s after %d recorded rounds", self.args.output_dir, history.rounds)
         self._history = history
         return history
+
+    def _note_corpus(self) -> None:
+        """For cards, when a run begins: later, the folder that a name is of may not be at hand."""
+        from equal_hf.publishing.card import hub_id
+
+        if "corpus" not in self.records.run():
+            name = str(self.config.get("corpus"))
+            source = name if hub_id(name) and not Path(name).exists() else None
+            self.records.note("corpus", {"documents": int(self.corpus.sizes.sum()), "hub_id": source})
 
     @property
     def history(self) -> History:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PUSH_EVERY_S = 1.0
+KILLED_PUSH_EVERY_S = 4.0  # so far apart that a run which forgets it in a restart makes several times as many commits
 ROUND_S = 0.25
 CONFIGS = ("default", "rejected", "decisions")
 
@@ -38,8 +39,9 @@ def main() -> None:
     prepare()
     chance = random.Random(args.seed)
 
-    def job(name: str, *flags: str, terminal: bool = False) -> Child:
+    def job(name: str, *flags: str, every_s: float = PUSH_EVERY_S, terminal: bool = False) -> Child:
         wanted = ["--output_dir", str(args.folder / name), "--push_to_hub", "--hub_dataset_id", f"tester/{name}"]
+        wanted += ["--hub_push_every_s", str(every_s)]
         return Child(["collect", str(args.config), *wanted, *flags], args.folder / name, terminal)
 
     found: dict[str, object] = {}
@@ -53,11 +55,11 @@ def main() -> None:
 
     killed, began = 0, time.monotonic()
     for start in range(args.kills):
-        child = job("killed")
+        child = job("killed", every_s=KILLED_PUSH_EVERY_S)
         child.until(lambda child=child, start=start: child.rounds() > start)
         time.sleep(chance.uniform(0, 3 * ROUND_S))
         killed += child.kill()
-    found["killed"], found["kills"] = job("killed").wait(), killed
+    found["killed"], found["kills"] = job("killed", every_s=KILLED_PUSH_EVERY_S).wait(), killed
     found["killed_s"] = time.monotonic() - began
 
     child = job("outage", "--report_to", "wandb")
@@ -117,7 +119,7 @@ class Child:
             try:
                 from equal_hf.cli import main as command
 
-                code = command([*argv, "--hub_push_every_s", str(PUSH_EVERY_S)])
+                code = command(argv)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -164,11 +166,12 @@ def rows(repo_id: str) -> dict[str, list[object]]:
     return found
 
 
-def commits(repo_id: str) -> int:
-    """Commits on top of the one that made the repository."""
+def commits(repo_id: str) -> list[float]:
+    """When commits were made on top of the one that made the repository, in seconds, the first one first."""
     from huggingface_hub import HfApi
 
-    return len(HfApi().list_repo_commits(repo_id, repo_type="dataset")) - 1
+    found = HfApi().list_repo_commits(repo_id, repo_type="dataset")[:-1]
+    return [commit.created_at.timestamp() for commit in reversed(found)]
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.endpoint import EndpointExtractor
 from equal_hf.extraction.prices import NANO, Prices
+from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.tracking_run import TrackedRun
 from tests.extraction.endpoints import MODELS, PAIRS, completion
 from tests.servers.faults import FaultyServer
+from tests.wandb_file import wandb_rows
 from tests.world import make_target
 
 USAGE = {"prompt_tokens": 400, "completion_tokens": 100}
@@ -44,6 +47,16 @@ def test_what_is_paid_is_told_and_belongs_to_the_run(world, server, tmp_path) ->
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["endpoints"]["endpoints"][0]["schema"] == "heeded"
     assert server.url in str(run["endpoints"])
+    tracked = TrackedRun(collector, "wandb")
+    for round in rounds:
+        tracked.log(round)
+    tracked.close()
+    told = [row["equal/cost_total"] for row in wandb_rows(tmp_path) if "equal/round" in row]
+    assert told == pytest.approx([14.4] * 3), "all that was paid by then"
+    card = (export_dataset(tmp_path) / "README.md").read_text()
+    assert "| money paid, in the currency of the prices | 14.4 |" in card
+    size = int(collector.corpus.sizes.sum())
+    assert f"| share of the corpus never paid for | {1 - 24 / size:.1%} of {size:,} documents |" in card
     collector.close()
     again = make(world, tmp_path, server)
     assert [round.pairs for round in again.rounds()] == [round.pairs for round in rounds]

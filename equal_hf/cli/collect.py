@@ -55,6 +55,7 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from equal_hf.preflight import preflight
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.publishing.publisher import RoundPublisher
+    from equal_hf.publishing.rounds import write_json
     from equal_hf.target_arguments import target_settings
     from equal_hf.target_weights import target_shares
     from equal_hf.terminal import set_up_terminal
@@ -83,6 +84,11 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     if what.control:
         control = replace_output(how, Path(folder) / "control", found["rounds"])
         found["control"] = _rounds(what, control, corpus, targets, what.control, None)
+        measures = {name: value for name, value in found.items() if isinstance(value, int | float)}
+        against = {name: found["control"][name] for name in measures if name in found["control"]}
+        write_json(Path(folder) / "summary.json", {"equal": measures, what.control: against})
+        if publisher is not None:  # the card on the Hub tells of the control too
+            publisher.close()
     dataset = export_dataset(folder)
     return {"dataset": str(dataset)} | found
 
@@ -125,6 +131,7 @@ def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, 
     from equal_hf.collector import EqualDataCollector
     from equal_hf.config import CollectorConfig
     from equal_hf.live import RunView
+    from equal_hf.publishing.facts import mean
     from equal_hf.tracking_run import TrackedRun
 
     config = CollectorConfig(**{field.name: getattr(how, field.name) for field in fields(CollectorConfig)})
@@ -143,10 +150,13 @@ def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, 
     collector.config = vars(what) | {"command": ["equal-hf", *sys.argv[1:]]}
     recorded = collector.open().rounds
     tracked = TrackedRun(collector, how.report_to, project=how.project, kind=policy or "equal")
+    rewards: dict[str, list[float | None]] = {}
     try:
         with RunView(config, Path(config.output_dir).name, extractor=extractor) as view:
             for round in collector.rounds():
                 metrics = tracked.log(round)
+                for name, values in (collector.records.credited(round.index) or {"rewards": {}})["rewards"].items():
+                    rewards.setdefault(name, []).extend(values)
                 view.show(metrics, recorded=round.index < recorded)
                 if publisher is not None:
                     publisher.notify()
@@ -163,4 +173,5 @@ def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, 
         "pairs": history.pairs,
         "prompt_tokens": history.usage.prompt_tokens,
         "completion_tokens": history.usage.completion_tokens,
+        **{f"mean_{name}": mean(values) for name, values in rewards.items()},
     } | ({"dataset": url} if url is not None else {})

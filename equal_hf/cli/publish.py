@@ -20,7 +20,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--repo-id", required=True, help="dataset repository, such as user/math-qa; made if need be")
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
-    parser.add_argument("--dry-run", action="store_true", help="write the dataset folder and say what would be sent")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="write the dataset folder and say what of it would be sent"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(func=run)
 
@@ -32,25 +34,25 @@ def run(args: argparse.Namespace) -> int:
         [`PublishError`]: If no round is recorded, the Hub refuses, or the repository holds something else.
         [`RecordError`]: If the folder holds no run, or damaged records.
     """
-    from equal_hf.publishing.dataset import export_dataset
-    from equal_hf.publishing.hub import publish_dataset
+    from equal_hf.publishing.dataset import dataset_files, export_dataset
+    from equal_hf.publishing.hub import files_to_send, publish_dataset
     from equal_hf.publishing.patience import limit_silence
 
+    limit_silence()
     if args.dry_run:
-        folder = export_dataset(args.run, name=args.repo_id)
-        sizes = {
-            path.relative_to(folder).as_posix(): path.stat().st_size
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+        folder = export_dataset(args.run)  # under the name it has: the card is given this one by a push
+        found = files_to_send(args.run, args.repo_id)
+        files = dataset_files(folder) if found is None else found
+        sizes = {name: path.stat().st_size for name, path in files.items()}
         if args.json:
-            print(json.dumps({"folder": str(folder), "repo_id": args.repo_id, "files": sizes}, indent=2))
+            told = {"folder": str(folder), "repo_id": args.repo_id, "compared": found is not None, "files": sizes}
+            print(json.dumps(told, indent=2))
             return 0
         for name, size in sizes.items():
             print(f"{size:>12,}  {name}")
-        print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB in {folder}; nothing was sent")
+        asked = "" if found is not None else " (all there are: the Hub cannot be asked which it holds)"
+        print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB in {folder}{asked}; nothing was sent")
         return 0
-    limit_silence()
     url = publish_dataset(args.run, args.repo_id, private=args.private)
     print(json.dumps({"url": url, "repo_id": args.repo_id}) if args.json else url)
     return 0

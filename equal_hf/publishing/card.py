@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
@@ -83,7 +83,7 @@ def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
     metadata["size_categories"] = [size if facts.pairs < 10_000_000 else "10M<n<100M"]
     metadata["task_categories"] = ["text-generation", "question-answering"]
     metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if facts.models else [])]
-    if hub_id(corpus := str(facts.config.get("corpus"))) and not Path(corpus).exists():
+    if corpus := facts.corpus.get("hub_id"):
         metadata["source_datasets"] = [corpus]
     metadata["generated_with"] = {"library": "equal-hf", "version": __version__} | (
         {"models": sorted(facts.models)} if facts.models else {}
@@ -219,6 +219,12 @@ def _cost(facts: RunFacts) -> str:
         ["completion tokens", usage.completion_tokens],
         ["requests", usage.requests],
     ]
+    if facts.paid is not None:
+        rows.append(["money paid, in the currency of the prices", facts.paid])
+    if size := facts.corpus.get("documents"):
+        rows.append(
+            ["share of the corpus never paid for", f"{1 - facts.documents / size:.1%} of {number(size)} documents"]
+        )
     drops = [
         [code(reason), count] for reason, count in sorted(facts.dropped.items(), key=lambda item: (-item[1], item[0]))
     ]
@@ -235,7 +241,8 @@ def _comparison(summary: Mapping[str, Any] | None) -> str:
     rows = [[code(measure), *(_cell(run.get(measure)) for run in runs.values())] for measure in measures]
     heads = {"equal": "EQUAL", "uniform": "uniform control"}
     text = table(["", *(heads[name] for name in runs)], rows)
-    note = "The control drew documents uniformly, at the same budget and the same number of training steps.\n\n"
+    steps = " and the same number of training steps" if "steps" in measures else ""
+    note = f"The control drew documents uniformly, at the same budget{steps}.\n\n"
     return "## Against drawing at random\n\n" + (note if "uniform" in runs else "") + text
 
 
@@ -330,7 +337,8 @@ def _shareable(value: Any) -> Any:
     if isinstance(value, list):
         return [_shareable(item) for item in value]
     if isinstance(value, str):
-        return " ".join(map(_short_path, value.split(" ")))
+        words = (word.split("=") for word in value.split(" "))  # a flag may be joined to its value
+        return " ".join("=".join(map(_short_path, parts)) for parts in words)
     return value
 
 

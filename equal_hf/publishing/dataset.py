@@ -29,6 +29,7 @@ from equal_hf.errors import MissingDependencyError, PublishError
 from equal_hf.publishing.card import dataset_card, dataset_metadata, persons_metadata
 from equal_hf.publishing.facts import RunFacts
 from equal_hf.publishing.markdown import split_front_matter, without_generated
+from equal_hf.publishing.money import money_paid
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.publishing.tables import PAIR_COLUMNS
 from equal_hf.types import Round
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PUBLISHED = "hub/published.json"
 CARD, MANIFEST, EMPTY, PICTURES = "README.md", "equal.json", "empty.parquet", "pictures"
 # Columns of the corpus that the card reads.
 PUBLIC = ("license", "language", "lang")
@@ -99,6 +101,13 @@ def default_folder(run_dir: str | Path) -> Path:
     return Path(run_dir) / "hub" / "dataset"
 
 
+def last_push(run_dir: str | Path) -> dict[str, str]:
+    """What a run last pushed, and where to: `repo_id`, `url`, `revision`, `persons_part`; empty where it pushed
+    nothing."""
+    path = Path(run_dir) / PUBLISHED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
     """What a manifest calls the run that a `run.json` describes: its id, which a copied folder keeps; and a hash of
     its fingerprint, which manifests of the first versions hold instead.
@@ -135,7 +144,8 @@ def export_dataset(
         out_dir (`str` or `Path`, *optional*): Where to; `run_dir/hub/dataset` where it is left out.
         summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card; `run_dir/summary.json`
             where it is left out and there is one.
-        name (`str`, *optional*): What the card tells readers to load; the folder's name where it is left out.
+        name (`str`, *optional*): What the card tells readers to load. Where it is left out, the repository that the
+            folder was last pushed to, or the folder's name.
         earlier ([`Earlier`], *optional*): The card to keep a person's additions of; the one in `out_dir` where it is
             left out.
 
@@ -171,17 +181,18 @@ def export_dataset(
     names = list(dict.fromkeys(name for round in facts.rounds for name in round.rewards))
     for index, (table, rewards) in decisions.items():
         shards.add("decisions", index, _decision_table(table, rewards, names))
-    facts.contents = shards.finish()
+    facts.contents, facts.paid = shards.finish(), money_paid(run_dir, facts.run)
 
     if summary is None and (path := Path(run_dir) / "summary.json").exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
     old = earlier.manifest or {}
+    pushed_to = last_push(run_dir).get("repo_id") if folder == default_folder(run_dir) else None
     pictures = _draw(run_dir)
     for picture, content in pictures.items():
         _write(folder / PICTURES / picture, content)
     card = dataset_card(
         facts,
-        name=name or folder.name,
+        name=name or pushed_to or folder.name,
         summary=summary,
         previous=earlier.card,
         written=old.get("metadata"),

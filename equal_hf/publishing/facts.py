@@ -57,7 +57,8 @@ class RunFacts:
     Args:
         run (`Mapping[str, Any]`): What `run.json` says: `fingerprint` and sanitised `config`.
 
-    `samples` holds the first pair of every round, `contents` a hash of the published files by kind.
+    `samples` holds the first pair of every round, `contents` a hash of the published files by kind, `paid` what the
+    run paid by the ledger of its response store, where it has one.
     """
 
     run: Mapping[str, Any]
@@ -70,6 +71,7 @@ class RunFacts:
     languages: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
     contents: dict[str, str] = field(default_factory=dict)
+    paid: float | None = None
 
     @property
     def documents(self) -> int:
@@ -90,6 +92,11 @@ class RunFacts:
     def config(self) -> Mapping[str, Any]:
         """The run's configuration."""
         return self.run.get("config", {})
+
+    @property
+    def corpus(self) -> Mapping[str, Any]:
+        """What was found out about the corpus when the run began: `documents`, and its `hub_id` if it has one."""
+        return self.run.get("corpus", {})
 
     def add(self, round: Round, credited: Mapping[str, Any] | None, metadata: Mapping[str, list[str | None]]) -> None:
         """Take in one round.

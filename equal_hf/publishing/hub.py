@@ -6,7 +6,6 @@ stopped and repeated at any time, and never writes over what is not an earlier p
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +16,19 @@ from equal_hf.publishing.dataset import (
     CARD,
     EMPTY,
     MANIFEST,
+    PUBLISHED,
     Earlier,
     dataset_files,
     default_folder,
     export_dataset,
     known_identities,
+    last_push,
     run_identities,
 )
 from equal_hf.publishing.held import HeldDataset
 from equal_hf.publishing.patience import patiently
 from equal_hf.publishing.rounds import RoundRecords, write_json
+from equal_hf.sanitise import mask_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
-PUBLISHED = "hub/published.json"
 ATTEMPTS = 9  # with the waits between them, two to four minutes
 
 
@@ -160,15 +161,38 @@ def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> An
     return patiently(push, f"publishing the model to {repo_id!r}", "hub_model_id", ATTEMPTS)
 
 
+def files_to_send(run_dir: str | Path, repo_id: str, token: str | None = None) -> dict[str, Path] | None:
+    """What of a run's exported dataset a push would send now, by name; `None` where the Hub cannot be asked.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder; its dataset is in `hub/dataset`.
+        repo_id (`str`): `name` or `namespace/name`.
+        token (`str`, *optional*): The one saved by `hf auth login`, or `HF_TOKEN`, where it is left out.
+
+    Raises:
+        [`PublishError`]: If the repository holds something else.
+    """
+    from huggingface_hub import HfApi
+
+    api, files = HfApi(token=token), dataset_files(default_folder(run_dir))
+    try:
+        full = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+        held = HeldDataset.read(api, full) if api.repo_exists(full, repo_type="dataset") else None
+    except PublishError:
+        raise
+    except Exception as error:  # whatever the network stack raises: what would be sent is not known then
+        logger.info("The Hub was not asked what %s holds: %s", repo_id, mask_text(str(error)))
+        return None
+    if held is None:
+        return files
+    held.check(run_identities(RoundRecords(run_dir).run()))
+    return {name: path for name, path in files.items() if not held.holds(name, path)}
+
+
 def published(run_dir: str | Path) -> dict[str, str] | None:
     """Address (`url`) and `revision` of the dataset that a run last pushed; `None` where it pushed none."""
-    found = _last_push(run_dir)
+    found = last_push(run_dir)
     return {name: found[name] for name in ("url", "revision")} if found else None
-
-
-def _last_push(run_dir: str | Path) -> dict[str, str]:
-    path = Path(run_dir) / PUBLISHED
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _card_to_keep(run_dir: str | Path, held: HeldDataset) -> Earlier:
@@ -179,7 +203,7 @@ def _card_to_keep(run_dir: str | Path, held: HeldDataset) -> Earlier:
     here, there = Earlier.read(default_folder(run_dir)), held.earlier
     if not there.card:
         return here
-    last = _last_push(run_dir)
+    last = last_push(run_dir)
     before = last.get("persons_part") if last.get("repo_id") == held.repo_id else None
     ours, theirs, before = here.persons_part(), there.persons_part(), before or Earlier().persons_part()
     if ours in (before, theirs) or not here.card:

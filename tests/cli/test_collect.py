@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,7 @@ def collected(config, tmp_path_factory):
     headers = json.dumps({"X-Api-Key": f"{SECRET} spoken"})
     secret = ["--extractor_headers", headers, f"--extractor_headers={headers}", "--hub_token", SECRET]
     secret += ["--extractor_api_key", SECRET, "--extractor_url", f"http://me:{SECRET}@127.0.0.1:9/?sig={SECRET}"]
+    secret += ["--control", "uniform"]
     # Three rounds are planned, but the first start is killed by a disk that is full for the second.
     blocked = home / "run" / "rounds" / "round-00001"
     blocked.parent.mkdir(parents=True)
@@ -118,8 +120,10 @@ def test_trackers_have_one_run_with_numbers_tables_and_report(collected):
     assert sum(row[4] for row in table["data"]) == 24 and all(row[5] is not None for row in table["data"])
     assert any(record.HasField("artifact") or "artifact" in str(record)[:400] for record in records)
     found = trackio_rows(home / "trackio")
-    assert {name for name, _ in found} == {f"run-equal-{run['id'][:8]}"}
-    metrics = [row for _, row in found]
+    control = json.loads((home / "run" / "control" / "run.json").read_text())
+    name = f"run-equal-{run['id'][:8]}"
+    assert {one for one, _ in found} == {name, f"control-uniform-{control['id'][:8]}"}
+    metrics = [row for one, row in found if one == name]
     assert [row["equal/round"] for row in metrics if "equal/round" in row] == [0, 1, 2]
     assert "equal/arms" in metrics[-1] and "equal/clusters" in metrics[-1]
 
@@ -137,6 +141,9 @@ def test_report_publish_inspect_and_doctor_take_the_folder(collected, config, ca
     assert files >= {"README.md", "data/train/round-00002.parquet", "pictures/clusters.png"}
     card = (home / "run" / "hub" / "dataset" / "README.md").read_text()
     assert "(pictures/progress.png)" in card and "equal-hf collect" in card
+    assert "|  | EQUAL | uniform control |" in card and "| `documents` | 24 | 24 |" in card
+    assert re.search(r"\| `mean_worth` \| 0\.\d+ \| 0\.\d+ \|", card) and "training steps" not in card
+    assert "source_datasets" not in card
     assert main(["inspect", str(home / "run"), "--json"]) == 0
     capsys.readouterr()
     assert main(["doctor", str(config), "--json"]) == 0

@@ -72,7 +72,9 @@ def make_run(path: Path, rounds: int = 3, pairs_per_arm: int = 2, seed: int = 1,
         "command": ["accelerate", "launch", "recipes/mistral_math.py", "--corpus", "a b", "--hub_token", SECRET],
         "endpoint": f"http://user:{SECRET}@host:8080",
     }
+    config["command"].append(f"--output_dir={path}")
     records.open({"seed": seed, "corpus": "c0ffee"}, config)
+    records.note("corpus", {"documents": 48, "hub_id": "someone/corpus"})
     records.close()
     for index in range(rounds):
         write_round(records, index, pairs_per_arm, credited or index < rounds - 1)

@@ -37,11 +37,12 @@ def test_the_numbers_are_those_of_the_run(run_dir: Path):
         "12 question-answer pairs for instruction tuning, extracted from 12 documents of `someone/corpus`",
         "| prompt tokens | 300 |",
         "| requests | 12 |",
+        "| share of the corpus never paid for | 75.0% of 48 documents |",
         "| `duplicate` | 3 |",
         "| 0 | 4 | 4 | 100 | 0.25 | 0.5 | 3 |",  # round 0 with its rewards and evaluation loss
         "| 1 | 2 | 4 | 4 | 0.625 |",  # arm 1: two pulls, mean mixed reward
         "- Models that wrote pairs: `m/big @ abc` (12).",
-        "accelerate launch recipes/mistral_math.py --corpus 'a b' --hub_token '***'",
+        "accelerate launch recipes/mistral_math.py --corpus 'a b' --hub_token '***' '--output_dir=…/run'",
     ):
         assert line in card, line
 
@@ -101,7 +102,7 @@ def test_a_configuration_without_rows_is_not_listed():
 
 
 def test_metadata_tells_only_what_is_known():
-    facts = RunFacts({"fingerprint": {}, "config": {"corpus": "./folder"}})
+    facts = RunFacts({"fingerprint": {}, "config": {"corpus": "data/documents"}, "corpus": {"hub_id": None}})
     facts.licenses.update(["MIT", None])
     metadata = dataset_metadata(facts)
     assert not {"license", "language", "source_datasets"} & metadata.keys()

@@ -16,6 +16,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from equal_hf.arguments import RunArguments
+from equal_hf.cli import main
 from equal_hf.errors import PublishError
 from equal_hf.preflight import preflight
 from equal_hf.publishing.dataset import export_dataset
@@ -315,6 +316,29 @@ def test_a_card_is_edited_here_or_there_or_both(hub: HubServer, run_dir: Path, c
     assert "Better said here." in copy.read_text() and caplog.text.count(str(copy)) == 1
 
 
+def test_a_dry_run_says_what_would_be_sent_and_changes_nothing(
+    hub: HubServer, run_dir: Path, capsys: pytest.CaptureFixture
+):
+    def would_send() -> set[str]:
+        assert main(["publish", str(run_dir), "--repo-id", "dry", "--dry-run", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["compared"]
+        return set(told["files"])
+
+    assert len(would_send()) == 15 and not HfApi().repo_exists("tester/dry", repo_type="dataset")
+    publish_dataset(run_dir, "dry")
+    readme = run_dir / "hub" / "dataset" / "README.md"
+    card = readme.read_text()
+    assert would_send() == set()
+    write_round(RoundRecords(run_dir), 3)
+    assert {name for name in would_send() if name.endswith(".parquet")} == {
+        f"data/{kind}/round-00003.parquet" for kind in ("train", "rejected", "decisions")
+    }
+    assert main(["publish", str(run_dir), "--repo-id", "tester/elsewhere", "--dry-run"]) == 0
+    assert 'load_dataset("tester/dry"' in card and 'load_dataset("tester/dry"' in readme.read_text()
+    assert "; nothing was sent" in capsys.readouterr().out and commits("tester/dry") == 1
+
+
 def test_a_round_that_gave_the_first_pairs_takes_the_place_of_the_empty_file(hub: HubServer, tmp_path: Path):
     run = make_run(tmp_path / "run", rounds=1, pairs_per_arm=0)
     publish_dataset(run, "tester/late")
@@ -344,6 +368,25 @@ def test_rounds_are_pushed_as_they_complete_in_few_commits(hub: HubServer, tmp_p
     assert commits("tester/growing") == 2
     assert {f"data/train/round-0000{index}.parquet" for index in range(4)} <= files("tester/growing")
     assert "| `test_loss` | 2.5 |" in (run / "hub" / "dataset" / "README.md").read_text()
+
+
+def test_a_run_that_is_started_again_keeps_to_the_interval(hub: HubServer, tmp_path: Path):
+    run = make_run(tmp_path / "run", rounds=1)
+    killed, again = (RoundPublisher(run, "tester/restarted", every_s=3600) for _ in range(2))
+    killed.notify()
+    wait_until(lambda: hub.requests("POST", "/commit/main"))
+    write_round(RoundRecords(run), 1)
+    again.notify()
+    time.sleep(0.5)
+    assert len(hub.requests("POST", "/commit/main")) == 1
+    last = run / "hub" / "last_push.json"
+    last.write_text(json.dumps({"began": json.loads(last.read_text())["began"] - 3600}))
+    later = RoundPublisher(run, "tester/restarted", every_s=3600)
+    later.notify()
+    wait_until(lambda: len(hub.requests("POST", "/commit/main")) == 2)
+    for publisher in (killed, again, later):
+        assert publisher.close() is not None
+    assert commits("tester/restarted") == 2
 
 
 def test_a_push_that_fails_costs_nothing_and_is_made_up_for(

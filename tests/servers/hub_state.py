@@ -52,7 +52,7 @@ class Repo:
         parent = self.branches.get(branch)
         identity = json.dumps([parent, title, len(self.commits), sorted((p, f.sha256) for p, f in files.items())])
         sha = hashlib.sha1(identity.encode()).hexdigest()
-        self.commits[sha] = Commit(sha, parent, title, files, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+        self.commits[sha] = Commit(sha, parent, title, files, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
         self.branches[branch] = sha
         return self.commits[sha]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from equal_hf.errors import PublishError
+from equal_hf.publishing.money import money_paid
 from equal_hf.publishing.report.clusters import ClusterMap, arm_terms, cluster_map, document_of, find_corpus
 from equal_hf.publishing.report.read import RunReport, read_run
 
@@ -59,7 +59,7 @@ def write_report(
     folder = Path(out_dir) if out_dir is not None else report.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     measures = shown_rewards(runs)
-    page = render(runs, measures, where, terms, documents, problem, money=money_paid(report))
+    page = render(runs, measures, where, terms, documents, problem, money=money_paid(report.folder, report.run))
     _write(folder / PAGE, page.encode("utf-8", "replace"))
     if pictures:
         for name, content in draw_pictures(runs, measures, where).items():
@@ -87,18 +87,6 @@ def shown_rewards(runs: Mapping[str, RunReport]) -> list[str]:
     """The rewards that are drawn: those known at extraction, else whatever the run was paid by."""
     names = next(iter(runs.values())).reward_names()
     return [name for name in REWARDS_FIRST if name in names] or [name for name in names if name != "mixed"][:2]
-
-
-def money_paid(report: RunReport) -> float | None:
-    """What the run paid by the ledger of its response store; `None` where there is none, or nothing costs anything."""
-    from equal_hf.extraction.upkeep import stats
-
-    config: Mapping[str, Any] = report.run.get("config", {})
-    for store in (config.get("response_store"), report.folder / "responses.sqlite"):
-        if store and Path(store).is_file():
-            entry = stats(Path(store))["runs"].get(report.run.get("id"))
-            return entry["cost"] or None if entry else None
-    return None
 
 
 def _control(report: RunReport, control: str | Path | None) -> dict[str, RunReport]:
