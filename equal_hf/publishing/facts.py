@@ -38,6 +38,20 @@ class RoundFacts:
     eval_loss: float | None
     target_losses: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, round: Round, credited: Mapping[str, Any] | None) -> RoundFacts:
+        """A round by its records.
+
+        Args:
+            round ([`Round`]): The round as it was extracted.
+            credited (`Mapping[str, Any]`, *optional*): What it was worth, where that is known.
+        """
+        rewards: Rewards = credited["rewards"] if credited else round.rewards
+        means = {name: mean(values) for name, values in rewards.items()}
+        metrics = (credited or {}).get("metrics", {})
+        losses = metrics.get("eval_loss"), metrics.get("target_losses") or {}
+        return cls(round.index, round.documents, len(round.pairs), round.usage, means, *losses)
+
 
 @dataclass(slots=True)
 class ArmFacts:
@@ -106,12 +120,8 @@ class RunFacts:
             credited (`Mapping[str, Any]`, *optional*): What it was worth, where that is known.
             metadata (`Mapping[str, list]`): By corpus column, the value of each pair's document.
         """
-        rewards: Rewards = credited["rewards"] if credited else round.rewards
         mixed = credited["mixed"] if credited else [None] * len(round.decisions)
-        means = {name: mean(values) for name, values in rewards.items()}
-        metrics = (credited or {}).get("metrics", {})
-        losses = metrics.get("eval_loss"), metrics.get("target_losses") or {}
-        self.rounds.append(RoundFacts(round.index, round.documents, len(round.pairs), round.usage, means, *losses))
+        self.rounds.append(RoundFacts.of(round, credited))
         for decision, reward, pairs in zip(round.decisions, mixed, round.pairs_by_arm(), strict=True):
             arm = self.arms.setdefault(decision.arm, ArmFacts(decision.arm))
             arm.pulls += 1

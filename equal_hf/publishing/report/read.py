@@ -188,11 +188,10 @@ def take_round(report: RunReport, records: RoundRecords, index: int) -> None:
     round, credited = records.load(index), records.credited(index)
     nothing: list[float | None] = [None] * len(round.decisions)
     mixed = credited["mixed"] if credited else nothing
-    rewards = {name: mean(values) for name, values in (credited["rewards"] if credited else round.rewards).items()}
+    facts = RoundFacts.of(round, credited)
     if credited:
-        rewards["mixed"] = mean(mixed)
-    loss = (credited or {}).get("metrics", {}).get("eval_loss")
-    report.rounds.append(RoundFacts(index, round.documents, len(round.pairs), round.usage, rewards, loss))
+        facts.rewards["mixed"] = mean(mixed)
+    report.rounds.append(facts)
     report.dropped.update(round.dropped)
     arm_of = {document: decision.arm for decision in round.decisions for document in decision.documents}
     rejected = Counter(arm_of.get(rejection.document_id) for rejection in round.rejected)
