@@ -13,3 +13,9 @@ from tests.publishing.runs import make_run
 def run_dir(tmp_path: Path) -> Path:
     """Three rounds, all credited."""
     return make_run(tmp_path / "run")
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards without pictures, which take most of a push's time and are tested elsewhere."""
+    monkeypatch.setattr("equal_hf.publishing.report.run_pictures", lambda run_dir: {})
