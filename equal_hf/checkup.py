@@ -206,7 +206,7 @@ def check_endpoint(run: RunArguments, prepare: Callable[[str], Any]) -> Check:
 
 
 def _may_publish(api: Any, repo_id: str, run_dir: str | Path) -> Callable[[], None]:
-    from equal_hf.publishing.dataset import known_identities
+    from equal_hf.publishing.earlier import known_identities
     from equal_hf.publishing.held import HeldDataset
 
     def check() -> None:

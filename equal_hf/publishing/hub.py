@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import (
+from equal_hf.publishing.dataset import EMPTY, dataset_files, export_dataset
+from equal_hf.publishing.earlier import (
     CARD,
-    EMPTY,
     MANIFEST,
     PUBLISHED,
     Earlier,
-    dataset_files,
     default_folder,
-    export_dataset,
     known_identities,
     last_push,
     run_identities,

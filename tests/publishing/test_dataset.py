@@ -10,7 +10,8 @@ import datasets
 import pytest
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import export_dataset, run_identities
+from equal_hf.publishing.dataset import export_dataset
+from equal_hf.publishing.earlier import run_identities
 from equal_hf.publishing.rounds import RoundRecords
 from tests.publishing.runs import HOSTILE, credit, make_run, write_round
 
