@@ -28,6 +28,8 @@ from equal_hf.target import Target, load_target
 from equal_hf.target_arguments import target_settings
 
 if TYPE_CHECKING:
+    from equal_hf.collector import EqualDataCollector
+    from equal_hf.config import CollectorConfig
     from equal_hf.corpus.store import ClusteredCorpus
     from equal_hf.extraction import Extractor
     from equal_hf.extraction.prompts import PromptTemplate
@@ -206,6 +208,40 @@ def make_prompt(run: RunArguments, targets: Mapping[str, Target] | None, seed: i
     if run.extractor_prompt:
         return PromptTemplate.load(run.extractor_prompt, examples)
     return PromptTemplate(examples=examples)
+
+
+def make_collector(
+    run: RunArguments,
+    args: CollectorConfig,
+    corpus: ClusteredCorpus,
+    targets: Mapping[str, Target],
+    policy: str | None = None,
+) -> EqualDataCollector:
+    """The collector of a run, or of its control.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        args ([`CollectorConfig`]): Its own settings; an `EqualConfig` is one.
+        corpus ([`ClusteredCorpus`]): What it draws from.
+        targets (`Mapping[str, Target]`): The target tasks by name.
+        policy (`str`, *optional*): The policy of a control, whose folder is in the run's: it reads the replies that
+            are paid for there already.
+
+    Raises:
+        [`ConfigError`]: As of [`make_extractor`] and [`EqualDataCollector`].
+    """
+    from equal_hf.collector import EqualDataCollector
+
+    replies = str(Path(args.output_dir).parent) if policy else args.output_dir
+    return EqualDataCollector(
+        corpus,
+        make_extractor(run, replies, targets, args.seed),
+        make_bandit(run, policy),
+        make_rewards(run),
+        args,
+        reference={name: target.reference for name, target in targets.items()},
+        protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
+    )
 
 
 def make_bandit(run: RunArguments, name: str | None = None) -> Bandit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from equal_hf.arguments import RunArguments
 from equal_hf.errors import ConfigError, EqualError
 
 HUB_TIMEOUT_S = 5.0
+
+Reason = Callable[[str, str], str | None]  # why a repository (name, kind) cannot be read; `None` where it can
 
 
 def preflight(run: RunArguments, training: Any, model: str | None, make_extractor: Callable[[], Any]) -> None:
@@ -25,12 +28,13 @@ def preflight(run: RunArguments, training: Any, model: str | None, make_extracto
     Raises:
         [`ConfigError`]: Naming each thing that is missing, the key that sets it, and what to do without it.
     """
+    unreachable = functools.cache(_unreachable)  # each repository is asked for once
     problems = [
         *(_missing_device(training) if model is not None else []),
         *_missing_endpoint(run, make_extractor),
-        *_missing_repositories(run, model),
+        *_missing_repositories(run, model, unreachable),
         *_missing_write_access(run, training, model),
-        *_missing_chat_template(training, model),
+        *_missing_chat_template(training, model, unreachable),
     ]
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -61,7 +65,7 @@ def _missing_endpoint(run: RunArguments, make_extractor: Callable[[], Any]) -> l
     return []
 
 
-def _missing_repositories(run: RunArguments, model: str | None) -> list[str]:
+def _missing_repositories(run: RunArguments, model: str | None, unreachable: Reason) -> list[str]:
     wanted = [
         ("model_name_or_path", model, "model"),
         ("corpus", run.corpus, "dataset"),
@@ -70,7 +74,7 @@ def _missing_repositories(run: RunArguments, model: str | None) -> list[str]:
     ]
     absent: dict[str, list[str]] = {}
     for key, name, kind in wanted:
-        if name is not None and not Path(name).exists() and (reason := _unreachable(name, kind)):
+        if name is not None and not Path(name).exists() and (reason := unreachable(name, kind)):
             absent.setdefault(reason, []).append(f"`{key}` {name}")
     return [
         f"no access to {', '.join(names)}: {reason}; log in with `hf auth login`, or name a local folder or file"
@@ -114,11 +118,11 @@ def _not_cached(name: str, kind: str) -> str | None:
     return None if (name, kind) in cached else "the Hub is offline and it is not in the local cache"
 
 
-def _missing_chat_template(training: Any, model: str | None) -> list[str]:
+def _missing_chat_template(training: Any, model: str | None, unreachable: Reason) -> list[str]:
     if (
         model is None
         or training.chat_template_path
-        or not (Path(model).exists() or _unreachable(model, "model") is None)
+        or not (Path(model).exists() or unreachable(model, "model") is None)
     ):
         return []
     from transformers import AutoTokenizer

@@ -6,6 +6,7 @@ other names with a trainer than without one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 PREFIX = "equal/"
 
 
-class _TellsRounds:
+class _TellsRounds(ABC):
     """What both have in common: rounds under their own names, tables and report; and a tracker fails no run.
 
     Args:
@@ -81,13 +82,13 @@ class _TellsRounds:
                 args, state, control, model=model, processing_class=processing_class, **kwargs
             )
 
+    @abstractmethod
     def tell(self, numbers: dict[str, Any]) -> None:
         """Log numbers, and the tables as they are now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def attach(self, report: Path | None, dataset: Any) -> None:
         """Add the report, and where the dataset is."""
-        raise NotImplementedError
 
 
 class RoundWandbCallback(_TellsRounds, WandbCallback):

@@ -23,13 +23,12 @@ from accelerate import PartialState
 from transformers import AutoTokenizer, PrinterCallback
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
-from equal_hf import EqualConfig, EqualDataCollector, EqualError, EqualTrainer
+from equal_hf import EqualConfig, EqualError, EqualTrainer
 from equal_hf.arguments import RunArguments, parse_config
 from equal_hf.assemble import (
     evaluation_sets,
-    make_bandit,
+    make_collector,
     make_extractor,
-    make_rewards,
     open_corpus,
     open_targets,
 )
@@ -109,18 +108,8 @@ def train(
 ) -> dict[str, Any]:
     """One run from first round to test loss; what a finished one came to is read from its `result.json`."""
     began = time.monotonic()
-    # A control reads the replies that are paid for already.
-    replies = str(Path(args.output_dir).parent) if control else args.output_dir
     args.model_init_kwargs = {"revision": model_args.model_revision, "dtype": model_args.dtype}
-    collector = EqualDataCollector(
-        corpus,
-        make_extractor(run, replies, targets, args.seed),
-        make_bandit(run, control),
-        make_rewards(run),
-        args,
-        reference={name: target.reference for name, target in targets.items()},
-        protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
-    )
+    collector = make_collector(run, args, corpus, targets, control)
     collector.config = vars(run) | {
         "model": model_args.model_name_or_path,
         "command": ["accelerate", "launch", *sys.argv],

@@ -127,32 +127,20 @@ def replace_output(how: Any, folder: Path, rounds: int) -> Any:
 
 def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, publisher: Any) -> dict[str, Any]:
     """One run from first round to last: what it came to."""
-    from equal_hf.assemble import make_bandit, make_extractor, make_rewards
-    from equal_hf.collector import EqualDataCollector
+    from equal_hf.assemble import make_collector
     from equal_hf.config import CollectorConfig
     from equal_hf.live import RunView
     from equal_hf.publishing.facts import mean
     from equal_hf.tracking_run import TrackedRun
 
     config = CollectorConfig(**{field.name: getattr(how, field.name) for field in fields(CollectorConfig)})
-    # A control reads the replies that are paid for already.
-    replies = str(Path(config.output_dir).parent) if policy else config.output_dir
-    extractor: Any = make_extractor(what, replies, targets, config.seed)
-    collector = EqualDataCollector(
-        corpus,
-        extractor,
-        make_bandit(what, policy),
-        make_rewards(what),
-        config,
-        reference={name: target.reference for name, target in targets.items()},
-        protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
-    )
+    collector = make_collector(what, config, corpus, targets, policy)
     collector.config = vars(what) | {"command": ["equal-hf", *sys.argv[1:]]}
     recorded = collector.open().rounds
     tracked = TrackedRun(collector, how.report_to, project=how.project, kind=policy or "equal")
     rewards: dict[str, list[float | None]] = {}
     try:
-        with RunView(config, Path(config.output_dir).name, extractor=extractor) as view:
+        with RunView(config, Path(config.output_dir).name, extractor=collector.extractor) as view:
             for round in collector.rounds():
                 metrics = tracked.log(round)
                 for name, values in (collector.records.credited(round.index) or {"rewards": {}})["rewards"].items():

@@ -151,26 +151,12 @@ def _about(cluster: ClusterWords, terms: Sequence[str]) -> str:
     return "<br>".join([*said, *("· " + hover(title) for title in cluster.titles)])
 
 
-_TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{{ clusters }} clusters</title>
-<style>{{ style }}</style>
-</head>
-<body>
-<main>
+_TEMPLATE = """{% extends "frame" %}
+{% block title %}{{ clusters }} clusters{% endblock %}
+{% block main %}
 <h1>{{ "{:,}".format(documents) }} documents in {{ "{:,}".format(clusters) }} clusters</h1>
 <p class="lead">Clusters that are alike lie near each other; area by size. Point at one to see what it holds; drag to
 move, double-click to come back.</p>
 <div class="figure" data-figure="map" data-zoom="yes" role="img" aria-label="Map of the clusters"></div>
-</main>
-<script type="application/json" id="figures">{{ figures|tojson }}</script>
-<script>{{ plotly }}</script>
-<script>{{ script }}</script>
-</body>
-</html>
+{% endblock %}
 """

@@ -58,7 +58,7 @@ def write_corpus(index: Index) -> dict[str, Any]:
     """
     runs = [run for run, told in zip(index.runs, index.assigned, strict=True) if told["documents"]]
     shards = [s for s, told in zip(index.shards, index.assigned, strict=True) if told["documents"]]
-    schema = common_schema([shard.path(index.documents) for shard in shards])
+    schema = index.ranks.once(lambda: common_schema([shard.path(index.documents) for shard in shards]))
     wanted = fingerprint(
         {
             "runs": [run.name for run in runs],
@@ -174,11 +174,7 @@ def _facts(index: Index, wanted: str) -> dict[str, Any]:
             "text_column": args.text_column,
             "id_column": args.id_column,
             "min_characters": args.min_characters,
-            "metadata_columns": [
-                name
-                for name in common_schema([shard.path(index.documents) for shard in index.shards]).names
-                if name not in ("id", "text")
-            ],
+            "metadata_columns": [name for name in index.schema.names if name not in ("id", "text")],
             "skipped": index.skipped,
         },
         sampled=index.beyond,

@@ -10,7 +10,7 @@ import numpy as np
 
 from equal_hf.corpus import duplicates
 from equal_hf.corpus.read import ReadReport
-from equal_hf.corpus.records import fingerprint, read_record, replacing
+from equal_hf.corpus.records import fingerprint, replacing
 from equal_hf.corpus.shards import Shard, read_identities, write_shards
 from equal_hf.indexing.source import SourceFile, UnreadableFile, read_file
 
@@ -56,10 +56,8 @@ def read_source(work: Workspace, file: SourceFile, args: IndexArguments, documen
         }
         return [shard.path(documents) for shard in shards], facts
 
-    known = read_record(record, inputs)
-    if known is not None and known["problem"] and work.stage in (None, "read"):
-        record.unlink()  # it may have been repaired, or the connection
-    return work.piece("read", record, inputs, make)
+    # A file that could not be read may have been repaired, or the connection.
+    return work.piece("read", record, inputs, make, stale=lambda facts: bool(facts["problem"]))
 
 
 def find_duplicates(work: Workspace, shards: Sequence[Shard], documents: Path, *, by_id: bool) -> dict[str, int]:

@@ -38,7 +38,7 @@ from equal_hf.corpus.cluster import (
 from equal_hf.corpus.embed import Embedder
 from equal_hf.corpus.embeddings import EmbeddingStore
 from equal_hf.corpus.profiles import principal_directions
-from equal_hf.corpus.records import fingerprint, read_record
+from equal_hf.corpus.records import fingerprint
 from equal_hf.corpus.shards import Shard, common_schema
 from equal_hf.corpus.threads import limited_threads
 from equal_hf.errors import ConfigError, CorpusError
@@ -158,7 +158,8 @@ class Index:
             raise CorpusError(nothing_usable(self.rows, self.dropped, vars(self.args)))
         self._find_duplicates()
         # What would stop the index later is found out before anything is paid for.
-        common_schema([shard.path(self.documents) for shard in self.shards])
+        paths = [shard.path(self.documents) for shard in self.shards]
+        self.schema = self.ranks.once(lambda: common_schema(paths))
         if self.args.clusters != "auto":
             check_count(self.args.clusters, int(sum(kept.sum() for kept in self.kept)))
         return {"files": len(files), "skipped_files": self.skipped, "documents_read": self.rows}
@@ -307,10 +308,13 @@ class Index:
             return [path], {"settings": settings, "trained_on": self.keys}
 
         def load() -> tuple[Centroids, np.ndarray, dict[str, Any]]:
-            known = read_record(self.folder / "centroids.json", inputs) if args.recluster else None
-            if known is not None and known["trained_on"] != self.keys and self.work.stage in (None, "cluster"):
-                (self.folder / "centroids.json").unlink()
-            facts = self.work.piece("cluster", self.folder / "centroids.json", inputs, make)
+            facts = self.work.piece(
+                "cluster",
+                self.folder / "centroids.json",
+                inputs,
+                make,
+                stale=lambda facts: args.recluster and facts["trained_on"] != self.keys,
+            )
             return (*publish.load_centroids(path, facts["settings"]), facts)
 
         self.centroids, self.components, self.trained = self.once("cluster", load)

@@ -64,6 +64,7 @@ class Workspace:
         record: Path,
         inputs: Mapping[str, Any],
         make: Callable[[], tuple[Iterable[Path], Mapping[str, Any]]],
+        stale: Callable[[dict[str, Any]], bool] | None = None,
     ) -> dict[str, Any]:
         """The facts of a piece of a stage: from its record where that proves it complete, else it is made.
 
@@ -72,12 +73,17 @@ class Workspace:
             record (`Path`): Its record.
             inputs (`Mapping[str, Any]`): What it depends on.
             make (`Callable`): Makes it; gives its files and facts.
+            stale (`Callable`, *optional*): Whether facts of a complete piece call for making it again, where its stage
+                may be done.
 
         Raises:
             ConfigError: It is not complete, and only another stage may be done.
         """
         count = self.counts.setdefault(stage, [0, 0])
         facts = read_record(record, inputs)
+        if facts is not None and stale is not None and self.stage in (None, stage) and stale(facts):
+            record.unlink()
+            facts = None
         if facts is not None:
             count[0] += 1
             return facts

@@ -24,23 +24,27 @@ Figure = dict[str, Any]
 
 
 def render_page(template: str, figures: dict[str, Figure], **context: Any) -> str:
-    """A page from a jinja template that has places for `style`, `policy`, `figures`, `plotly` and `script`.
+    """A page: `frame.html`, with policy, style, figures and scripts, around what a jinja template says.
 
     Args:
-        template (`str`): The template; everything put into it is escaped.
+        template (`str`): The template: it extends `"frame"`, with the blocks `title` and `main`. Everything put into
+            it is escaped.
         figures (`dict[str, Figure]`): By the name under which the template has a box for it.
         **context: What else the template shows.
 
     Raises:
         [`MissingDependencyError`]: If plotly is not installed.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import DictLoader, Environment, StrictUndefined
     from markupsafe import Markup
 
     graph_objects()
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    frame = DictLoader({"frame": _asset("frame.html")})
+    environment = Environment(
+        loader=frame, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= context.pop("filters", {})
     plotly, script = _script(get_plotlyjs()), _script(_asset("page.js"))
     return environment.from_string(template).render(

@@ -64,8 +64,30 @@ class ArmFacts:
     rewards: list[float | None] = field(default_factory=list)
 
 
+class Totals:
+    """Sums over the rounds of a run."""
+
+    __slots__ = ()
+    rounds: list[RoundFacts]
+
+    @property
+    def documents(self) -> int:
+        """Documents extracted."""
+        return sum(round.documents for round in self.rounds)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs kept."""
+        return sum(round.pairs for round in self.rounds)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and requests of all rounds."""
+        return sum((round.usage for round in self.rounds), Usage())
+
+
 @dataclass(slots=True)
-class RunFacts:
+class RunFacts(Totals):
     """The run so far.
 
     Args:
@@ -86,21 +108,6 @@ class RunFacts:
     samples: list[dict[str, Any]] = field(default_factory=list)
     contents: dict[str, str] = field(default_factory=dict)
     paid: float | None = None
-
-    @property
-    def documents(self) -> int:
-        """Documents extracted."""
-        return sum(round.documents for round in self.rounds)
-
-    @property
-    def pairs(self) -> int:
-        """Pairs kept."""
-        return sum(round.pairs for round in self.rounds)
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens and requests of all rounds."""
-        return sum((round.usage for round in self.rounds), Usage())
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from equal_hf.publishing.facts import RoundFacts, mean
+from equal_hf.publishing.facts import RoundFacts, Totals, mean
 from equal_hf.publishing.rounds import RoundRecords
 from equal_hf.types import QAPair, Round
 
@@ -110,7 +110,7 @@ class ArmReport:
 
 
 @dataclass(slots=True)
-class RunReport:
+class RunReport(Totals):
     """A run as its report shows it.
 
     Args:
@@ -133,19 +133,9 @@ class RunReport:
     worst: list[ShownPair] = field(default_factory=list)
 
     @property
-    def documents(self) -> int:
-        """Documents extracted."""
-        return sum(round.documents for round in self.rounds)
-
-    @property
-    def pairs(self) -> int:
-        """Pairs kept."""
-        return sum(round.pairs for round in self.rounds)
-
-    @property
     def tokens(self) -> int:
         """Prompt and completion tokens used."""
-        return sum(round.usage.prompt_tokens + round.usage.completion_tokens for round in self.rounds)
+        return self.usage.prompt_tokens + self.usage.completion_tokens
 
     def spent(self, kind: str) -> list[int]:
         """What was spent up to and with each round: `"documents"` or `"tokens"`."""
