@@ -15,26 +15,26 @@ except PackageNotFoundError:  # run from a source tree that was not installed
     __version__ = "0.0.0"
 
 _HOMES = {
-    "ClusteredCorpus": "equal_hf.corpus.store",
-    "CollectorConfig": "equal_hf.config",
+    "ClusteredCorpus": "equal_hf.corpus.clustered_corpus",
+    "CollectorConfig": "equal_hf.collection.config",
     "Document": "equal_hf.types",
-    "EXP3": "equal_hf.selection.exp3",
-    "EndpointExtractor": "equal_hf.extraction.endpoint",
-    "EqualConfig": "equal_hf.training_config",
-    "EqualDataCollector": "equal_hf.collector",
+    "EXP3": "equal_hf.selection.experimental.exp3",
+    "EndpointExtractor": "equal_hf.extraction.endpoint_extractor",
+    "EqualConfig": "equal_hf.training.config",
+    "EqualDataCollector": "equal_hf.collection.collector",
     "EqualError": "equal_hf.errors",
-    "EqualTrainer": "equal_hf.trainer",
-    "ExplicitExtractor": "equal_hf.extraction.explicit",
+    "EqualTrainer": "equal_hf.training.trainer",
+    "ExplicitExtractor": "equal_hf.extraction.explicit.extractor",
     "Extraction": "equal_hf.types",
-    "Greedy": "equal_hf.selection.bandit",
-    "LinUCB": "equal_hf.selection.linucb",
+    "Greedy": "equal_hf.selection.bandits",
+    "LinUCB": "equal_hf.selection.experimental.linucb",
     "QAPair": "equal_hf.types",
     "Round": "equal_hf.types",
     "Target": "equal_hf.target",
     "TargetItem": "equal_hf.target",
     "Thompson": "equal_hf.selection.thompson",
-    "UCB": "equal_hf.selection.bandit",
-    "Uniform": "equal_hf.selection.bandit",
+    "UCB": "equal_hf.selection.bandits",
+    "Uniform": "equal_hf.selection.bandits",
     "known_at": "equal_hf.selection.rewards",
     "load_target": "equal_hf.target",
     "loss_drop_reward": "equal_hf.selection.rewards",
@@ -45,20 +45,20 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])
 
 if TYPE_CHECKING:
-    from equal_hf.collector import EqualDataCollector
-    from equal_hf.config import CollectorConfig
-    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.collection.collector import EqualDataCollector
+    from equal_hf.collection.config import CollectorConfig
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.errors import EqualError
-    from equal_hf.extraction.endpoint import EndpointExtractor
-    from equal_hf.extraction.explicit import ExplicitExtractor
-    from equal_hf.selection.bandit import UCB, Greedy, Uniform
-    from equal_hf.selection.exp3 import EXP3
-    from equal_hf.selection.linucb import LinUCB
+    from equal_hf.extraction.endpoint_extractor import EndpointExtractor
+    from equal_hf.extraction.explicit.extractor import ExplicitExtractor
+    from equal_hf.selection.bandits import UCB, Greedy, Uniform
+    from equal_hf.selection.experimental.exp3 import EXP3
+    from equal_hf.selection.experimental.linucb import LinUCB
     from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward, worth_reward
     from equal_hf.selection.thompson import Thompson
     from equal_hf.target import Target, TargetItem, load_target
-    from equal_hf.trainer import EqualTrainer
-    from equal_hf.training_config import EqualConfig
+    from equal_hf.training.config import EqualConfig
+    from equal_hf.training.trainer import EqualTrainer
     from equal_hf.types import Document, Extraction, QAPair, Round
 
 

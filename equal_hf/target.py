@@ -137,7 +137,7 @@ def read_items(
 
 
 def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> Dataset:
-    from equal_hf.corpus.read import open_dataset
+    from equal_hf.corpus.dataset import open_dataset
 
     try:
         rows = open_dataset(source, split="train" if split_column else split, setting="target", **hub)

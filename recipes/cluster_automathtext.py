@@ -11,12 +11,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from equal_hf.cli.escape import escape
 from equal_hf.cli.index import render
+from equal_hf.corpus.indexing.config import parse_index
+from equal_hf.corpus.indexing.pipeline import Index
 from equal_hf.errors import EqualError
-from equal_hf.indexing.arguments import parse_index
-from equal_hf.indexing.ranks import Ranks
-from equal_hf.indexing.run import Index
+from equal_hf.utils.distributed import Ranks
+from equal_hf.utils.printable import escape
 
 CONFIG = Path(__file__).with_name("cluster_automathtext.yaml")
 

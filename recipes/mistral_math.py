@@ -24,30 +24,24 @@ from transformers import AutoTokenizer, PrinterCallback
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from equal_hf import EqualConfig, EqualError, EqualTrainer
-from equal_hf.arguments import RunArguments, parse_config
-from equal_hf.assemble import (
-    evaluation_sets,
-    make_collector,
-    make_extractor,
-    open_corpus,
-    open_targets,
-)
-from equal_hf.callbacks import PublishCallback
-from equal_hf.cli.escape import escape
-from equal_hf.evaluation import exact_match
-from equal_hf.preflight import preflight
+from equal_hf.cli.arguments import RunArguments, parse_config
+from equal_hf.cli.factories import evaluation_sets, make_collector, make_extractor, open_corpus, open_targets
+from equal_hf.cli.preflight import preflight
+from equal_hf.cli.target_arguments import target_settings
+from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import publish_dataset
 from equal_hf.publishing.model_card import link_model_card
-from equal_hf.publishing.publisher import RoundPublisher
-from equal_hf.publishing.rounds import write_json
-from equal_hf.publishing.summary import format_summary
-from equal_hf.sanitise import mask_text
+from equal_hf.records.run_folder import write_json
+from equal_hf.records.summary import format_summary
 from equal_hf.target import Target
-from equal_hf.target_arguments import target_settings
 from equal_hf.target_weights import target_shares, weighted_mean
-from equal_hf.terminal import set_up_terminal
-from equal_hf.tracking import tracked
+from equal_hf.tracking.trackers import tracked
+from equal_hf.training.callbacks import PublishCallback
+from equal_hf.training.evaluation import exact_match
+from equal_hf.utils.logging import set_up_terminal
+from equal_hf.utils.printable import escape
+from equal_hf.utils.redaction import mask_text
 
 HERE = Path(__file__).parent
 

@@ -33,8 +33,11 @@ import docstrings
 import tiny_models
 
 from equal_hf.errors import CorpusError, EqualError, MissingDependencyError, TargetError
-from equal_hf.extraction import doctests, explicit, marked, names
-from equal_hf.extraction.filters import base, contaminated, duplicate, lengths, normalise
+from equal_hf.extraction.explicit.extractor import doctests
+from equal_hf.extraction.explicit.extractor import extractor as explicit
+from equal_hf.extraction.explicit.extractor import marked_pairs as marked
+from equal_hf.extraction.explicit.extractor import python_names as names
+from equal_hf.filters import base, contaminated, duplicate, lengths, normalise
 from equal_hf.types import Document, QAPair
 
 PACKAGES = (

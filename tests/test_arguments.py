@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl import ModelConfig
 
-from equal_hf.arguments import RunArguments, parse_config
-from equal_hf.assemble import make_rewards
+from equal_hf.cli.arguments import RunArguments, parse_config
+from equal_hf.cli.factories import make_rewards
+from equal_hf.cli.target_arguments import target_settings
 from equal_hf.errors import ConfigError
 from equal_hf.selection.rewards import reward_name
-from equal_hf.target_arguments import target_settings
 from equal_hf.target_weights import target_shares, weighted_mean
-from equal_hf.training_config import EqualConfig
+from equal_hf.training.config import EqualConfig
 from equal_hf.types import Decision, QAPair, Round, Usage
 
 KINDS = (RunArguments, EqualConfig, ModelConfig)

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from equal_hf.arguments import RunArguments
 from equal_hf.cli import main
-from equal_hf.training_config import EqualConfig
+from equal_hf.cli.arguments import RunArguments
+from equal_hf.training.config import EqualConfig
 from tests.processes import REPOSITORY, free_port
 from tests.servers import spawn
 from tests.world import make_target

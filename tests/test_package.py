@@ -23,8 +23,9 @@ def test_importing_it_loads_no_framework_and_is_quick():
 
 def test_the_core_loads_no_framework_either():
     code = (
-        "import sys, equal_hf.selection.bandit, equal_hf.selection.rewards, equal_hf.selection.mixing, "
-        "equal_hf.extraction.parse, equal_hf.extraction.filters.build, equal_hf.history, equal_hf.training_rows;"
+        "import sys, equal_hf.selection.bandits, equal_hf.selection.rewards, equal_hf.selection.reward_scaling, "
+        "equal_hf.extraction.prompts.parse_reply, equal_hf.filters.build, equal_hf.records.history, "
+        "equal_hf.training.training_rows;"
         "print(sorted({'torch', 'transformers', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

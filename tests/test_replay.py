@@ -8,10 +8,10 @@ import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector, ExplicitExtractor, Uniform
 from equal_hf.cli import replay as command
+from equal_hf.collection.replay import recorded_documents, replay
 from equal_hf.errors import ConfigError
-from equal_hf.publishing.rounds import RoundRecords
-from equal_hf.replay import recorded_documents, replay
-from equal_hf.selection.bandit import Greedy
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.selection.bandits import Greedy
 from equal_hf.selection.cost import per_cost, per_token
 from equal_hf.selection.rewards import transport_reward, worth_reward, yield_reward
 from tests.world import make_target

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.sanitise import MASK, is_secret_name, mask_text, mask_url, sanitise
+from equal_hf.utils.redaction import MASK, is_secret_name, mask_text, mask_url, sanitise
 
 SECRET = "tr0ub4dor&3"
 NAMES = st.sampled_from(["hub_token", "HF_TOKEN", "apiKey", "wandb_api_key", "password", "client_secret", "headers"])

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from equal_hf.errors import ConfigError, MissingDependencyError
-from equal_hf.tracking import RunTracker, keep_trackio_local, round_metrics
+from equal_hf.tracking.trackers import RunTracker, keep_trackio_local, round_metrics
 from equal_hf.types import Decision, Rejection, Round, Usage
 from tests.wandb_file import wandb_records
 
@@ -78,7 +78,7 @@ def test_without_credit_only_what_extraction_knew_is_told():
 TRACK = f"""
 import logging, sys
 logging.basicConfig()
-from equal_hf.tracking import RunTracker, tracked
+from equal_hf.tracking.trackers import RunTracker, tracked
 from tests.wandb_file import wandb_records
 tracker = RunTracker(sys.argv[2:], project="equal-tests", name="first", dir=sys.argv[1],
                      config={{"seed": 1, "hub_token": "{SECRET}", "endpoint": "http://u:{SECRET}@host"}})
@@ -122,7 +122,7 @@ def track(folder: Path, *trackers: str, **extra: str) -> str:
 
 FLAGS = """
 import sys, types
-from equal_hf.tracking import RunTracker, tracked
+from equal_hf.tracking.trackers import RunTracker, tracked
 args = types.SimpleNamespace(report_to=["wandb"], process_index=0, project="p", run_name=None, output_dir=sys.argv[1])
 with tracked(args, name="equal"):
     pass
@@ -161,7 +161,7 @@ def names(paths: list[Path]) -> list[tuple[str, str]]:
 
 def test_both_trackers_hold_what_was_logged_and_no_secret(tmp_path: Path):
     said = track(tmp_path, "wandb", "trackio")
-    lines = [line for line in said.splitlines() if "equal_hf.tracking" in line]
+    lines = [line for line in said.splitlines() if "equal_hf.tracking.trackers" in line]
     assert len(lines) == 1 and "offline" in lines[0] and "no key is set" in lines[0]
 
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
@@ -192,7 +192,7 @@ def test_both_trackers_hold_what_was_logged_and_no_secret(tmp_path: Path):
 def test_a_wandb_server_that_cannot_be_reached_costs_one_line(tmp_path: Path):
     extra = {"WANDB_API_KEY": "k" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_HTTP_TIMEOUT": "1"}
     said = track(tmp_path, "wandb", **extra)
-    (line,) = [line for line in said.splitlines() if "equal_hf.tracking" in line]
+    (line,) = [line for line in said.splitlines() if "equal_hf.tracking.trackers" in line]
     assert "offline" in line and "127.0.0.1:9" in line and "k" * 40 not in line
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
 
@@ -204,8 +204,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_run_that_cannot_be_told_of_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    from equal_hf.tracker_callbacks import report_folder
-    from equal_hf.tracking_media import keeps_going
+    from equal_hf.tracking.callbacks import report_folder
+    from equal_hf.tracking.media import keeps_going
 
     assert report_folder(tmp_path) is None and "Writing the report failed, and the run goes on" in caplog.text
     with keeps_going("Logging"):

@@ -15,11 +15,11 @@ from equal_hf import (
     loss_drop_reward,
     transport_reward,
 )
-from equal_hf.assemble import evaluation_sets
+from equal_hf.cli.factories import evaluation_sets
 from equal_hf.errors import ConfigError, ExtractionError
-from equal_hf.publishing.rounds import RoundRecords
-from equal_hf.selection.credit import loss_credit_reward
-from equal_hf.selection.influence import influence_reward
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.selection.experimental.influence import influence_reward
+from equal_hf.selection.experimental.loss_credit import loss_credit_reward
 from tests.world import make_target
 
 

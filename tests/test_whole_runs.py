@@ -99,7 +99,7 @@ def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterr
 
 def test_two_processes_in_one_folder_are_refused(world, tmp_path):
     from equal_hf.errors import ResumeError
-    from equal_hf.publishing.rounds import RoundRecords
+    from equal_hf.records.run_folder import RoundRecords
 
     first, second = RoundRecords(tmp_path), RoundRecords(tmp_path)
     assert first.open({"seed": 1}, {}) is False

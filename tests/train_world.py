@@ -22,9 +22,9 @@ from equal_hf import (
     loss_drop_reward,
     transport_reward,
 )
-from equal_hf.assemble import conversational
-from equal_hf.terminal import set_up_terminal
-from equal_hf.tracking import tracked
+from equal_hf.cli.factories import conversational
+from equal_hf.tracking.trackers import tracked
+from equal_hf.utils.logging import set_up_terminal
 from tests.world import make_target
 
 

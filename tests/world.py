@@ -71,7 +71,7 @@ def build_world(folder: Path, per_topic: int = 40) -> Path:
     import pandas as pd
     from datasets import Dataset
 
-    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from recipes.tiny_models import build_embedder, build_language_model, build_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from equal_hf.cli.escape import escape
 from equal_hf.errors import EqualError
+from equal_hf.utils.printable import escape
 
 COMMANDS = ("index", "plan", "collect", "report", "publish", "inspect", "store", "replay", "doctor")
 

@@ -50,16 +50,16 @@ def run(args: argparse.Namespace) -> int:
 def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from trl import ModelConfig
 
-    from equal_hf.arguments import RunArguments, parse_config
-    from equal_hf.assemble import make_extractor, open_corpus, open_targets
-    from equal_hf.preflight import preflight
+    from equal_hf.cli.arguments import RunArguments, parse_config
+    from equal_hf.cli.factories import make_extractor, open_corpus, open_targets
+    from equal_hf.cli.preflight import preflight
+    from equal_hf.cli.target_arguments import target_settings
+    from equal_hf.publishing.background_push import RoundPublisher
     from equal_hf.publishing.dataset import export_dataset
-    from equal_hf.publishing.publisher import RoundPublisher
-    from equal_hf.publishing.rounds import write_json
-    from equal_hf.target_arguments import target_settings
+    from equal_hf.records.run_folder import write_json
     from equal_hf.target_weights import target_shares
-    from equal_hf.terminal import set_up_terminal
-    from equal_hf.training_config import EqualConfig
+    from equal_hf.training.config import EqualConfig
+    from equal_hf.utils.logging import set_up_terminal
 
     settings: tuple[RunArguments, EqualConfig, Any] = parse_config(
         (RunArguments, EqualConfig, ModelConfig), ["--config", args.config, *args.settings], args.config
@@ -99,7 +99,7 @@ def without_training(what: Any, how: Any) -> tuple[Any, Any]:
     Raises:
         [`ConfigError`]: If no reward is left.
     """
-    from equal_hf.assemble import REWARD_FUNCTIONS
+    from equal_hf.cli.factories import REWARD_FUNCTIONS
     from equal_hf.selection.rewards import stage_of
 
     stages = [stage_of(REWARD_FUNCTIONS[name.removesuffix("_per_cost")]) for name in what.reward_funcs]
@@ -127,11 +127,11 @@ def replace_output(how: Any, folder: Path, rounds: int) -> Any:
 
 def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, publisher: Any) -> dict[str, Any]:
     """One run from first round to last: what it came to."""
-    from equal_hf.assemble import make_collector
-    from equal_hf.config import CollectorConfig
-    from equal_hf.live import RunView
-    from equal_hf.publishing.facts import mean
-    from equal_hf.tracking_run import TrackedRun
+    from equal_hf.cli.factories import make_collector
+    from equal_hf.collection.config import CollectorConfig
+    from equal_hf.records.statistics import mean
+    from equal_hf.tracking.progress_view import RunView
+    from equal_hf.tracking.tracked_run import TrackedRun
 
     config = CollectorConfig(**{field.name: getattr(how, field.name) for field in fields(CollectorConfig)})
     collector = make_collector(what, config, corpus, targets, policy)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from equal_hf.checkup import Check, check_device, check_disk, check_endpoint, check_hub, check_packages, check_wandb
-from equal_hf.cli.escape import escape
+from equal_hf.cli.checks import Check, check_device, check_disk, check_endpoint, check_hub, check_packages, check_wandb
 from equal_hf.errors import ConfigError
+from equal_hf.utils.printable import escape
 
 LOAD_TIMEOUT_S = 30.0
 _SIGNS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
@@ -63,9 +63,9 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         return
     from trl import ModelConfig
 
-    from equal_hf.arguments import RunArguments, parse_config
-    from equal_hf.assemble import make_extractor
-    from equal_hf.training_config import EqualConfig
+    from equal_hf.cli.arguments import RunArguments, parse_config
+    from equal_hf.cli.factories import make_extractor
+    from equal_hf.training.config import EqualConfig
 
     settings: tuple[RunArguments, EqualConfig, Any] = parse_config(
         (RunArguments, EqualConfig, ModelConfig), ["--config", args.config, *args.settings], args.config

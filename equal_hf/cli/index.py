@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from equal_hf.cli.escape import escape
+from equal_hf.utils.printable import escape
 
 _STAGES = ("read", "sample", "extract", "align", "embed", "cluster", "assign", "write", "push")
 
@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     """
     # Libraries greet on standard output when they are imported; that is for the result alone.
     with contextlib.redirect_stdout(sys.stderr):
-        from equal_hf.indexing.arguments import parse_index
-        from equal_hf.indexing.ranks import Ranks
-        from equal_hf.indexing.run import Index
+        from equal_hf.corpus.indexing.config import parse_index
+        from equal_hf.corpus.indexing.pipeline import Index
+        from equal_hf.utils.distributed import Ranks
 
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         settings, output_dir, seed = parse_index(args.config, args.settings)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from equal_hf.cli.escape import escape
+from equal_hf.cli.inspection import EXTRACTION, Inspection, Sample, Stage, inspect_rounds
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.filters import FILTERS
-from equal_hf.publishing.inspection import EXTRACTION, Inspection, Sample, Stage, inspect_rounds
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.filters.reasons import FILTERS
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.utils.printable import escape
 
 MAX_CHARACTERS = 600  # of a question, an answer or a reply on a terminal; --json has all
 

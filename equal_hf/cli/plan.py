@@ -13,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.cli.escape import escape
+from equal_hf.cli.planning import Limits, Load, Plan, estimate
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.planning import Limits, Load, Plan, estimate
+from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
-    from equal_hf.arguments import RunArguments
+    from equal_hf.cli.arguments import RunArguments
     from equal_hf.extraction.survey import Survey
 
 _SHUFFLE_BUFFER = 10_000
@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     from trl import ModelConfig
 
-    from equal_hf.arguments import RunArguments, parse_config
+    from equal_hf.cli.arguments import RunArguments, parse_config
     from equal_hf.extraction.survey import survey
-    from equal_hf.training_config import EqualConfig
+    from equal_hf.training.config import EqualConfig
 
     settings: tuple[RunArguments, EqualConfig, Any] = parse_config(
         (RunArguments, EqualConfig, ModelConfig), ["--config", args.config, *args.settings], args.config
@@ -128,15 +128,15 @@ def _seen(found: Survey, sampled: int, size: int | None) -> Iterator[str]:
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:
-    from equal_hf.assemble import make_prompt, open_targets
+    from equal_hf.cli.factories import make_prompt, open_targets
 
     return make_prompt(run, open_targets(run, seed) if run.extractor_examples else None, seed)
 
 
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
     """Texts of some documents of the corpus, and how many there are where that is known."""
-    from equal_hf.assemble import find_clustered
-    from equal_hf.corpus.read import ReadReport, open_dataset, read_documents
+    from equal_hf.cli.factories import find_clustered
+    from equal_hf.corpus.dataset import ReadReport, open_dataset, read_documents
 
     if (corpus := find_clustered(run)) is not None:
         places = random.Random(seed).sample(range(int(corpus.sizes.sum())), min(count, int(corpus.sizes.sum())))
@@ -200,7 +200,7 @@ def _load(run: RunArguments, output_dir: str, found: Survey, endpoints: int, a_r
 
 def _experience(store: Path, model: str) -> tuple[float | None, float | None, int]:
     """Mean tokens of the model's stored replies, mean seconds from sending to storing, and how many replies."""
-    from equal_hf.extraction.upkeep import connect
+    from equal_hf.extraction.responses.maintenance import connect
 
     with connect(store) as connection:
         tokens, count = connection.execute(

@@ -15,8 +15,8 @@ SHOWN_MISSING = 5
 
 def add_parser(subparsers: Any) -> None:
     """Add `replay` to the commands."""
-    from equal_hf.arguments import BANDITS, REWARDS
-    from equal_hf.config import DOCUMENT_ORDERS
+    from equal_hf.cli.arguments import BANDITS, REWARDS
+    from equal_hf.collection.config import DOCUMENT_ORDERS
     from equal_hf.selection.neighbours import NEIGHBOURS
 
     parser = subparsers.add_parser(
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
         [`ConfigError`]: If the run does not say what corpus and target it had, or the corpus is another one.
         [`RecordError`]: If the folder holds no run, or damaged records.
     """
-    from equal_hf.publishing.rounds import RoundRecords
-    from equal_hf.replay import recorded_documents, replay
+    from equal_hf.collection.replay import recorded_documents, replay
+    from equal_hf.records.run_folder import RoundRecords
 
     records = [RoundRecords(folder) for folder in (args.run, *args.also)]
     told = records[0].run()
@@ -80,10 +80,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
-    from equal_hf.arguments import RunArguments
-    from equal_hf.assemble import make_bandit, make_rewards, open_corpus, open_targets
-    from equal_hf.corpus.embed import Embedder
-    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.cli.factories import make_bandit, make_rewards, open_corpus, open_targets
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.corpus.embedder import Embedder
     from equal_hf.selection.selector import Selector
     from equal_hf.target_weights import target_shares
 

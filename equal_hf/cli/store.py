@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from equal_hf.cli.escape import escape
-from equal_hf.extraction.upkeep import Selection, export, prune, stats
+from equal_hf.extraction.responses.maintenance import Selection, export, prune, stats
+from equal_hf.utils.printable import escape
 
 _FILE = "responses.sqlite"
 
@@ -56,7 +56,7 @@ def _path(args: argparse.Namespace) -> Path:
     if not path.is_dir():
         return path
     if not (path / _FILE).exists() and (path / "run.json").is_file():
-        from equal_hf.publishing.rounds import RoundRecords
+        from equal_hf.records.run_folder import RoundRecords
 
         if named := RoundRecords(path).run().get("config", {}).get("response_store"):
             return Path(named)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from equal_hf.corpus.terms import ClusterWords
-from equal_hf.publishing.markdown import code, table
+from equal_hf.corpus.keywords import ClusterWords
+from equal_hf.utils.markdown import code, table
 
 CLUSTERS_SHOWN = 50
 

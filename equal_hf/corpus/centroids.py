@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from equal_hf.corpus.records import replacing
 from equal_hf.errors import CorpusError
+from equal_hf.utils.files import replacing
 
 CENTROIDS_FILE = "centroids.safetensors"
 

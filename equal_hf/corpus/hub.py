@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.corpus.centroids import CENTROIDS_FILE
+from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE
 from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.corpus.profiles import PROFILES_FILE
-from equal_hf.corpus.writer import INDEX_FILE
 from equal_hf.errors import CorpusError, PublishError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from equal_hf.corpus.records import fingerprint, replacing
 from equal_hf.errors import CorpusError
+from equal_hf.utils.files import fingerprint, replacing
 
 MANIFEST_FILE = "corpus.json"
 CARD_FILE = "README.md"

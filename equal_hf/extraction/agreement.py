@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from equal_hf.errors import EndpointError
-from equal_hf.extraction.asker import Settings
 from equal_hf.extraction.prices import Prices
 from equal_hf.extraction.probe import Findings
+from equal_hf.extraction.requests.cached_requests import Settings
 
 logger = logging.getLogger(__name__)
 

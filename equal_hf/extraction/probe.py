@@ -11,14 +11,14 @@ from random import Random
 from typing import Any
 
 from equal_hf.errors import EndpointError
-from equal_hf.extraction.client import ChatClient
-from equal_hf.extraction.completion import Completion
-from equal_hf.extraction.flavours import Server, guided, identify
-from equal_hf.extraction.parse import PAIRS_SCHEMA
-from equal_hf.extraction.parts import PromptBounds, Tokenizer
-from equal_hf.extraction.prompts import PromptTemplate
-from equal_hf.extraction.retry import Refusal, TransportFault, backoff_s
-from equal_hf.extraction.second_pass import SecondPass
+from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
+from equal_hf.extraction.prompts.refine_judge import SecondPass
+from equal_hf.extraction.prompts.template import PromptTemplate
+from equal_hf.extraction.requests.chunking import PromptBounds, Tokenizer
+from equal_hf.extraction.transport.client import ChatClient
+from equal_hf.extraction.transport.completion import Completion
+from equal_hf.extraction.transport.dialects import Server, guided, identify
+from equal_hf.utils.retry import Refusal, TransportFault, backoff_s
 
 logger = logging.getLogger(__name__)
 

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from equal_hf.cli.planning import SampledDocument
 from equal_hf.errors import EndpointError
-from equal_hf.extraction.address import Address
-from equal_hf.extraction.batch import sendable
-from equal_hf.extraction.client import ChatClient
-from equal_hf.extraction.flavours import Server, identify
-from equal_hf.extraction.loop import LoopThread
-from equal_hf.extraction.parts import Planner, PromptBounds
-from equal_hf.extraction.prompts import PromptTemplate
-from equal_hf.extraction.retry import Refusal, TransportFault
-from equal_hf.planning import SampledDocument
+from equal_hf.extraction.prompts.template import PromptTemplate
+from equal_hf.extraction.requests.chunking import Planner, PromptBounds
+from equal_hf.extraction.requests.documents import sendable
+from equal_hf.extraction.transport.client import ChatClient
+from equal_hf.extraction.transport.dialects import Server, identify
+from equal_hf.extraction.transport.url import Address
+from equal_hf.utils.event_loop import LoopThread
+from equal_hf.utils.retry import Refusal, TransportFault
 
 logger = logging.getLogger(__name__)
 

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError, PublishError
-from equal_hf.publishing.card import dataset_card, dataset_metadata
-from equal_hf.publishing.earlier import CARD, MANIFEST, Earlier, default_folder, last_push, run_identities
-from equal_hf.publishing.facts import RunFacts
-from equal_hf.publishing.money import money_paid
-from equal_hf.publishing.rounds import RoundRecords
-from equal_hf.publishing.tables import PAIR_COLUMNS
+from equal_hf.extraction.responses.money import money_paid
+from equal_hf.publishing.dataset_card import dataset_card, dataset_metadata
+from equal_hf.publishing.previous_export import CARD, MANIFEST, Earlier, default_folder, last_push, run_identities
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.schema import PAIR_COLUMNS
+from equal_hf.records.statistics import RunFacts
 from equal_hf.types import Round
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def export_dataset(
 
 
 def _draw(run_dir: str | Path) -> dict[str, bytes]:
-    from equal_hf.publishing.report import run_pictures
+    from equal_hf.report.write import run_pictures
 
     try:
         return run_pictures(run_dir)

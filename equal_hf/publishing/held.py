@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.earlier import CARD, MANIFEST, Earlier
+from equal_hf.publishing.previous_export import CARD, MANIFEST, Earlier
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

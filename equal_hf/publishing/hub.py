@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import EMPTY, dataset_files, export_dataset
-from equal_hf.publishing.earlier import (
+from equal_hf.publishing.held import HeldDataset
+from equal_hf.publishing.hub_retry import patiently
+from equal_hf.publishing.previous_export import (
     CARD,
     MANIFEST,
     PUBLISHED,
@@ -23,10 +25,8 @@ from equal_hf.publishing.earlier import (
     last_push,
     run_identities,
 )
-from equal_hf.publishing.held import HeldDataset
-from equal_hf.publishing.patience import patiently
-from equal_hf.publishing.rounds import RoundRecords, write_json
-from equal_hf.sanitise import mask_text
+from equal_hf.records.run_folder import RoundRecords, write_json
+from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from equal_hf.publishing.card import hub_id
-from equal_hf.publishing.markdown import code, join_front_matter, replace_generated, split_front_matter
+from equal_hf.publishing.dataset_card import hub_id
+from equal_hf.utils.markdown import code, join_front_matter, replace_generated, split_front_matter
 
 
 def link_model_card(model_dir: str | Path, dataset: str | Path, *, rounds: int | None = None) -> Path:

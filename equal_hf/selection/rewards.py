@@ -29,7 +29,7 @@ from typing import Any, Literal
 import numpy as np
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.transport import UNRELATED_COST, transport_costs
+from equal_hf.selection.optimal_transport import UNRELATED_COST, transport_costs
 from equal_hf.types import Round
 
 RewardFunction = Callable[..., list[float | None]]

@@ -18,14 +18,14 @@ import numpy as np
 
 from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandit import Bandit, Pull
+from equal_hf.selection.bandits import Bandit, Pull
 from equal_hf.selection.cost import for_target
-from equal_hf.selection.credit import TrainedRound
-from equal_hf.selection.mixing import RewardMixer
+from equal_hf.selection.experimental.loss_credit import TrainedRound
 from equal_hf.selection.neighbours import find_neighbours
-from equal_hf.selection.pool import EARLIER_PAIRS, HashPool
-from equal_hf.selection.promise import Promise
+from equal_hf.selection.pair_sample import EARLIER_PAIRS, HashPool
+from equal_hf.selection.reward_scaling import RewardMixer
 from equal_hf.selection.rewards import RewardFunction, Stage, document_prior, reward_name, stage_of
+from equal_hf.selection.value_model import Promise
 from equal_hf.target_weights import target_shares
 from equal_hf.types import Round, Usage
 

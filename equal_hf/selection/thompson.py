@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from equal_hf.selection.bandit import Pull, best_pulls, check_discount
-from equal_hf.selection.evidence import Evidence
+from equal_hf.selection.arm_statistics import Evidence
+from equal_hf.selection.bandits import Pull, best_pulls, check_discount
 from equal_hf.selection.neighbours import Neighbours, check_neighbours
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import QAPair, Usage
 
 # An answer that was given longer ago than this is not in flight: it had to be in the store.

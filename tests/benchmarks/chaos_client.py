@@ -25,7 +25,13 @@ TIMEOUT_S = 3.0
 CONCURRENCY = 32
 # Imported before a client is forked, so that a client is there at once.
 PRELOAD = ["tests.benchmarks.chaos_client", "datasets", "faiss", "huggingface_hub", "httpx2", "sentence_transformers"]
-PRELOAD += ["pandas", "pyarrow.parquet", "scipy.sparse", "sklearn.utils.extmath", "equal_hf.extraction.endpoint"]
+PRELOAD += [
+    "pandas",
+    "pyarrow.parquet",
+    "scipy.sparse",
+    "sklearn.utils.extmath",
+    "equal_hf.extraction.endpoint_extractor",
+]
 
 
 def make_documents(count: int, seed: int = 0) -> list[dict[str, str]]:
@@ -58,7 +64,7 @@ def build(folder: Path, count: int) -> None:
     """Write embedder and clustered corpus under a folder."""
     from datasets import Dataset
 
-    from equal_hf.corpus.store import ClusteredCorpus
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from recipes.tiny_models import build_embedder
 
     rows = make_documents(count)
@@ -78,7 +84,7 @@ def build(folder: Path, count: int) -> None:
 def collect(url: str, folder: Path, output: Path, settings: dict[str, Any]) -> None:
     """Run a collector to its end, or on from where it was killed."""
     from equal_hf import ClusteredCorpus, CollectorConfig, EndpointExtractor, EqualDataCollector
-    from equal_hf.extraction.prompts import PromptTemplate
+    from equal_hf.extraction.prompts.template import PromptTemplate
 
     endpoint = EndpointExtractor(
         url,

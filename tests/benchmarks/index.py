@@ -31,10 +31,10 @@ WIDTH = 384
 PARTS = ("embedding", "ranks", "clustering", "memory")
 MEMORY = """
 import json, sys
-import sentence_transformers, faiss, datasets, sklearn.manifold, pyarrow.parquet, equal_hf.indexing.run
+import sentence_transformers, faiss, datasets, sklearn.manifold, pyarrow.parquet, equal_hf.corpus.indexing.pipeline
 from tests.benchmarks.store import forget_peak, resident_bytes
-from equal_hf.indexing.arguments import parse_index
-from equal_hf.indexing.run import Index
+from equal_hf.corpus.indexing.config import parse_index
+from equal_hf.corpus.indexing.pipeline import Index
 forget_peak()
 before = resident_bytes("VmRSS")
 args, place, seed = parse_index(sys.argv[1], [])
@@ -123,10 +123,10 @@ def seconds(work: Callable[[], Any]) -> float:
 def embedding(folder: Path, count: int, turns: int) -> tuple[dict[str, Any], dict[str, bool]]:
     import torch
 
-    from equal_hf.corpus.build import embed_shard
-    from equal_hf.corpus.embed import Embedder
-    from equal_hf.corpus.embeddings import EmbeddingStore
-    from equal_hf.corpus.shards import write_shards
+    from equal_hf.corpus.embedder import Embedder
+    from equal_hf.corpus.indexing.embed_assign import embed_shard
+    from equal_hf.corpus.indexing.embedding_store import EmbeddingStore
+    from equal_hf.corpus.indexing.shards import write_shards
     from equal_hf.types import Document
 
     torch.set_num_threads(1)
@@ -166,7 +166,7 @@ def ranks(folder: Path, count: int, turns: int) -> tuple[dict[str, Any], dict[st
 def clustering(points: int, clusters: int, turns: int) -> tuple[dict[str, Any], dict[str, bool]]:
     import faiss
 
-    from equal_hf.corpus.cluster import train_centroids
+    from equal_hf.corpus.kmeans import train_centroids
 
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(points, 64)).astype(np.float32)

@@ -24,8 +24,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from equal_hf.selection.pool import HashPool
-from equal_hf.selection.transport import transport_cost
+from equal_hf.selection.optimal_transport import transport_cost
+from equal_hf.selection.pair_sample import HashPool
 from tests.benchmarks.selection_inputs import EMBEDDERS, Embedded, Inputs, embed, read_inputs
 from tests.benchmarks.selection_policies import BASELINES, COMPARED, POLICIES
 from tests.benchmarks.selection_replay import make_setting, select, tokens

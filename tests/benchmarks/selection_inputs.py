@@ -46,7 +46,7 @@ def read_inputs(documents: str, pairs: str | None, targets: str, labels: str | N
     frame = pd.read_parquet(documents)
     ids, texts = frame["id"].astype(str).tolist(), frame["text"].tolist()
     if pairs is None:
-        from equal_hf.extraction.explicit import ExplicitExtractor
+        from equal_hf.extraction.explicit.extractor import ExplicitExtractor
 
         results = ExplicitExtractor().extract([Document(i, text) for i, text in zip(ids, texts, strict=True)])
         by_document = [list(result.pairs) for result in results]
@@ -89,7 +89,7 @@ def embed(inputs: Inputs, embedder: str, dimension: int = 128) -> Embedded:
     if embedder in EMBEDDERS:
         encode = _fit_lsa(inputs.texts, embedder, dimension)
     else:
-        from equal_hf.corpus.embed import Embedder
+        from equal_hf.corpus.embedder import Embedder
 
         encode = Embedder(embedder).encode
     return Embedded(

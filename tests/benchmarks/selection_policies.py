@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from equal_hf.selection.bandit import UCB, Bandit, Greedy, Uniform
-from equal_hf.selection.exp3 import EXP3
-from equal_hf.selection.linucb import LinUCB
-from equal_hf.selection.rewards import RewardFunction, transport_reward, worth_reward
-from equal_hf.selection.thompson import Thompson
-from equal_hf.selection.transport_rewards import (
+from equal_hf.selection.bandits import UCB, Bandit, Greedy, Uniform
+from equal_hf.selection.experimental.exp3 import EXP3
+from equal_hf.selection.experimental.linucb import LinUCB
+from equal_hf.selection.experimental.transport_rewards import (
     debiased_transport_reward,
     marginal_transport_reward,
     pooled_transport_reward,
 )
+from equal_hf.selection.rewards import RewardFunction, transport_reward, worth_reward
+from equal_hf.selection.thompson import Thompson
 
 
 @dataclass(frozen=True)

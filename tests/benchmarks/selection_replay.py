@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from equal_hf.corpus.cluster import nearest_centroids, train_centroids
+from equal_hf.corpus.kmeans import nearest_centroids, train_centroids
 from equal_hf.corpus.profiles import ClusterProfiles, principal_directions
 from equal_hf.selection.selector import Selector
 from equal_hf.types import Decision, Round, Usage

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from equal_hf.selection.bandit import UCB, Bandit
-from equal_hf.selection.exp3 import EXP3
-from equal_hf.selection.linucb import LinUCB
-from equal_hf.selection.promise import Promise
+from equal_hf.selection.bandits import UCB, Bandit
+from equal_hf.selection.experimental.exp3 import EXP3
+from equal_hf.selection.experimental.linucb import LinUCB
+from equal_hf.selection.optimal_transport import distances, marginal_gains, transport_cost
 from equal_hf.selection.thompson import Thompson
-from equal_hf.selection.transport import distances, marginal_gains, transport_cost
+from equal_hf.selection.value_model import Promise
 
 ARMS, PULLED, DOCUMENTS = 100_000, 50, 10
 PAIRS, REFERENCE, DIMENSION = 100, 300, 384

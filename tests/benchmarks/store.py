@@ -23,11 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from equal_hf.extraction.cache import ResponseStore
-from equal_hf.extraction.endpoint import EndpointExtractor
-from equal_hf.extraction.ledger import Answer
-from equal_hf.extraction.parse import PAIRS_SCHEMA
-from equal_hf.extraction.reply import Reply, response_key
+from equal_hf.extraction.endpoint_extractor import EndpointExtractor
+from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
+from equal_hf.extraction.responses.ledger import Answer
+from equal_hf.extraction.responses.reply import Reply, response_key
+from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Document, Usage
 from tests.benchmarks.notes import Notes
 from tests.benchmarks.report import conclude, progress

@@ -44,7 +44,7 @@ def tell_cpu() -> None:
 
 def bare(url: str, connections: int, documents: Notes) -> None:
     """As many connections as slots, each sending its next request when the last one is answered."""
-    from equal_hf.extraction.prompts import PromptTemplate
+    from equal_hf.extraction.prompts.template import PromptTemplate
 
     address, prompt = urlsplit(url), PromptTemplate()
     requests = []
@@ -84,7 +84,7 @@ def bare(url: str, connections: int, documents: Notes) -> None:
 
 def extractor(url: str, connections: int, documents: Notes) -> None:
     """The library as a run uses it."""
-    from equal_hf.extraction.endpoint import EndpointExtractor
+    from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 
     with tempfile.TemporaryDirectory() as folder:
         endpoint = EndpointExtractor(
@@ -102,7 +102,7 @@ def gather(url: str, connections: int, documents: Notes) -> None:
     """What one would write first."""
     from huggingface_hub import AsyncInferenceClient
 
-    from equal_hf.extraction.prompts import PromptTemplate
+    from equal_hf.extraction.prompts.template import PromptTemplate
 
     prompt = PromptTemplate()
 

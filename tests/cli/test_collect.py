@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from equal_hf.arguments import RunArguments
 from equal_hf.cli import main
+from equal_hf.cli.arguments import RunArguments
 from equal_hf.cli.collect import without_training
-from equal_hf.config import CollectorConfig
+from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from tests.processes import REPOSITORY
 from tests.servers.faults import Fault, FaultyServer

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.cli import inspect
-from equal_hf.cli.escape import escape
+from equal_hf.cli.inspection import inspect_rounds
 from equal_hf.errors import ConfigError, RecordError
-from equal_hf.extraction.filters import FILTERS, REASONS
-from equal_hf.publishing.inspection import inspect_rounds
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.filters.reasons import FILTERS, REASONS
+from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
+from equal_hf.utils.printable import escape
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07 \u202eevil\u202c \x9b31m \r\n\x00 end"
 

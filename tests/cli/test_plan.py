@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from equal_hf.cli.planning import Limits, Load, SampledDocument, estimate
 from equal_hf.extraction.prices import Prices
-from equal_hf.planning import Limits, Load, SampledDocument, estimate
 from tests.extraction.endpoints import MODELS
 from tests.servers import ROOT, spawn
 from tests.servers.faults import FaultyServer

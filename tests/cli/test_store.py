@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from equal_hf.cli import main
-from equal_hf.extraction.cache import ResponseStore
-from equal_hf.extraction.ledger import Answer, Sending, Unanswered
 from equal_hf.extraction.prices import NANO
-from equal_hf.extraction.reply import Reply
+from equal_hf.extraction.responses.ledger import Answer, Sending, Unanswered
+from equal_hf.extraction.responses.reply import Reply
+from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Usage
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equal_hf.corpus.cache import BlockCache
-from equal_hf.corpus.duplicates import find_duplicates
-from equal_hf.corpus.keys import ORDER, SAMPLE, lowest_keys, seeded_keys
-from equal_hf.corpus.prefetch import Prefetcher
+from equal_hf.corpus.block_cache import BlockCache
+from equal_hf.corpus.indexing.deduplicate import find_duplicates
+from equal_hf.corpus.indexing.hash_order import ORDER, SAMPLE, lowest_keys, seeded_keys
+from equal_hf.corpus.prefetcher import Prefetcher
 from equal_hf.errors import CorpusError
 
 
@@ -107,7 +107,7 @@ def test_the_first_of_each_text_then_of_each_id_stays(shards, rows):
         return digests, [f"id {id_}" for _, id_ in shards[shard]]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("equal_hf.corpus.duplicates.PASS_ROWS", rows)
+        patch.setattr("equal_hf.corpus.indexing.deduplicate.PASS_ROWS", rows)
         kept, dropped = find_duplicates(read, [len(shard) for shard in shards], by_id=True)
     texts, survivors = set(), []
     for number, shard in enumerate(shards):

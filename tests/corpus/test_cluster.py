@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from equal_hf.corpus.cluster import nearest_centroids, train_centroids
+from equal_hf.corpus.kmeans import nearest_centroids, train_centroids
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from equal_hf.corpus import ClusterProfiles
-from equal_hf.corpus.map import draw_map, project
-from equal_hf.corpus.terms import ClusterWords
+from equal_hf.corpus.keywords import ClusterWords
+from equal_hf.report.corpus_map import draw_map, project
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 13, 40])

@@ -18,16 +18,16 @@ from datasets import Dataset, load_dataset
 from safetensors.numpy import load_file
 
 from equal_hf.corpus import ClusteredCorpus, ClusterProfiles, Embedder
-from equal_hf.corpus.build import embed_shard, training_sample
-from equal_hf.corpus.cache import BlockCache
+from equal_hf.corpus.block_cache import BlockCache
 from equal_hf.corpus.centroids import write_centroids
-from equal_hf.corpus.embeddings import EmbeddingStore
+from equal_hf.corpus.indexing.embed_assign import embed_shard, training_sample
+from equal_hf.corpus.indexing.embedding_store import EmbeddingStore
+from equal_hf.corpus.indexing.shards import write_shards
+from equal_hf.corpus.parquet_reader import ClusterReader, read_index
 from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
-from equal_hf.corpus.reader import ClusterReader, read_index
-from equal_hf.corpus.records import write_record
-from equal_hf.corpus.shards import write_shards
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
 from equal_hf.types import Document
+from equal_hf.utils.files import write_record
 from tests.corpus.tiny import make_model, make_texts
 
 
@@ -250,7 +250,7 @@ def test_metadata_that_changes_its_type_names_the_setting(embedder, tmp_path, mo
     rows[5]["number"] = "five"
     with pytest.raises(CorpusError, match=r"metadata column 'number' mixes .*`metadata_columns`"):
         build(rows, tmp_path / "corpus", embedder)
-    monkeypatch.setattr("equal_hf.corpus.build.SHARD_DOCUMENTS", 5)
+    monkeypatch.setattr("equal_hf.corpus.indexing.embed_assign.SHARD_DOCUMENTS", 5)
     with pytest.raises(CorpusError, match=r"changes its type.*`metadata_columns`"):
         build(rows[:5] + [dict(row, number=str(row["number"])) for row in rows[5:]], tmp_path / "corpus", embedder)
     assert list(tmp_path.iterdir()) == []
@@ -258,7 +258,7 @@ def test_metadata_that_changes_its_type_names_the_setting(embedder, tmp_path, mo
 
 
 def test_chunks_may_lack_metadata_that_others_have(embedder, tmp_path, monkeypatch):
-    monkeypatch.setattr("equal_hf.corpus.build.SHARD_DOCUMENTS", 5)
+    monkeypatch.setattr("equal_hf.corpus.indexing.embed_assign.SHARD_DOCUMENTS", 5)
     rows = make_texts(3)
     rows = [row if number > 6 else {"text": row["text"], "number": None} for number, row in enumerate(rows)]
     rows[-1]["number"] = 0.5
@@ -424,7 +424,7 @@ def test_damaged_embeddings_are_refused_when_they_are_read(corpus, tmp_path):
 
 KILLED = """
 import os, signal, sys
-import equal_hf.corpus.build as build
+import equal_hf.corpus.indexing.embed_assign as build
 from equal_hf.corpus import ClusteredCorpus, Embedder
 from tests.corpus.tiny import make_model, make_texts
 

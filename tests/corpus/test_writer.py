@@ -11,12 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equal_hf.corpus.build import opened
-from equal_hf.corpus.keys import seeded_keys
-from equal_hf.corpus.reader import ClusterReader
-from equal_hf.corpus.runs import write_run
-from equal_hf.corpus.shards import DIGEST, common_schema, digests_of, read_shard, write_shards
-from equal_hf.corpus.writer import ROW_GROUP_BYTES, cluster_totals, plan_files, write_file, write_index
+from equal_hf.corpus.indexing.embed_assign import opened
+from equal_hf.corpus.indexing.hash_order import seeded_keys
+from equal_hf.corpus.indexing.parquet_writer import (
+    ROW_GROUP_BYTES,
+    cluster_totals,
+    plan_files,
+    write_file,
+    write_index,
+)
+from equal_hf.corpus.indexing.shards import DIGEST, common_schema, digests_of, read_shard, write_shards
+from equal_hf.corpus.indexing.sorted_runs import write_run
+from equal_hf.corpus.parquet_reader import ClusterReader
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 

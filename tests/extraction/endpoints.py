@@ -6,8 +6,8 @@ import json
 import re
 import urllib.request
 
-from equal_hf.extraction.endpoint import EndpointExtractor
-from equal_hf.extraction.prompts import PromptTemplate
+from equal_hf.extraction.endpoint_extractor import EndpointExtractor
+from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.types import Extraction, Usage
 from tests.servers.faults import Fault
 

@@ -6,7 +6,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.admission import Admission
+from equal_hf.extraction.budget import Admission
 from equal_hf.types import Allowance, Usage
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import RecordError
-from equal_hf.extraction.cache import ResponseStore
-from equal_hf.extraction.reply import Reply, response_key
+from equal_hf.extraction.responses.reply import Reply, response_key
+from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Usage
 from tests.servers import ROOT
 
@@ -148,7 +148,7 @@ def test_threads_share_a_store(path) -> None:
 
 WRITER = """
 import sys
-from equal_hf.extraction.cache import Reply, ResponseStore
+from equal_hf.extraction.responses.store import Reply, ResponseStore
 from equal_hf.types import Usage
 
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from equal_hf.extraction.endpoint import EndpointExtractor
+from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 from equal_hf.types import Allowance, Document, Usage
 from tests.extraction.endpoints import PAIRS, completion
 from tests.servers import ROOT, spawn

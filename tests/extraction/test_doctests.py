@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equal_hf.extraction.doctests import MAX_CHARACTERS, QUESTION, doctest_pairs
-from equal_hf.extraction.session import MAX_CONTEXT
+from equal_hf.extraction.explicit.doctests import MAX_CHARACTERS, QUESTION, doctest_pairs
+from equal_hf.extraction.explicit.python_session import MAX_CONTEXT
 from equal_hf.types import Document, QAPair, Rejection
 
 

@@ -57,7 +57,7 @@ def test_credentials_in_the_url_work_and_are_never_shown(documents, caplog) -> N
 
 
 def test_the_hugging_face_token_goes_to_hugging_face_only(monkeypatch) -> None:
-    from equal_hf.extraction.address import Address
+    from equal_hf.extraction.transport.url import Address
 
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with FaultyServer(pages=MODELS, faults=[completion()]) as server:

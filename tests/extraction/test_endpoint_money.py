@@ -12,9 +12,9 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equal_hf.extraction.cache import ResponseStore
-from equal_hf.extraction.ledger import Paid
 from equal_hf.extraction.prices import Prices, nano
+from equal_hf.extraction.responses.ledger import Paid
+from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Allowance, Document, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor, total
 from tests.servers import ROOT

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from equal_hf.extraction.cache import ResponseStore
+from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Document
 from tests.extraction.endpoints import extractor, paid
 from tests.servers import ROOT, spawn
@@ -39,8 +39,8 @@ def test_the_same_text_twice_is_paid_for_once(tgi, tmp_path) -> None:
 
 CLIENT = """
 import sys
-from equal_hf.extraction.endpoint import EndpointExtractor
-from equal_hf.extraction.prompts import PromptTemplate
+from equal_hf.extraction.endpoint_extractor import EndpointExtractor
+from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.types import Document
 
 documents = [Document(f"d{n}", f"Anna buys {n} bags of 12 apples.") for n in range(16)]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.explicit import KINDS, ExplicitExtractor
-from equal_hf.extraction.marked import marked_pairs
+from equal_hf.extraction.explicit.extractor import KINDS, ExplicitExtractor
+from equal_hf.extraction.explicit.marked_pairs import marked_pairs
 from equal_hf.types import Allowance, Document, QAPair, Usage
 
 

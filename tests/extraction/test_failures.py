@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equal_hf.extraction.failures import FailureWindow
+from equal_hf.extraction.transport.error_rate import FailureWindow
 
 
 def test_few_requests_prove_nothing_and_old_ones_are_forgotten() -> None:

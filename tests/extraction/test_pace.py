@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.pace import MinuteCap
+from equal_hf.extraction.transport.rate_limit import MinuteCap
 
 
 @given(

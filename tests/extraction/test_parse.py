@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.parse import MAX_PAIRS, PAIRS_SCHEMA, clean_text, parse_pairs
+from equal_hf.extraction.prompts.parse_reply import MAX_PAIRS, PAIRS_SCHEMA, clean_text, parse_pairs
 
 ONE = '{"question": "2 + 2?", "answer": "4"}'
 PAIR = ("2 + 2?", "4")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.prompts import DEFAULT_PROMPT, PromptTemplate, fence
+from equal_hf.extraction.prompts.template import DEFAULT_PROMPT, PromptTemplate, fence
 from tests.servers.hub import HubServer
 
 DEFAULT = PromptTemplate()
@@ -108,7 +108,7 @@ def test_a_template_without_a_place_for_examples_is_told_of() -> None:
 LOAD = """
 import sys
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.prompts import PromptTemplate
+from equal_hf.extraction.prompts.template import PromptTemplate
 for name in sys.argv[1:]:
     try:
         print(PromptTemplate.load(name).source)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.split import split_text
+from equal_hf.extraction.requests.split_text import split_text
 
 
 def bytes_in(text: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.window import Window
+from equal_hf.extraction.transport.concurrency import Window
 
 
 def simulate(

@@ -77,7 +77,7 @@ def main() -> None:
     import sklearn.manifold  # noqa: F401
     import trl  # noqa: F401
 
-    import equal_hf.indexing.run  # noqa: F401
+    import equal_hf.corpus.indexing.pipeline  # noqa: F401
 
     killed, code = run(options.config, flags, options.ranks, options.kill_every)
     print(f"killed {killed}", flush=True)

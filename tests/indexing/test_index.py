@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from equal_hf.corpus import ClusteredCorpus
-from equal_hf.corpus.read import ReadReport
+from equal_hf.corpus.dataset import ReadReport
+from equal_hf.corpus.indexing.config import STAGES, parse_index
+from equal_hf.corpus.indexing.pipeline import Index
+from equal_hf.corpus.indexing.source_files import list_files, read_file
 from equal_hf.errors import ConfigError, CorpusError, EqualError, ResumeError
-from equal_hf.indexing.arguments import STAGES, parse_index
-from equal_hf.indexing.run import Index
-from equal_hf.indexing.source import list_files, read_file
 from tests.processes import digests, run
 
 
@@ -248,7 +248,7 @@ def test_what_cannot_work_is_said_before_anything_is_paid_for(config, tmp_path, 
 
 
 def test_the_trainer_of_an_alignment_ends_with_who_started_it():
-    child = subprocess.Popen([sys.executable, "-m", "equal_hf.indexing.align_job"], stdin=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-m", "equal_hf.alignment.align_job"], stdin=subprocess.PIPE, text=True)
     child.stdin.write("{}\n")
     child.stdin.close()  # as the system does when the other end is killed
     assert child.wait(60) == 1

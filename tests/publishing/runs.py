@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 
 # Ends fences, tables, comments and front matter where it is not escaped.

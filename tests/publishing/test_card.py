@@ -11,10 +11,11 @@ from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.publishing.card import dataset_metadata
 from equal_hf.publishing.dataset import export_dataset
-from equal_hf.publishing.facts import RunFacts
-from equal_hf.publishing.markdown import (
+from equal_hf.publishing.dataset_card import dataset_metadata
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.statistics import RunFacts
+from equal_hf.utils.markdown import (
     END,
     code,
     join_front_matter,
@@ -23,7 +24,6 @@ from equal_hf.publishing.markdown import (
     split_front_matter,
     table,
 )
-from equal_hf.publishing.rounds import RoundRecords
 from tests.publishing.runs import SECRET, make_run, write_round
 
 

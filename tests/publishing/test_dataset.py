@@ -11,8 +11,8 @@ import pytest
 
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import export_dataset
-from equal_hf.publishing.earlier import run_identities
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.publishing.previous_export import run_identities
+from equal_hf.records.run_folder import RoundRecords
 from tests.publishing.runs import HOSTILE, credit, make_run, write_round
 
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from equal_hf.arguments import RunArguments
 from equal_hf.cli import main
+from equal_hf.cli.arguments import RunArguments
+from equal_hf.cli.preflight import preflight
 from equal_hf.errors import PublishError
-from equal_hf.preflight import preflight
+from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import check_write_access, publish_dataset
-from equal_hf.publishing.patience import limit_silence
-from equal_hf.publishing.publisher import RoundPublisher
-from equal_hf.publishing.rounds import RoundRecords
-from equal_hf.training_config import EqualConfig
+from equal_hf.publishing.hub_retry import limit_silence
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.training.config import EqualConfig
 from tests.publishing.runs import SECRET, make_run, write_round
 from tests.servers.hub import HubServer
 
@@ -169,7 +169,7 @@ def test_trouble_that_stays_is_an_error_with_a_remedy(hub: HubServer, run_dir: P
 
 
 def test_retry_after_is_obeyed(hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    from equal_hf.publishing import patience
+    from equal_hf.publishing import hub_retry as patience
 
     monkeypatch.undo()
     waits: list[float] = []
@@ -456,7 +456,7 @@ def test_programs_of_ours_do_not_wait_for_ever(silent: list[socket.socket], monk
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import _http
 
-    monkeypatch.setattr("equal_hf.publishing.patience.SILENCE_S", 0.2)
+    monkeypatch.setattr("equal_hf.publishing.hub_retry.SILENCE_S", 0.2)
     limit_silence()
     limit_silence()
     with pytest.raises(PublishError, match=r"no answer from the Hub .*Timeout.*, after 3 tries"):

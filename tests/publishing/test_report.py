@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from equal_hf.errors import PublishError, RecordError
-from equal_hf.pages import hover
-from equal_hf.publishing.report import read_run, write_report
-from equal_hf.publishing.report.clusters import arm_terms, cluster_map
-from equal_hf.publishing.report.read import ArmReport, RunReport
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.records.read import ArmReport, RunReport
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.report.html import hover
+from equal_hf.report.run_map import arm_terms, cluster_map
+from equal_hf.report.write import read_run, write_report
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 from tests.publishing.runs import HOSTILE, SECRET, make_run
 

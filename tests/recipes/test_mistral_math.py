@@ -192,9 +192,9 @@ def test_another_configuration_in_the_same_folder_is_refused(finished, config):
 def test_the_real_recipes_yaml_is_valid():
     from trl import ModelConfig
 
-    from equal_hf.arguments import RunArguments, parse_config
-    from equal_hf.indexing.arguments import parse_index
-    from equal_hf.training_config import EqualConfig
+    from equal_hf.cli.arguments import RunArguments, parse_config
+    from equal_hf.corpus.indexing.config import parse_index
+    from equal_hf.training.config import EqualConfig
 
     flags = ["--use_cpu", "--report_to", "none"]
     for path in (REPOSITORY / "recipes").glob("*.yaml"):

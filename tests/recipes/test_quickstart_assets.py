@@ -12,8 +12,8 @@ import pytest
 import quickstart_assets
 
 from equal_hf.errors import MissingDependencyError
-from equal_hf.extraction.filters.contaminated import Decontaminator
-from equal_hf.extraction.filters.normalise import normalise
+from equal_hf.filters.contaminated import Decontaminator
+from equal_hf.filters.normalise import normalise
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandit import UCB, Uniform
+from equal_hf.selection.bandits import UCB, Uniform
 from equal_hf.selection.neighbours import Neighbours
 from equal_hf.selection.thompson import Thompson
 

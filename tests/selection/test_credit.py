@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from equal_hf.selection.credit import TrainedRound, loss_credit_reward, share_credit
+from equal_hf.selection.experimental.loss_credit import TrainedRound, loss_credit_reward, share_credit
 from equal_hf.types import Decision, Round
 
 

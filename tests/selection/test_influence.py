@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from equal_hf.selection.influence import influence_reward
+from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.types import Decision, Round
 
 ROUND = Round(0, tuple(Decision(arm, 0.0, ("d",)) for arm in range(3)), ())

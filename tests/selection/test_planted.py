@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from equal_hf.selection.bandit import UCB, Greedy
-from equal_hf.selection.exp3 import EXP3
-from equal_hf.selection.linucb import LinUCB
+from equal_hf.selection.bandits import UCB, Greedy
+from equal_hf.selection.experimental.exp3 import EXP3
+from equal_hf.selection.experimental.linucb import LinUCB
+from equal_hf.selection.experimental.transport_rewards import debiased_transport_reward, marginal_transport_reward
 from equal_hf.selection.rewards import transport_reward, worth_reward
 from equal_hf.selection.thompson import Thompson
-from equal_hf.selection.transport_rewards import debiased_transport_reward, marginal_transport_reward
 from equal_hf.types import Decision, QAPair, Round
 from tests.selection.planted import Planted, copies, giving, nothing
 

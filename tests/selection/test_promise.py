@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.promise import Promise
-from equal_hf.selection.ridge import Ridge
+from equal_hf.selection.ridge_regression import Ridge
+from equal_hf.selection.value_model import Promise
 from tests.selection.planted import unit
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.mixing import RewardMixer
+from equal_hf.selection.reward_scaling import RewardMixer
 from equal_hf.selection.rewards import document_prior, known_at, loss_drop_reward, stage_of, transport_reward
 from equal_hf.types import Decision, QAPair, Round
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandit import UCB, Greedy, Uniform
+from equal_hf.selection.bandits import UCB, Greedy, Uniform
 from equal_hf.selection.cost import per_token
-from equal_hf.selection.pool import HashPool
+from equal_hf.selection.pair_sample import HashPool
 from equal_hf.selection.rewards import loss_drop_reward, transport_reward, worth_reward
 from equal_hf.types import QAPair
 from tests.selection.planted import DIMENSION, Planted, giving, nothing, unit

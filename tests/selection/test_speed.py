@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from equal_hf.selection.bandit import UCB
-from equal_hf.selection.linucb import LinUCB
+from equal_hf.selection.bandits import UCB
+from equal_hf.selection.experimental.linucb import LinUCB
 from equal_hf.selection.thompson import Thompson
 
 ARMS = 100_000

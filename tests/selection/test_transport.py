@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.selection.transport import excess_cost, marginal_gains, transport_cost, transport_costs
+from equal_hf.selection.optimal_transport import excess_cost, marginal_gains, transport_cost, transport_costs
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5))

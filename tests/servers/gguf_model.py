@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equal_hf.extraction.prompts import DEFAULT_PROMPT
+from equal_hf.extraction.prompts.template import DEFAULT_PROMPT
 
 MAX_VOCABULARY = 2048
 HIDDEN = 64

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.config import CollectorConfig
+from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.filters import FILTERS, REASONS
-from equal_hf.extraction.filters.base import apply_filters, remember
-from equal_hf.extraction.filters.build import build_filters
-from equal_hf.extraction.filters.contaminated import ContaminationFilter
-from equal_hf.extraction.filters.duplicate import DuplicateFilter
-from equal_hf.extraction.filters.lengths import LengthFilter
+from equal_hf.filters.base import apply_filters, remember
+from equal_hf.filters.build import build_filters
+from equal_hf.filters.contaminated import ContaminationFilter
+from equal_hf.filters.duplicate import DuplicateFilter
+from equal_hf.filters.lengths import LengthFilter
+from equal_hf.filters.reasons import FILTERS, REASONS
 from equal_hf.target import TargetItem
 from equal_hf.types import Document, QAPair
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from equal_hf.config import CollectorConfig
+from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.extraction.filters.benchmarks import Benchmark, benchmark_texts
-from equal_hf.extraction.filters.build import build_filters
+from equal_hf.filters.benchmarks import Benchmark, benchmark_texts
+from equal_hf.filters.build import build_filters
 from equal_hf.types import Document, QAPair
 
 QUESTION = "How many marbles does Ravi own after he gives nine of his forty marbles to each of three friends?"

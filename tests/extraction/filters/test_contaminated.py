@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.filters.contaminated import ContaminationFilter, Decontaminator
+from equal_hf.filters.contaminated import ContaminationFilter, Decontaminator
 from equal_hf.types import Document, QAPair
 
 DUCKS = (
@@ -100,7 +100,7 @@ def test_runs_are_those_that_a_plain_search_finds(questions, text):
 
 def test_verdicts_do_not_depend_on_the_process():
     code = (
-        "from equal_hf.extraction.filters.contaminated import Decontaminator; "
+        "from equal_hf.filters.contaminated import Decontaminator; "
         "d = Decontaminator([' '.join(map(str, range(30)))]); "
         "print([int(x) for r in d._runs.values() for x in r._hashes][:3])"
     )

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.filters.duplicate import DuplicateFilter
-from equal_hf.extraction.filters.near_duplicate import NearDuplicateFilter
+from equal_hf.filters.duplicate import DuplicateFilter
+from equal_hf.filters.near_duplicate import NearDuplicateFilter
 from equal_hf.types import Document, QAPair
 
 DOCUMENT = Document("d", "")

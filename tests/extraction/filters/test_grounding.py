@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.filters.grounding import GroundingFilter, grounding
+from equal_hf.filters.grounding import GroundingFilter, grounding
 from equal_hf.types import Document, QAPair
 
 TEXT = "Janet's ducks lay 16 eggs per day. She eats three for breakfast and sells the remainder at the market for $2."

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.filters.language import LanguageFilter, document_languages, prose
+from equal_hf.filters.language import LanguageFilter, document_languages, prose
 from equal_hf.types import Document, QAPair
 
 TEXTS = {
@@ -62,7 +62,7 @@ def test_any_text_is_judged_without_error(question, answer, text):
 
 def test_the_verdict_does_not_depend_on_the_process():
     code = (
-        "from equal_hf.extraction.filters.language import tell_language; "
+        "from equal_hf.filters.language import tell_language; "
         "print([tell_language(t) for t in ('Wie viele Eier legen die Enten?', 'Cuantos huevos', 'what is it')])"
     )
     outputs = {

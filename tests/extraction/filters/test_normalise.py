@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.filters.normalise import normalise, words
+from equal_hf.filters.normalise import normalise, words
 
 
 @pytest.mark.parametrize(

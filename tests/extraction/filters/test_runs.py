@@ -7,8 +7,8 @@ import pytest
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector, ExplicitExtractor
 from equal_hf.cli import main
 from equal_hf.errors import ResumeError
-from equal_hf.extraction.filters import FILTERS
-from equal_hf.publishing.rounds import RoundRecords
+from equal_hf.filters.reasons import FILTERS
+from equal_hf.records.run_folder import RoundRecords
 from tests.world import make_target
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.filters import self_contained
-from equal_hf.extraction.filters.self_contained import points_outside
+from equal_hf.filters import self_contained
+from equal_hf.filters.self_contained import points_outside
 
 OUTSIDE = [
     "What does the figure above show?",

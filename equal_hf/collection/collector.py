@@ -1,0 +1,417 @@
+"""`EqualDataCollector`: spends calls on the clusters worth one, and yields rounds of question-answer pairs.
+
+It *collects* data, as a reinforcement-learning data collector does; collating batches stays TRL's job. Alone it needs
+neither GPU nor trainer:
+
+```python
+corpus = ClusteredCorpus.load("corpus")
+extractor = EndpointExtractor("http://localhost:8080")
+collector = EqualDataCollector(corpus, extractor, reference=items, args=CollectorConfig(max_documents=500))
+for round in collector.rounds():
+    print(round.index, len(round.pairs))
+```
+
+Inside [`EqualTrainer`] a round is opened before its epoch and credited after its evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equal_hf.collection.config import CollectorConfig
+from equal_hf.errors import ConfigError, ResumeError
+from equal_hf.extraction.prices import NANO, Prices, nano
+from equal_hf.extraction.protocol import PaidExtractor
+from equal_hf.filters.base import Filter, apply_filters, remember
+from equal_hf.records.history import History
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.selection.bandits import UCB, Bandit
+from equal_hf.selection.rewards import reward_name, stage_of, worth_reward
+from equal_hf.selection.selector import Draw, Selector
+from equal_hf.target_weights import target_shares
+from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
+from equal_hf.utils.redaction import sanitise
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.corpus.embedder import Embedder
+    from equal_hf.extraction.protocol import Extractor
+    from equal_hf.target import TargetItem
+
+logger = logging.getLogger(__name__)
+
+# What is recorded of the context that evaluated rewards are paid from.
+METRICS = ("eval_loss", "previous_eval_loss", "target_losses", "trained_rows", "replayed_rows")
+
+
+class EqualDataCollector:
+    """Selects clusters, draws documents, extracts pairs and keeps the books.
+
+    Args:
+        corpus ([`ClusteredCorpus`]): Where documents come from; its clusters are the bandit's arms.
+        extractor ([`Extractor`]): Turns documents into pairs.
+        bandit ([`Bandit`], *optional*): The policy; [`UCB`] with its defaults where it is left out.
+        reward_funcs (`list[Callable]`, *optional*): Reward functions; `[worth_reward]` where it is left out.
+        args ([`CollectorConfig`], *optional*): Settings; an `EqualConfig` is one.
+        reference (`Sequence[TargetItem]` or `Mapping[str, Sequence[TargetItem]]`): Items of the target task that say
+            what is wanted; of several targets by name, whose rewards are paid and reported for each.
+        protected (`Sequence[TargetItem]`, *optional*): Items no pair may repeat, such as validation and test; the
+            reference always counts among them.
+        embedder ([`Embedder`], *optional*): Embeds pairs and reference; the one the corpus was embedded with where it
+            is left out.
+
+    Raises:
+        [`ConfigError`]: If weights do not fit the reward functions, or the reference is empty.
+    """
+
+    def __init__(
+        self,
+        corpus: ClusteredCorpus,
+        extractor: Extractor,
+        bandit: Bandit | None = None,
+        reward_funcs: Sequence[Callable[..., list[float | None]]] | None = None,
+        args: CollectorConfig | None = None,
+        *,
+        reference: Sequence[TargetItem] | Mapping[str, Sequence[TargetItem]],
+        protected: Sequence[TargetItem] = (),
+        embedder: Embedder | None = None,
+    ) -> None:
+        self.corpus, self.extractor = corpus, extractor
+        self.bandit: Bandit = bandit if bandit is not None else UCB()
+        self.args = args if args is not None else CollectorConfig(num_rounds=10)
+        self.reward_funcs = list(reward_funcs) if reward_funcs is not None else [worth_reward]
+        targets = reference if isinstance(reference, Mapping) else {"target": reference}
+        self.targets = {name: list(items) for name, items in targets.items()}
+        self.reference = [item for items in self.targets.values() for item in items]
+        self.protected = [*self.reference, *protected]
+        self._embedder = embedder
+        if not self.targets or not all(self.targets.values()):
+            raise ConfigError("the reference is empty: pass items of the target task as `reference`")
+        self.target_shares = target_shares(self.targets, self.args.target_weights)
+        weights = self.args.reward_weights or [1.0] * len(self.reward_funcs)
+        if len(weights) != len(self.reward_funcs):
+            raise ConfigError(
+                f"`reward_weights` has {len(weights)} values for {len(self.reward_funcs)} reward functions: "
+                "give one each"
+            )
+        self.stages = {reward_name(function): stage_of(function) for function in self.reward_funcs}
+        if len(self.stages) != len(self.reward_funcs):
+            raise ConfigError("two reward functions have the same name: rename one, records are kept by name")
+        self.reward_weights = dict(zip(self.stages, weights, strict=True))
+        self.records = RoundRecords(self.args.output_dir)
+        self.extra_fingerprint: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
+        self._history: History | None = None
+
+    # -- what rounds are decided by --------------------------------------------------------------------------------
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Embeds pairs and reference; loaded when first used, so that idle ranks never load it."""
+        return self._embedder if self._embedder is not None else self.corpus.open_embedder()
+
+    @cached_property
+    def selector(self) -> Selector:
+        """Policy, prior, promise and draws; a fold over the recorded rounds, which `open` feeds it."""
+        args = self.args
+        return Selector(
+            self.bandit,
+            self.reward_funcs,
+            self.corpus.profiles,
+            {name: self.embedder.encode([item.text() for item in items]) for name, items in self.targets.items()},
+            self.corpus.embeddings,
+            weights=args.reward_weights,
+            target_weights=self.target_shares,
+            order=args.document_order,
+            documents_per_arm=args.documents_per_arm,
+            discount=args.discount,
+        )
+
+    @cached_property
+    def filters(self) -> list[Filter]:
+        """Quality filters of the run; made when first used, since benchmarks to decontaminate against are read."""
+        from equal_hf.filters.build import build_filters
+
+        return build_filters(self.args, self.protected)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides what the records hold; a run is resumed under the same one only."""
+        args = self.args
+        names = (
+            "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens "
+            "max_cost feedback_lag document_order discount target_weights decontamination_ngram"
+        )
+        return {
+            **{name: getattr(args, name) for name in names.split()},
+            "reward_weights": self.reward_weights,
+            "bandit": self.bandit.identity(),
+            "corpus": self.corpus.fingerprint,
+            "embedder": self.embedder.fingerprint(),
+            "extractor": self.extractor.identity(),
+            "reference": {name: _digest(items) for name, items in self.targets.items()},
+            "protected": _digest(self.protected),
+            "filters": {filter.name: filter.identity() for filter in self.filters},
+            **self.extra_fingerprint,
+        }
+
+    # -- opening and resuming --------------------------------------------------------------------------------------
+
+    def open(self) -> History:
+        """Start the run in its folder, or take up what is recorded there. Done once; called by whatever needs it.
+
+        Raises:
+            [`ResumeError`]: If the folder holds another run.
+        """
+        if self._history is not None:
+            return self._history
+        resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
+        self._note_corpus()
+        paid = isinstance(self.extractor, PaidExtractor) and self.extractor.prices != Prices()
+        if self.args.max_cost is not None and not paid:
+            raise ConfigError(
+                "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
+                "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"
+            )
+        if isinstance(self.extractor, PaidExtractor):
+            self.extractor.begin(self.records.run_id())
+            self.records.note("endpoints", self.extractor.describe())
+        history = History()
+        for index in self.records.indices():
+            round = self.records.load(index)
+            history.extracted(round)
+            for pair in round.pairs:
+                remember(pair, self.filters)
+            self.selector.take(round, self.records.embeddings(index), self.records.document_embeddings(index))
+            if (credited := self.records.credited(index)) is not None:
+                self.selector.credit(round, credited["rewards"], credited["metrics"])
+        if resumed and history.rounds:
+            logger.info("Resuming %s after %d recorded rounds", self.args.output_dir, history.rounds)
+        self._history = history
+        return history
+
+    def _note_corpus(self) -> None:
+        """For cards, when a run begins: later, the folder that a name is of may not be at hand."""
+        from equal_hf.publishing.dataset_card import hub_id
+
+        if "corpus" not in self.records.run():
+            name = str(self.config.get("corpus"))
+            source = name if hub_id(name) and not Path(name).exists() else None
+            self.records.note("corpus", {"documents": int(self.corpus.sizes.sum()), "hub_id": source})
+
+    @property
+    def history(self) -> History:
+        """What the run has done so far."""
+        return self.open()
+
+    def close(self) -> None:
+        """Let other processes open the run folder."""
+        self.records.close()
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Publish the rounds recorded so far as a dataset; safe to call again when there are more.
+
+        Args:
+            repo_id (`str`): `name` or `namespace/name`; created where there is none.
+            private (`bool`, *optional*): Visibility of a repository that is created.
+            token (`str`, *optional*): Hub token; the stored one where it is left out.
+
+        Returns:
+            `str`: The dataset's address.
+        """
+        from equal_hf.publishing.hub import publish_dataset
+
+        return publish_dataset(self.records.run_dir, repo_id, private=private, token=token)
+
+    # -- a round ---------------------------------------------------------------------------------------------------
+
+    def rounds(self) -> Iterator[Round]:
+        """Collect without a trainer: extract a round, credit it by what extraction tells, yield it.
+
+        Recorded rounds come first, from their records, so that a run that was stopped goes on where it was.
+
+        Raises:
+            [`ConfigError`]: If no reward can be known without a trainer.
+        """
+        if "extracted" not in self.stages.values():
+            raise ConfigError(
+                "every reward function waits for an evaluation, which only a trainer makes: "
+                "add `transport_reward`, or pass the collector to EqualTrainer"
+            )
+        index = 0
+        while (round := self.collect(index)) is not None:
+            self.credit(round)
+            yield round
+            index += 1
+
+    def collect(self, index: int) -> Round | None:
+        """Round `index`: from its record where there is one, else selected, drawn, extracted and recorded.
+
+        Returns:
+            [`Round`] or `None`: `None` where the run ended before it.
+
+        Raises:
+            [`ResumeError`]: If a round that the selection must know the rewards of was not credited, or a round before
+                this one is not on record.
+        """
+        history = self.open()
+        if index < history.rounds:
+            return self.records.load(index)
+        if history.finished or index >= self.args.planned_rounds:
+            return None
+        if index > history.rounds:
+            raise ResumeError(
+                f"round {index} is next but {self.args.output_dir} has records of {history.rounds} rounds only: the "
+                "checkpoint is newer than the records; restore them, or remove the checkpoints and train from records"
+            )
+        self._advance(through=index - 1 - self.args.feedback_lag)
+        drawn, capped = self._draw(index)
+        if not drawn:
+            history.finished = True
+            return None
+        documents = [document for _, batch in drawn for document in batch]
+        self._prefetch(index + 1, [draw for draw, _ in drawn])
+        extractions = self.extractor.extract(documents, self._allowance())
+        round, usage_by_arm, document_embeddings = self._assemble(index, drawn, extractions, capped)
+        if not round.decisions:
+            logger.warning(
+                "Nothing drawn for round %d fits what is left of the token budget: the run ends here", index
+            )
+            history.finished = True
+            return None
+        embeddings = self.embedder.encode([pair.text() for pair in round.pairs])
+        known = self.selector.take(round, embeddings, document_embeddings, usage_by_arm)
+        round = replace(round, rewards=self.selector.rewards("extracted", round, **known))
+        by_id = {document.id: document for document in documents}
+        self.records.write_extracted(round, embeddings, by_id, usage_by_arm, document_embeddings)
+        history.extracted(round)
+        return round
+
+    def credit(self, round: Round, **context: Any) -> dict[str, Any]:
+        """Record what a round was worth, and return that record.
+
+        A round that was credited before keeps its record, whatever `context` says now.
+
+        Args:
+            round ([`Round`]): The round.
+            **context: What evaluated reward functions need (`eval_loss`, `previous_eval_loss`, `trained_rows`,
+                `model`). Without it, rewards that wait for an evaluation credit nobody.
+        """
+        self.open()
+        if (record := self.records.credited(round.index)) is not None:
+            return record
+        rewards = dict(round.rewards)
+        if context:
+            embeddings, losses = self.records.embeddings(round.index), self.selector.loss_history(round, context)
+            rewards |= self.selector.rewards(
+                "evaluated", round, pair_embeddings=embeddings, loss_history=losses, **context
+            )
+        numbers = {name: context.get(name) for name in METRICS if name in context}
+        mixed = self.selector.credit(round, rewards, numbers)
+        record = {"index": round.index, "rewards": rewards, "mixed": mixed, "metrics": numbers}
+        self.records.write_credited(round.index, record)
+        return record
+
+    # -- parts of a round ------------------------------------------------------------------------------------------
+
+    def _advance(self, through: int) -> None:
+        if through >= self.selector.credited:
+            raise ResumeError(
+                f"round {self.selector.credited} was not credited, and round {through + 1 + self.args.feedback_lag} "
+                "is selected from its rewards: credit rounds in order, or raise `feedback_lag`"
+            )
+        self.selector.advance(through)
+
+    def _draw(self, index: int) -> tuple[list[tuple[Draw, list[Document]]], bool]:
+        """What is drawn, with its documents; and whether cap or corpus cut it short."""
+        history, args = self.open(), self.args
+        # Each round has a generator of its own, so that there is no generator state to save or to lose.
+        rng = np.random.default_rng([args.seed, index])
+        budget = None if args.max_documents is None else args.max_documents - history.documents
+        draws = self.selector.draw(args.arms_per_round, args.documents_per_arm, rng, budget)
+        drawn = [
+            (draw, self.corpus.draw(draw.arm, len(draw.rows), order=np.array(draw.rows, dtype=np.int64)))
+            for draw in draws
+        ]
+        count = sum(len(draw.rows) for draw in draws)
+        return drawn, count == budget or count == int(self.selector.remaining.sum())
+
+    def _prefetch(self, index: int, draws: Sequence[Draw]) -> None:
+        """While a round is extracted, have fetched what the next would draw if that round taught nothing."""
+        if index >= self.args.planned_rounds or not self.corpus.prefetches:
+            return
+        then = self.selector.after(draws)
+        rng = np.random.default_rng([self.args.seed, index])
+        pulls = then.pulls(self.args.arms_per_round, self.args.documents_per_arm, rng)
+        # Inside a cluster the promise decides, which may change; twice as many of those it favours now hold most.
+        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], then.order_of)
+
+    def _allowance(self) -> Allowance | None:
+        args, used = self.args, self.open().usage
+        if args.max_prompt_tokens is None and args.max_completion_tokens is None and args.max_cost is None:
+            return None
+        return Allowance(
+            None if args.max_prompt_tokens is None else args.max_prompt_tokens - used.prompt_tokens,
+            None if args.max_completion_tokens is None else args.max_completion_tokens - used.completion_tokens,
+            None if args.max_cost is None else nano(args.max_cost) - self._paid(),
+        )
+
+    def _raw(self, pair: QAPair) -> str:
+        return self.extractor.raw_reply(pair) if isinstance(self.extractor, PaidExtractor) else ""
+
+    def _paid(self) -> int:
+        return self.extractor.paid().cost if isinstance(self.extractor, PaidExtractor) else 0
+
+    def totals(self, through: int) -> dict[str, float]:
+        """Sums over rounds 0 to `through` by the names that trackers use; and what all was paid, if it costs money."""
+        totals = self.history.totals(through)
+        return totals | {"cost": self._paid() / NANO} if isinstance(self.extractor, PaidExtractor) else totals
+
+    def _assemble(
+        self, index: int, drawn: list[tuple[Draw, list[Document]]], extractions: list[Extraction], capped: bool
+    ) -> tuple[Round, list[Usage], np.ndarray | None]:
+        """Filter what was extracted and put the round together; also what each arm used, and documents' embeddings."""
+        decisions: list[Decision] = []
+        usage_by_arm: list[Usage] = []
+        pairs: list[QAPair] = []
+        rejected = []
+        embeddings: list[np.ndarray] = []
+        results = iter(extractions)
+        for draw, batch in drawn:
+            done = [result for _, result in zip(batch, results, strict=False)]
+            paid = [place for place, result in enumerate(done) if result.finish_reason != "budget"]
+            capped = capped or len(paid) < len(batch)
+            if not paid:
+                continue
+            ids, rows = tuple(batch[place].id for place in paid), tuple(draw.rows[place] for place in paid)
+            decisions.append(Decision(draw.arm, draw.score, ids, rows, draw.promised))
+            usage_by_arm.append(sum((done[place].usage for place in paid), Usage()))
+            if draw.embeddings is not None:
+                embeddings.append(draw.embeddings[paid])
+            for document, result in ((batch[place], done[place]) for place in paid):
+                kept, dropped = apply_filters(result.pairs, {document.id: document}, self.filters, self._raw)
+                pairs += kept
+                rejected += [*result.rejected, *dropped]
+        round = Round(
+            index=index,
+            decisions=tuple(decisions),
+            pairs=tuple(pairs),
+            usage=sum(usage_by_arm, Usage()),
+            rejected=tuple(rejected),
+            credited_through=self.selector.advanced - 1,
+            last=capped or index + 1 >= self.args.planned_rounds,
+        )
+        return round, usage_by_arm, np.concatenate(embeddings) if embeddings else None
+
+
+def _digest(items: Sequence[TargetItem]) -> str:
+    text = json.dumps([[item.question, item.answer] for item in items], ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,168 @@
+"""Runs a recorded selection again under another policy, without a single call, as far as the records reach.
+
+A document that the records hold gives the pairs it gave then. One that they do not hold would have to be extracted: it
+is named, teaches nothing, and the replay goes on. So a replay is exact up to the first round with such a document, and
+from there on it is what the policy would do if those documents were lost on the way. Pairs are those that the recorded
+run kept, its duplicates left out. Rewards that wait for an evaluation belong to a training that did not happen: they
+credit nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.selection.selector import Draw, Selector
+from equal_hf.types import Decision, QAPair, Rejection, Round, Usage
+
+NOT_RECORDED = "not_recorded"
+Place = tuple[int, int]  # cluster, position in its stored order
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a document gave when it was extracted.
+
+    Args:
+        document_id (`str`): The document.
+        pairs (`tuple[QAPair, ...]`): Its pairs.
+        embeddings (`np.ndarray` of shape `(pairs, d)`): Their embeddings.
+        rejected (`tuple[Rejection, ...]`): What was turned down.
+        usage ([`Usage`]): Its part of what the documents of its pull used; records do not tell them apart.
+    """
+
+    document_id: str
+    pairs: tuple[QAPair, ...]
+    embeddings: np.ndarray
+    rejected: tuple[Rejection, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedRound:
+    """A round of a replay.
+
+    Args:
+        round ([`Round`]): Decisions, pairs and rewards, as a collector would have recorded them.
+        missing (`tuple[Place, ...]`): Documents drawn that would need a new call: cluster, and position in its stored
+            order.
+        mixed (`list[float | None]`): What each arm was credited with.
+    """
+
+    round: Round
+    missing: tuple[Place, ...]
+    mixed: list[float | None]
+
+
+def recorded_documents(runs: Iterable[RoundRecords]) -> dict[Place, Recorded]:
+    """Every document that the runs, on the same corpus, have extracted; the first run that did counts."""
+    found: dict[Place, Recorded] = {}
+    for records in runs:
+        for index in records.indices():
+            round, embeddings = records.load(index), records.embeddings(index)
+            pairs: dict[str, list[int]] = {}
+            for position, pair in enumerate(round.pairs):
+                pairs.setdefault(pair.document_id, []).append(position)
+            rejected: dict[str, list[Rejection]] = {}
+            for rejection in round.rejected:
+                rejected.setdefault(rejection.document_id, []).append(rejection)
+            for decision, used in zip(round.decisions, records.usage_by_arm(index), strict=True):
+                parts = _split(used, len(decision.rows))
+                for document, row, usage in zip(decision.documents, decision.rows, parts, strict=True):
+                    own = pairs.get(document, [])
+                    given = tuple(round.pairs[position] for position in own)
+                    turned_down = tuple(rejected.get(document, ()))
+                    place = (decision.arm, row)
+                    found.setdefault(place, Recorded(document, given, embeddings[own], turned_down, usage))
+    return found
+
+
+def _split(usage: Usage, parts: int) -> list[Usage]:
+    """Usage in equal parts that add up to it.
+
+    >>> _split(Usage(10, 3, 2), 2)
+    [Usage(prompt_tokens=5, completion_tokens=1, requests=1), Usage(prompt_tokens=5, completion_tokens=2, requests=1)]
+    """
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.requests)
+    ends = [[count * place // parts for count in counts] for place in range(parts + 1)]
+    return [Usage(*(b - a for a, b in zip(start, end, strict=True))) for start, end in pairwise(ends)]
+
+
+def replay(
+    selector: Selector,
+    recorded: Mapping[Place, Recorded],
+    *,
+    rounds: int,
+    arms_per_round: int,
+    documents_per_arm: int,
+    seed: int,
+    max_documents: int | None = None,
+    feedback_lag: int = 0,
+) -> Iterator[ReplayedRound]:
+    """Select round by round, from the records instead of an extractor.
+
+    Args:
+        selector ([`Selector`]): The policy to try, before its first round.
+        recorded (`Mapping[Place, Recorded]`): What is known, by [`recorded_documents`].
+        rounds (`int`): Rounds at most.
+        arms_per_round, documents_per_arm, seed, max_documents, feedback_lag: As in [`CollectorConfig`].
+
+    Yields:
+        [`ReplayedRound`]: Ends early where documents or budget run out, or after a round of which nothing is recorded.
+    """
+    budget = max_documents
+    for index in range(rounds):
+        selector.advance(index - 1 - feedback_lag)
+        rng = np.random.default_rng([seed, index])
+        draws = selector.draw(arms_per_round, documents_per_arm, rng, budget)
+        if not draws:
+            return
+        round, embeddings, missing, usage = _round(index, draws, recorded)
+        vectors = [draw.embeddings for draw in draws if draw.embeddings is not None]
+        known = selector.take(round, embeddings, np.concatenate(vectors) if vectors else None, usage)
+        rewards = selector.rewards("extracted", round, **known)
+        mixed = selector.credit(round, rewards)
+        yield ReplayedRound(_rewarded(round, rewards), missing, mixed)
+        if len(missing) == round.documents:
+            return
+        budget = None if budget is None else budget - round.documents
+
+
+def _round(
+    index: int, draws: list[Draw], recorded: Mapping[Place, Recorded]
+) -> tuple[Round, np.ndarray, tuple[Place, ...], list[Usage]]:
+    decisions: list[Decision] = []
+    usage: list[Usage] = []
+    pairs: list[QAPair] = []
+    vectors: list[np.ndarray] = []
+    missing: list[Place] = []
+    rejected: list[Rejection] = []
+    for draw in draws:
+        ids = []
+        used = Usage()
+        for row in draw.rows:
+            place = (draw.arm, row)
+            if (found := recorded.get(place)) is None:
+                ids.append(f"cluster {draw.arm}, row {row}")
+                missing.append(place)
+                rejected.append(Rejection(ids[-1], NOT_RECORDED))
+                continue
+            ids.append(found.document_id)
+            used += found.usage
+            pairs += found.pairs
+            vectors.append(found.embeddings)
+            rejected += found.rejected
+        decisions.append(Decision(draw.arm, draw.score, tuple(ids), draw.rows, draw.promised))
+        usage.append(used)
+    width = next((found.embeddings.shape[1] for found in recorded.values()), 1)
+    embeddings = np.concatenate([*vectors, np.zeros((0, width), dtype=np.float32)])
+    round = Round(index, tuple(decisions), tuple(pairs), rejected=tuple(rejected))
+    return round, embeddings, tuple(missing), usage
+
+
+def _rewarded(round: Round, rewards: Mapping[str, list[float | None]]) -> Round:
+    return Round(round.index, round.decisions, round.pairs, rewards=rewards, rejected=round.rejected)

@@ -1,0 +1,424 @@
+"""`ClusteredCorpus`: documents sorted by cluster, drawn from one cluster at a time, from disk or from the Hub."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import fsspec
+import numpy as np
+
+from equal_hf.corpus import hub
+from equal_hf.corpus.block_cache import BlockCache
+from equal_hf.corpus.centroids import CENTROIDS_FILE, read_centroids
+from equal_hf.corpus.dataset import ReadReport, read_documents
+from equal_hf.corpus.embedder import Embedder
+from equal_hf.corpus.indexing.embed_assign import build_corpus
+from equal_hf.corpus.kmeans import default_threads, prepare_clustering
+from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
+from equal_hf.corpus.parquet_reader import ClusterReader, read_index
+from equal_hf.corpus.prefetcher import Prefetcher
+from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
+from equal_hf.errors import CorpusError
+from equal_hf.types import Document
+from equal_hf.utils.folder import new_folder, refuse_taken
+from equal_hf.utils.threads import limited_threads
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.dataset import Rows
+
+# Precision moves a unit vector far less than this, another model far more.
+PROBE_TOLERANCE = 0.2
+
+
+class ClusteredCorpus:
+    """A corpus whose documents are grouped into clusters, the arms of the bandit.
+
+    Made by [`ClusteredCorpus.build`], opened by [`ClusteredCorpus.load`] or [`ClusteredCorpus.from_hub`]. On disk and
+    on the Hub it is an ordinary Parquet dataset, `load_dataset(path)`, with an index beside it.
+
+    Attributes:
+        n_clusters (`int`): Clusters, numbered from 0.
+        sizes (`np.ndarray` of shape `(n_clusters,)`, int64): Documents of each cluster, 1 or more.
+        profiles (`ClusterProfiles`): Mean, covariance and sample embeddings of each cluster.
+        manifest (`dict[str, Any]`): How the corpus was made.
+        fingerprint (`str`): Identity of the content.
+        embedder_name (`str`): The embedder as it was named at the build.
+        source (`str`): The folder, or the Hub repository with its commit.
+    """
+
+    def __init__(
+        self,
+        reader: ClusterReader,
+        profiles: ClusterProfiles,
+        manifest: dict[str, Any],
+        source: str,
+        folder: Path | None,
+    ):
+        counts = (len(reader.sizes), len(profiles.count), manifest["n_clusters"])
+        if len(set(counts)) > 1 or int(reader.sizes.sum()) != manifest["documents"]:
+            raise CorpusError(
+                f"The corpus {source} is damaged: index, profiles and manifest speak of {counts[0]}, {counts[1]} and "
+                f"{counts[2]} clusters, index and manifest of {int(reader.sizes.sum())} and {manifest['documents']} "
+                "documents. Build or download it again."
+            )
+        self._reader = reader
+        self._folder = self._summary = folder
+        self._token: str | bool | None = None
+        self._cache_dir: str | Path | None = None
+        self._max_cache_bytes = 0
+        self._prefetcher = Prefetcher()
+        self.profiles = profiles
+        self.manifest = manifest
+        self.source = source
+        self.sizes: np.ndarray = reader.sizes
+        self.n_clusters: int = len(reader.sizes)
+        self.fingerprint: str = manifest["fingerprint"]
+        self.embedder_name: str = manifest["embedder"].get("name", "")
+
+    @classmethod
+    def build(
+        cls,
+        dataset: Rows,
+        path: str | Path,
+        *,
+        embedder: Embedder | str,
+        n_clusters: int | Literal["auto"],
+        text_column: str = "text",
+        id_column: str | None = None,
+        metadata_columns: Sequence[str] | None = None,
+        min_characters: int = 50,
+        seed: int = 42,
+        iterations: int = 25,
+        threads: int | None = None,
+        gpu: bool | Literal["auto"] = "auto",
+        giant_factor: float = 10.0,
+        max_shard_bytes: int = 256_000_000,
+        show_progress: bool = True,
+    ) -> ClusteredCorpus:
+        """Read, embed, cluster and store a corpus.
+
+        The same rows, embedder, settings and thread count give the same bytes. The folder appears at `path` when it is
+        complete, so a build that is killed leaves nothing there.
+
+        Args:
+            dataset (`datasets.Dataset`, `datasets.IterableDataset` or iterable of rows): The documents.
+            path (`str` or `Path`): Folder to create; it must not exist or be empty.
+            embedder (`Embedder` or `str`): Embedder, or the model to make one from.
+            n_clusters (`int` or `"auto"`): Clusters wanted; fewer are made where some would stay empty, more where
+                giant ones are split. `"auto"` is the square root of the documents, see [`auto_clusters`].
+            text_column (`str`, *optional*, defaults to `"text"`): Column that holds the text.
+            id_column (`str`, *optional*): Column that names the documents; by default a hash of the text does.
+            metadata_columns (`Sequence[str]`, *optional*): Columns to carry along; by default all scalar ones.
+            min_characters (`int`, *optional*, defaults to `50`): Shorter texts are dropped.
+            seed (`int`, *optional*, defaults to `42`): Seed of the clustering and of the order inside a cluster.
+            iterations (`int`, *optional*, defaults to `25`): Iterations of k-means.
+            threads (`int`, *optional*): Threads that compute, `min(8, os.cpu_count())` by default; recorded, since
+                another number may move a document that lies between two clusters.
+            gpu (`bool` or `"auto"`, *optional*, defaults to `"auto"`): Whether k-means runs on the GPU.
+            giant_factor (`float`, *optional*, defaults to `10.0`): Clusters of more than so many times the mean size
+                are split.
+            max_shard_bytes (`int`, *optional*, defaults to `256_000_000`): Size at which a data file is closed.
+            show_progress (`bool`, *optional*, defaults to `True`): Show a progress bar on a terminal.
+
+        Returns:
+            `ClusteredCorpus`: Loaded from `path`.
+
+        Raises:
+            CorpusError: Columns are missing or wrong, no document is usable, there are more clusters than documents,
+                or `path` is taken.
+            ConfigError: A setting is out of its range, or the embedder cannot be loaded.
+            MissingDependencyError: FAISS is not installed.
+        """
+        path = Path(path)
+        refuse_taken(path)
+        prepare_clustering(
+            1 if n_clusters == "auto" else n_clusters, seed=seed, iterations=iterations, threads=threads, gpu=gpu
+        )
+        report = ReadReport()
+        documents = read_documents(
+            dataset,
+            text_column=text_column,
+            id_column=id_column,
+            metadata_columns=metadata_columns,
+            min_characters=min_characters,
+            report=report,
+        )
+        threads = threads if threads is not None else default_threads()
+        with new_folder(path) as work, limited_threads(threads):
+            build_corpus(
+                documents,
+                work,
+                embedder=Embedder(embedder) if isinstance(embedder, str) else embedder,
+                report=report,
+                n_clusters=n_clusters,
+                seed=seed,
+                iterations=iterations,
+                threads=threads,
+                gpu=gpu,
+                giant_factor=giant_factor,
+                max_shard_bytes=max_shard_bytes,
+                read_settings={"text_column": text_column, "id_column": id_column, "min_characters": min_characters},
+                total_rows=len(dataset) if isinstance(dataset, Sized) else None,
+                show_progress=show_progress,
+            )
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClusteredCorpus:
+        """Open a corpus folder.
+
+        Args:
+            path (`str` or `Path`): What `build` or `save` wrote.
+
+        Raises:
+            CorpusError: Nothing is there, or what is there is no complete clustered corpus.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise CorpusError(
+                f"`corpus`: there is no folder {path}. Build one with `ClusteredCorpus.build`, or open a Hub "
+                "repository with `ClusteredCorpus.from_hub`."
+            )
+        if not (path / MANIFEST_FILE).is_file():
+            state = "holds files but no" if any(path.iterdir()) else "is empty: there is no"
+            raise CorpusError(
+                f"`corpus`: the folder {path} {state} {MANIFEST_FILE}, so it is no clustered corpus. Make one from "
+                "documents with `ClusteredCorpus.build`."
+            )
+        manifest = read_manifest(path / MANIFEST_FILE, str(path))
+        check_files(path, manifest)
+        sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
+        reader = ClusterReader(fsspec.filesystem("file"), str(path.absolute()), read_index(path), sizes)
+        return cls(reader, ClusterProfiles.load(path / PROFILES_FILE), manifest, str(path), path)
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        max_cache_bytes: int = 4_000_000_000,
+    ) -> ClusteredCorpus:
+        """Open a corpus on the Hub.
+
+        Downloads manifest, index, profiles and centroids; documents and embeddings are read when they are asked for,
+        one range of bytes a row group, and kept in a bounded local cache. The revision is resolved to a commit once,
+        so a later push does not change this corpus.
+
+        Args:
+            repo_id (`str`): Dataset repository that `push_to_hub` filled.
+            revision (`str`, *optional*): Branch, tag or commit.
+            token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
+            cache_dir (`str` or `Path`, *optional*): Where downloads are kept; the Hub cache by default.
+            max_cache_bytes (`int`, *optional*, defaults to `4_000_000_000`): Room for row groups and embeddings of
+                all corpora read with this cache folder; what was used least recently goes first. 0 keeps none.
+
+        Raises:
+            CorpusError: The repository cannot be read, or holds no clustered corpus.
+        """
+        folder, commit, manifest = hub.fetch_summary(repo_id, revision=revision, token=token, cache_dir=cache_dir)
+        source = f"{repo_id}@{commit}"
+        root = f"datasets/{source}"
+        sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
+        blocks = BlockCache(hub.block_folder(cache_dir), max_cache_bytes, source)
+        reader = ClusterReader(hub.open_filesystem(token), root, read_index(folder), sizes, hub.hub_errors(), blocks)
+        corpus = cls(reader, ClusterProfiles.load(folder / PROFILES_FILE), manifest, source, None)
+        corpus._token, corpus._cache_dir, corpus._max_cache_bytes = token, cache_dir, max_cache_bytes
+        corpus._summary = folder
+        return corpus
+
+    def save(self, path: str | Path) -> None:
+        """Copy the whole corpus to a folder, downloading what is on the Hub.
+
+        Args:
+            path (`str` or `Path`): Folder to create; it must not exist or be empty.
+
+        Raises:
+            CorpusError: `path` is taken, or the Hub cannot be read.
+        """
+        refuse_taken(Path(path))
+        with new_folder(Path(path)) as work:
+            self._copy(work)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None) -> str:
+        """Upload the corpus as a dataset repository, in one commit that replaces an earlier corpus there.
+
+        Files that the earlier corpus does not list stay. A repository that holds something else is refused.
+
+        Args:
+            repo_id (`str`): Dataset repository; created if there is none.
+            private (`bool`, *optional*): Whether a new repository is private; the owner's default if unset.
+            token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
+
+        Returns:
+            `str`: Address of the commit.
+
+        Raises:
+            PublishError: The Hub refuses or cannot be reached, or the repository holds files that are no corpus.
+        """
+        with tempfile.TemporaryDirectory() as copy:
+            if self._folder is None:
+                self._copy(Path(copy))
+            folder = self._folder or Path(copy)
+            return hub.push(folder, corpus_files(self.manifest), repo_id, private=private, token=token)
+
+    def draw(self, cluster: int, n: int, start: int = 0, order: np.ndarray | None = None) -> list[Document]:
+        """Documents `start` … `start + n - 1` of a cluster.
+
+        Reads the row groups that hold them and nothing else.
+
+        Args:
+            cluster (`int`): Cluster, from 0.
+            n (`int`): Documents wanted; fewer come back at the end of the cluster.
+            start (`int`, *optional*, defaults to `0`): Position of the first.
+            order (`np.ndarray` of shape `(size,)`, *optional*): Positions in stored order to draw by; by default
+                stored order itself, which is random.
+
+        Returns:
+            `list[Document]`
+
+        Raises:
+            CorpusError: No such cluster, a negative number, an order of positions that the cluster does not have, or a
+                file that cannot be read.
+        """
+        self._check_cluster(cluster)
+        size = int(self.sizes[cluster])
+        if n < 0 or start < 0:
+            raise CorpusError(f"`n` is {n} and `start` is {start}; neither may be negative.")
+        positions = np.arange(start, min(start + n, size)) if order is None else np.asarray(order)[start : start + n]
+        if len(positions) and not 0 <= positions.min() <= positions.max() < size:
+            raise CorpusError(f"`order` holds positions outside 0 … {size - 1}, the documents of cluster {cluster}.")
+        return self._reader.documents(int(cluster), positions)
+
+    def embeddings(self, cluster: int) -> np.ndarray:
+        """Embeddings of a cluster's documents in stored order; reads only that cluster's.
+
+        Args:
+            cluster (`int`): Cluster, from 0.
+
+        Returns:
+            `np.ndarray` of shape `(sizes[cluster], d)`, float32: Unit vectors, stored to float16 precision.
+
+        Raises:
+            CorpusError: No such cluster, or the file cannot be read.
+        """
+        self._check_cluster(cluster)
+        return self._reader.embeddings(int(cluster))
+
+    @property
+    def centroids(self) -> np.ndarray:
+        """The centroid of each cluster: shape `(n_clusters, d)`, float32, unit vectors.
+
+        Raises:
+            CorpusError: The corpus has none, or they cannot be read.
+        """
+        vectors, numbers = self._centroids
+        return np.asarray(vectors[numbers])
+
+    @property
+    def centroid_numbers(self) -> np.ndarray:
+        """For each cluster the number of its centroid, shape `(n_clusters,)`, ascending.
+
+        Clusters are numbered without gaps, so in a later revision of an index their numbers may shift; those of the
+        centroids stay until they are trained anew.
+
+        Raises:
+            CorpusError: As for `centroids`.
+        """
+        return self._centroids[1]
+
+    @functools.cached_property
+    def _centroids(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._summary is None or CENTROIDS_FILE not in self.manifest["files"]:
+            raise CorpusError(f"The corpus {self.source} was written without its centroids. Build it again.")
+        return read_centroids(self._summary / CENTROIDS_FILE, self.n_clusters, self.manifest["dimension"])
+
+    @property
+    def prefetches(self) -> bool:
+        """Whether it is read from the Hub and has a cache, so that fetching ahead pays."""
+        return self._folder is None and self._max_cache_bytes > 0
+
+    def prefetch(
+        self, wanted: Sequence[tuple[int, int, int]], order: Callable[[int], np.ndarray | None] | None = None
+    ) -> None:
+        """Fetch in the background what is likely to be drawn next.
+
+        On a corpus in a folder, or without a cache, this does nothing. A later call replaces what an earlier one has
+        not come to yet.
+
+        Args:
+            wanted (`Sequence[tuple[int, int, int]]`): Cluster, documents and start of each draw, the likeliest first.
+            order (`Callable`, *optional*): The order that each cluster will be drawn by, as for `draw`; it is called
+                in the background and may read embeddings.
+        """
+        if not self.prefetches:
+            return
+
+        def wish(cluster: int, n: int, start: int) -> Callable[[], None]:
+            def fetch() -> None:
+                self._check_cluster(cluster)
+                places = None if order is None else order(cluster)
+                places = np.arange(self.sizes[cluster]) if places is None else np.asarray(places)
+                self._reader.fetch(cluster, places[start : start + n])
+
+            return fetch
+
+        self._prefetcher.want([wish(*draw) for draw in wanted])
+
+    def open_embedder(self, **settings: Any) -> Embedder:
+        """The embedder that the corpus was embedded with: the tuned one in it where there is one, else by its name.
+
+        Args:
+            **settings: For [`Embedder`], such as `device`.
+
+        Raises:
+            ConfigError: It cannot be loaded.
+            CorpusError: The corpus' own cannot be downloaded, or what its name leads to now is another model.
+        """
+        facts = self.manifest["embedder"]
+        settings = {"max_windows": facts.get("max_windows", 8), **settings}
+        if not facts.get("folder"):
+            embedder = Embedder(self.embedder_name, **settings)
+        elif self._folder is not None:
+            embedder = Embedder(str(self._folder / facts["folder"]), **settings)
+        else:
+            repo_id, commit = self.source.split("@")
+            local = hub.download_folder(repo_id, commit, facts["folder"], self._token, self._cache_dir)
+            embedder = Embedder(str(local), **settings)
+        self._check_embedder(embedder, facts.get("probe"))
+        return embedder
+
+    def _check_embedder(self, embedder: Embedder, probe: dict[str, Any] | None) -> None:
+        """Compare by what it computes, not by its weights: the corpus may have been embedded at another precision."""
+        same = embedder.dimension == self.manifest["dimension"]
+        if same and probe is not None:
+            found = embedder.encode([str(probe["text"])])[0]
+            same = float(np.linalg.norm(found - np.asarray(probe["embedding"]))) <= PROBE_TOLERANCE
+        if not same:
+            raise CorpusError(
+                f"`embedder`: {embedder.name!r} is not the model that {self.source} was embedded with, though it has "
+                "its name. Name that model or its revision, or build the corpus again with this one."
+            )
+
+    def _check_cluster(self, cluster: int) -> None:
+        if not 0 <= cluster < self.n_clusters:
+            raise CorpusError(f"There is no cluster {cluster}; the corpus has clusters 0 … {self.n_clusters - 1}.")
+
+    def _copy(self, target: Path) -> None:
+        names = corpus_files(self.manifest)
+        if self._folder is not None:
+            for path in filter(Path.is_file, (self._folder / name for name in names)):
+                copy = target / path.relative_to(self._folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+        else:
+            repo_id, commit = self.source.split("@")
+            hub.download(repo_id, commit, names, target, self._token)
+        check_files(target, self.manifest)

@@ -1,0 +1,132 @@
+"""The folder that an index leaves its corpus in: whose it is, whether it is whole, how a new one takes its place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.corpus import hub
+from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+from equal_hf.corpus.manifest import CARD_FILE, MANIFEST_FILE, corpus_files, read_manifest
+from equal_hf.errors import CorpusError
+from equal_hf.utils.files import describe_file
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.indexing.pipeline import Index
+
+logger = logging.getLogger(__name__)
+
+
+def check_places(index: Index) -> None:
+    """Refuse before the long work what the last stages would refuse to replace.
+
+    Raises:
+        CorpusError: The corpus folder holds something else.
+        PublishError: `hub_corpus_id` does.
+    """
+    _own_manifest(index.corpus_dir)
+    repo = index.args.hub_corpus_id or ""
+    if "/" in repo and index.work.stage in (None, "push"):
+        try:
+            hub.earlier_corpus(repo, None)
+        except hub.hub_errors() as error:
+            logger.warning("`hub_corpus_id`: %s cannot be asked for yet (%s); the push will ask again.", repo, error)
+
+
+def _own_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the corpus that an index left in a folder; `None` where there is nothing yet.
+
+    Raises:
+        CorpusError: Something else is there, which is not this index's to replace.
+    """
+    remedy = "Set `corpus_dir` or `output_dir` to another folder, or move what is there away."
+    if not (folder / MANIFEST_FILE).is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise CorpusError(f"`corpus_dir`: {folder} holds something that is no corpus. {remedy}")
+        return None
+    try:
+        manifest = read_manifest(folder / MANIFEST_FILE, str(folder))
+    except CorpusError as error:
+        raise CorpusError(f"`corpus_dir`: what {folder} holds cannot be told. {error} {remedy}") from error
+    if "index" not in manifest:
+        raise CorpusError(
+            f"`corpus_dir`: the corpus in {folder} was not made by `equal-hf index`, and what was recorded with it "
+            f"could not go on without it. {remedy}"
+        )
+    return manifest
+
+
+def is_written(index: Index, wanted: str) -> bool:
+    """Whether the corpus folder is whole and made from this, by the hash of every file; each rank reads its share."""
+    folder = index.corpus_dir
+
+    def look() -> dict[str, Any] | None:
+        manifest = _own_manifest(folder)
+        if manifest is None or manifest["index"] != wanted or not (folder / CARD_FILE).is_file():
+            return None
+        try:
+            return ClusteredCorpus.load(folder).manifest
+        except CorpusError:
+            return None
+
+    manifest = index.ranks.once(look)
+    if manifest is None:
+        return False
+
+    def whole() -> bool:
+        try:
+            return all(describe_file(folder / name) == manifest["files"][name] for name in index.ranks.mine(names))
+        except OSError:
+            return False
+
+    names = sorted(manifest["files"])
+    if all(index.ranks.together(whole)):
+        return True
+    if index.ranks.first:
+        logger.warning("The corpus in %s is damaged: it is written again.", folder)
+    return False
+
+
+def clean(building: Path, expected: set[str]) -> None:
+    """Remove what an earlier, different attempt left beside the files of this one."""
+    for path in sorted(building.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(building).as_posix() not in expected:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def take_place(building: Path, target: Path) -> None:
+    """Put the new folder where the old one is, with the files there that are none of a corpus: a user's own.
+
+    Raises:
+        CorpusError: The new corpus has a file of such a name.
+    """
+    old = target.parent / f".{target.name}.old"
+    if old.exists() and not target.exists():
+        os.replace(old, target)  # a process was killed in here
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        _keep_others(target, building)
+        os.replace(target, old)
+    os.replace(building, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_others(folder: Path, building: Path) -> None:
+    manifest = _own_manifest(folder)
+    listed = set(corpus_files(manifest)) if manifest else set()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name in listed or (path.is_dir() and not path.is_symlink()):
+            continue
+        if os.path.lexists(building / name):
+            raise CorpusError(
+                f"`corpus_dir`: {path} is no file of the corpus there, but the new one has a file of that name. "
+                "Move it away and start again."
+            )
+        (building / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, building / name, follow_symlinks=False)

@@ -1,0 +1,1 @@
+"""Pairs that documents state themselves: doctests, and questions marked as such."""

@@ -1,0 +1,1 @@
+"""From a document to the requests it takes: chunks, budget, stored responses."""

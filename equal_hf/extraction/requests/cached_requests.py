@@ -1,0 +1,202 @@
+"""Replies by request: the stored one, or a new one that is booked before it is sent and stored before it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
+
+from equal_hf.extraction.budget import Admission
+from equal_hf.extraction.prices import Prices
+from equal_hf.extraction.responses.ledger import Answer, Sending, Unanswered
+from equal_hf.extraction.responses.reply import Reply, response_key
+from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.writer import StoreWriter
+from equal_hf.extraction.transport.load_balancer import Ask, Pool
+from equal_hf.types import Messages, Usage
+from equal_hf.utils.retry import Refusal, TransportFault
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one extractor asks of its endpoints.
+
+    Args:
+        model (`str`): What they serve.
+        revision (`str`): The model's revision, or `"unknown"`.
+        max_new_tokens (`int`): Limit of a reply.
+        prompt_limit (`int`, *optional*): Limit of a prompt.
+        sampling (`dict[str, Any]`): Sampling parameters that change a reply.
+        guided (`bool`): Whether replies are guided by a schema.
+        prices ([`Prices`]): What tokens cost.
+    """
+
+    model: str
+    revision: str
+    max_new_tokens: int
+    prompt_limit: int | None
+    sampling: dict[str, Any]
+    guided: bool
+    prices: Prices
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that may be answered from the store.
+
+    Args:
+        key (`str`): Its key there.
+        messages (`list[dict[str, str]]`): What is sent.
+        bound (`int`): Upper bound of the prompt's tokens.
+        schema (`dict[str, Any]`, *optional*): What the reply is guided by.
+    """
+
+    key: str
+    messages: Messages
+    bound: int
+    schema: dict[str, Any] | None
+
+
+class BudgetSpentError(Exception):
+    """No money is left to send a request once more whose last attempt may have been billed."""
+
+
+@dataclass
+class Account:
+    """What one document may cost and did cost, in billionths of the currency."""
+
+    admission: Admission
+    reserved: int = 0
+    paid: int = 0
+    used: Usage = field(default_factory=Usage)
+
+    def lose(self, cost: int) -> bool:
+        """Write an attempt off; returns whether another one can be paid for."""
+        self.paid += cost
+        if not cost:
+            return True
+        if self.admission.more(cost):
+            self.reserved += cost
+            return True
+        return False
+
+
+class _Booking:
+    """The books of one request over all its attempts."""
+
+    def __init__(self, asker: Asker, request: Request, account: Account) -> None:
+        self._asker, self._request, self._account = asker, request, account
+        self.attempt = 0
+        self.worst = Usage(request.bound, asker.settings.max_new_tokens, 1)
+        self.cost = asker.settings.prices.cost(self.worst)
+        self.spent = False
+
+    async def sending(self) -> None:
+        # Processes share a store, so the name comes from no counter.
+        self.attempt = secrets.randbits(62)
+        await self._asker.writer.write(
+            Sending(self.attempt, self._asker.run, self._request.key, self.worst, self.cost)
+        )
+
+    async def unanswered(self, *, maybe_billed: bool) -> bool:
+        await self._asker.writer.write(Unanswered(self.attempt, maybe_billed))
+        if maybe_billed and not self._account.lose(self.cost):
+            self.spent = True
+            return False
+        return True
+
+
+class Asker:
+    """Asks a pool of endpoints, by way of a store.
+
+    Args:
+        pool ([`Pool`]): The endpoints.
+        store ([`ResponseStore`]): Where replies and the ledger are.
+        settings ([`Settings`]): What is asked.
+        run (`str`): Who pays.
+    """
+
+    def __init__(self, pool: Pool, store: ResponseStore, settings: Settings, run: str) -> None:
+        self.pool, self.store, self.settings, self.run = pool, store, settings, run
+        self.writer = StoreWriter(store)
+        # Two requests for the same reply, as of two copies of a paragraph, become one.
+        self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._told_over_bound = False
+
+    def request(self, messages: Messages, bound: int, schema: dict[str, Any], attempt: int) -> Request:
+        """A request for these messages.
+
+        Args:
+            messages (`list[dict[str, str]]`): What is sent.
+            bound (`int`): Upper bound of the prompt's tokens.
+            schema (`dict[str, Any]`): What the reply should look like.
+            attempt (`int`): 0, or 1 for a repair.
+        """
+        settings = self.settings
+        guide = schema if settings.guided else None
+        key = response_key(settings.model, settings.revision, messages, settings.sampling, guide, attempt)
+        return Request(key, messages, bound, guide)
+
+    def look_up(self, request: Request) -> Reply | None:
+        """The stored reply, if there is one that serves."""
+        return self.store.get(request.key, self.settings.max_new_tokens)
+
+    async def ask(self, request: Request, account: Account) -> Reply:
+        """The stored reply, or a new one.
+
+        Raises:
+            `TransportFault`: If none came after all retries.
+            `BudgetSpentError`: If none came and no money is left to try again.
+            `EndpointError`: If no endpoint can be used.
+        """
+        if (held := self.look_up(request)) is not None:
+            return held
+        lock = self._one_at_a_time.setdefault(request.key, asyncio.Lock())
+        async with lock:
+            # Another request may have brought the reply while this one waited.
+            if (held := self.look_up(request)) is not None:
+                return held
+            return await self._pay(request, account)
+
+    async def _pay(self, request: Request, account: Account) -> Reply:
+        settings = self.settings
+        limit = settings.max_new_tokens
+        booking = _Booking(self, request, account)
+        try:
+            ask = Ask(request.messages, limit, request.bound, settings.sampling, request.schema)
+            completion, member = await self.pool.chat(ask, booking)
+        except Refusal as refusal:
+            reply, cost, flavour = Reply(str(refusal), "refused", Usage(requests=1)), 0, ""
+        except TransportFault as fault:
+            if booking.spent:
+                raise BudgetSpentError(str(fault)) from fault
+            raise
+        else:
+            # Where the server does not count, the bounds do.
+            prompt = request.bound if completion.prompt_tokens is None else completion.prompt_tokens
+            tokens = limit if completion.completion_tokens is None else completion.completion_tokens
+            usage = Usage(prompt, tokens, 1)
+            reply = Reply(completion.text, "length" if completion.cut_short else "stop", usage)
+            cost, flavour = settings.prices.cost(usage), member.server.flavour
+            self._compare(usage, request.bound)
+        account.paid += cost
+        answer = Answer(request.key, reply, limit, flavour, settings.model, booking.attempt, cost)
+        return await self.writer.write(answer) or reply
+
+    def _compare(self, usage: Usage, bound: int) -> None:
+        over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.max_new_tokens
+        if over and not self._told_over_bound:
+            self._told_over_bound = True
+            logger.warning(
+                "%s reports %s for a request bounded by %d prompt and %d completion tokens: its counts cannot be "
+                "trusted, and an allowance may be passed by the difference.",
+                ", ".join(member.client.address.shown for member in self.pool.members),
+                usage,
+                bound,
+                self.settings.max_new_tokens,
+            )

@@ -1,0 +1,192 @@
+"""One call of `extract`: each document is planned, admitted, asked about and booked, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Generator, Sequence
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.extraction.budget import Admission
+from equal_hf.extraction.requests.cached_requests import Account, Asker, BudgetSpentError
+from equal_hf.extraction.requests.chunking import Part, Planner
+from equal_hf.extraction.requests.chunks import Passes
+from equal_hf.types import Allowance, Document, Extraction, Rejection, Usage
+from equal_hf.utils.retry import Refusal, TransportFault, backoff_s
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+_PLANNED_AHEAD = 16
+
+
+class Batch:
+    """The documents of one call of `extract`, within one event loop.
+
+    No more documents are in memory than can be under way, give or take; the rest is only looked at in its turn.
+
+    Args:
+        asker ([`Asker`]): Gets replies.
+        planner ([`Planner`]): Turns documents into requests.
+        passes ([`Passes`]): What is asked about each part.
+
+    Attributes:
+        done, total (`int`): Documents done, and in all.
+    """
+
+    def __init__(self, asker: Asker, planner: Planner, passes: Passes) -> None:
+        self.asker, self.planner, self.passes = asker, planner, passes
+        self.done = self.total = 0
+        self._random = Random()
+        self._came_back = asyncio.Event()
+        self._error: BaseException | None = None
+
+    async def run(self, documents: Sequence[Document], allowance: Allowance | None) -> list[Extraction]:
+        """Extract from all documents, as [`EndpointExtractor.extract`] says."""
+        from tqdm.auto import tqdm
+
+        self.total = len(documents)
+        with tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar:
+            extractions = await self._run(documents, allowance or Allowance(), bar)
+        usage = sum((extraction.usage for extraction in extractions), Usage())
+        logger.info(
+            "%d documents gave %d pairs for %d prompt and %d completion tokens in %d requests",
+            len(documents),
+            sum(len(extraction.pairs) for extraction in extractions),
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.requests,
+        )
+        return extractions
+
+    async def _run(self, documents: Sequence[Document], allowance: Allowance, bar: tqdm[Any]) -> list[Extraction]:
+        limited = allowance != Allowance()
+        admission = Admission(allowance)
+        pool = self.asker.pool
+        # As many as all windows together can ever hold, and as many again to take their place.
+        room = asyncio.Semaphore(2 * sum(member.window.limit for member in pool.members) + _PLANNED_AHEAD)
+        outcomes: list[Extraction | asyncio.Task[Extraction]] = []
+        tasks: set[asyncio.Task[Any]] = set()
+
+        def done(task: asyncio.Task[Extraction]) -> None:
+            room.release()
+            tasks.discard(task)
+            self.done += 1
+            bar.set_postfix_str(f"{pool.in_flight} in flight", refresh=False)
+            bar.update()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._fail(error)
+
+        plans = self._plans(documents, tight=allowance.prompt_tokens is not None or allowance.cost is not None)
+        try:
+            for place, (document, planning) in enumerate(plans):
+                plan = await planning
+                pool.to_come = len(documents) - place - 1
+                if isinstance(plan, Rejection):
+                    outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
+                    bar.update()
+                    continue
+                worst, worst_cost = (
+                    self.passes.worst(sendable(document.text), plan, allowance) if limited else (Usage(), 0)
+                )
+                while (verdict := admission.decide(worst, worst_cost)) == "wait" and self._error is None:
+                    self._came_back.clear()
+                    await self._came_back.wait()
+                if self._error is not None:
+                    break
+                if verdict == "refused":
+                    outcomes.append(Extraction(document.id, finish_reason="budget"))
+                    bar.update()
+                    continue
+                await room.acquire()
+                task = asyncio.create_task(self._extract(document, plan, worst, worst_cost, admission))
+                tasks.add(task)
+                task.add_done_callback(done)
+                outcomes.append(task)
+            # Also after an error: what is under way is paid for, and its replies belong in the store.
+            while tasks:
+                await asyncio.wait(tasks)
+        finally:
+            pool.to_come = 0
+            plans.close()
+            for task in tasks:
+                task.cancel()
+        if self._error is not None:
+            raise self._error
+        return [outcome if isinstance(outcome, Extraction) else outcome.result() for outcome in outcomes]
+
+    def _fail(self, error: BaseException) -> None:
+        """Send nothing more, and let the first error tell all."""
+        self._error = self._error or error
+        self.asker.pool.stop(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        self._came_back.set()
+
+    def _plans(
+        self, documents: Sequence[Document], *, tight: bool
+    ) -> Generator[tuple[Document, asyncio.Task[list[Part] | Rejection]]]:
+        """Documents and their plans, some of them being made ahead."""
+        ahead: deque[tuple[Document, asyncio.Task[list[Part] | Rejection]]] = deque()
+        try:
+            for document in documents:
+                ahead.append((document, asyncio.create_task(self._plan(document, tight))))
+                if len(ahead) > _PLANNED_AHEAD:
+                    yield ahead.popleft()
+            while ahead:
+                yield ahead.popleft()
+        finally:
+            for _, planning in ahead:
+                planning.cancel()
+
+    async def _plan(self, document: Document, tight: bool) -> list[Part] | Rejection:
+        for attempt in count():
+            try:
+                return await self.planner.plan(sendable(document.text), tight=tight)
+            except Refusal as refusal:
+                return Rejection(document.id, "refused", raw=str(refusal))
+            except TransportFault as fault:
+                # Other faults were tried again where they happened; an answer that is no count shows only here.
+                if fault.kind != "malformed" or attempt >= self.asker.pool.max_retries:
+                    return Rejection(document.id, "transport_error", raw=str(fault))
+                await asyncio.sleep(backoff_s(attempt, self._random))
+        raise AssertionError("unreachable")
+
+    async def _extract(
+        self, document: Document, parts: Sequence[Part], worst: Usage, worst_cost: int, admission: Admission
+    ) -> Extraction:
+        account = Account(admission, reserved=worst_cost)
+        text = sendable(document.text)
+        used = Usage()
+        try:
+            jobs = [asyncio.ensure_future(self.passes.extract(document, text, part, account)) for part in parts]
+            try:
+                outcomes = await asyncio.gather(*jobs)
+            except BaseException:
+                # The parts that are under way are paid for like any document's.
+                for result in await asyncio.gather(*jobs, return_exceptions=True):
+                    if isinstance(result, Extraction):
+                        used += result.usage
+                raise
+            used = sum((outcome.usage for outcome in outcomes), used)
+        except BudgetSpentError:
+            return Extraction(document.id, finish_reason="budget")
+        finally:
+            admission.settle(worst, used, account.reserved, account.paid)
+            self._came_back.set()
+        reasons = {outcome.finish_reason for outcome in outcomes}
+        return Extraction(
+            document.id,
+            pairs=tuple(pair for outcome in outcomes for pair in outcome.pairs),
+            usage=used,
+            finish_reason=next((reason for reason in ("error", "length") if reason in reasons), "stop"),
+            rejected=tuple(rejection for outcome in outcomes for rejection in outcome.rejected),
+        )
+
+
+def sendable(text: str) -> str:
+    """A text as it can be sent: a lone surrogate has no UTF-8. Positions stay the same."""
+    return text.encode("utf-8", "replace").decode()

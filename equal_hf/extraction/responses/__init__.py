@@ -1,0 +1,1 @@
+"""Stored responses and the ledger of what was paid."""

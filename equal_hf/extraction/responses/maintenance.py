@@ -1,0 +1,191 @@
+"""Looking after a response store: what is in it, taking replies out as a table, deleting those nobody needs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from equal_hf.errors import ConfigError, RecordError
+from equal_hf.extraction.prices import NANO
+from equal_hf.extraction.responses.store import ResponseStore
+
+_DAY_S = 86_400
+_COLUMNS = "key text finish_reason prompt_tokens completion_tokens max_new_tokens flavour model created_unix_s".split()
+_ROWS_AT_A_TIME = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which replies of a store are meant; all conditions have to hold.
+
+    Args:
+        model (`str`, *optional*): Those of this model.
+        finish_reason (`str`, *optional*): Those that ended so: `"stop"`, `"length"` or `"refused"`.
+        older_than_days (`float`, *optional*): Those that came longer ago.
+    """
+
+    model: str | None = None
+    finish_reason: str | None = None
+    older_than_days: float | None = None
+
+    def where(self, now: float) -> tuple[str, list[Any]]:
+        """The condition in SQL, and its values.
+
+        >>> Selection(model="org/m", older_than_days=1).where(100_000.0)
+        ('model = ? AND created_unix_s < ?', ['org/m', 13600.0])
+        """
+        conditions: dict[str, Any] = {}
+        if self.model is not None:
+            conditions["model = ?"] = self.model
+        if self.finish_reason is not None:
+            conditions["finish_reason = ?"] = self.finish_reason
+        if self.older_than_days is not None:
+            conditions["created_unix_s < ?"] = now - self.older_than_days * _DAY_S
+        return " AND ".join(conditions) or "1", list(conditions.values())
+
+
+def stats(path: str | Path) -> dict[str, Any]:
+    """What a store holds, as JSON types: size in bytes, replies by model and ending, and the ledger by run.
+
+    Raises:
+        [`RecordError`]: If there is no store, or it cannot be read.
+    """
+    with connect(path) as connection:
+        replies = connection.execute(
+            "SELECT model, finish_reason, count(*), sum(prompt_tokens), sum(completion_tokens) FROM responses "
+            "GROUP BY model, finish_reason ORDER BY model, finish_reason"
+        ).fetchall()
+        runs = connection.execute(
+            "SELECT run, state, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost), min(sent_unix_s), "
+            "max(sent_unix_s) FROM attempts GROUP BY run, state ORDER BY min(sent_unix_s)"
+        ).fetchall()
+    names = ("replies", "prompt_tokens", "completion_tokens")
+    ledger: dict[str, Any] = {}
+    for run, state, count, prompt, completion, cost, first, last in runs:
+        entry = ledger.setdefault(run, {"cost": 0.0, "first_unix_s": first, "last_unix_s": last, "attempts": {}})
+        entry["cost"] += cost / NANO
+        entry["first_unix_s"], entry["last_unix_s"] = (
+            min(entry["first_unix_s"], first),
+            max(entry["last_unix_s"], last),
+        )
+        entry["attempts"][state] = {"attempts": count, "prompt_tokens": prompt, "completion_tokens": completion}
+    files = [Path(f"{path}{suffix}") for suffix in ("", "-wal")]
+    return {
+        "path": str(path),
+        "bytes": sum(file.stat().st_size for file in files if file.exists()),
+        "replies": sum(row[2] for row in replies),
+        "by_model": [
+            {"model": model, "finish_reason": reason, **dict(zip(names, counts, strict=True))}
+            for model, reason, *counts in replies
+        ],
+        "runs": ledger,
+    }
+
+
+def export(path: str | Path, target: str | Path, selection: Selection) -> int:
+    """Write replies to a file, one row each: `.jsonl` or `.parquet`.
+
+    Args:
+        path (`str` or `Path`): The store.
+        target (`str` or `Path`): The file; overwritten.
+        selection ([`Selection`]): Which.
+
+    Returns:
+        `int`: How many.
+
+    Raises:
+        [`ConfigError`]: If the file's ending is neither.
+        [`RecordError`]: If there is no store, or it cannot be read.
+    """
+    target = Path(target)
+    if target.suffix not in (".jsonl", ".parquet"):
+        raise ConfigError(f"cannot export to {target}: let the name end in .jsonl or .parquet")
+    partial = target.with_name(f".{target.name}.partial")
+    count = 0
+    with connect(path) as connection:
+        batches = _batches(connection, selection)
+        if target.suffix == ".jsonl":
+            with partial.open("w", encoding="utf-8") as file:
+                for rows in batches:
+                    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                    count += len(rows)
+        else:
+            count = _write_parquet(partial, batches)
+    partial.replace(target)
+    return count
+
+
+def prune(path: str | Path, selection: Selection, *, dry_run: bool = False) -> int:
+    """Delete replies, and give the space back. The ledger stays: what was paid was paid.
+
+    Args:
+        path (`str` or `Path`): The store.
+        selection ([`Selection`]): Which; at least one condition.
+        dry_run (`bool`, *optional*, defaults to `False`): Only count them.
+
+    Returns:
+        `int`: How many.
+
+    Raises:
+        [`ConfigError`]: If nothing says which.
+        [`RecordError`]: If there is no store, or it cannot be written.
+    """
+    if selection == Selection():
+        raise ConfigError("say which replies to delete: --model, --finish-reason or --older-than-days")
+    condition, values = selection.where(time.time())
+    with connect(path) as connection:
+        (count,) = connection.execute(f"SELECT count(*) FROM responses WHERE {condition}", values).fetchone()
+        if count and not dry_run:
+            connection.execute(f"DELETE FROM responses WHERE {condition}", values)
+            connection.execute("VACUUM")
+    return count
+
+
+def _batches(connection: sqlite3.Connection, selection: Selection) -> Iterator[list[dict[str, Any]]]:
+    condition, values = selection.where(time.time())
+    query = f"SELECT {', '.join(_COLUMNS)} FROM responses WHERE {condition} ORDER BY key"
+    cursor = connection.execute(query, values)
+    while rows := cursor.fetchmany(_ROWS_AT_A_TIME):
+        yield [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+
+
+def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    counts = {"prompt_tokens", "completion_tokens", "max_new_tokens"}
+    kinds = {name: pa.int64() if name in counts else pa.string() for name in _COLUMNS} | {
+        "created_unix_s": pa.float64()
+    }
+    schema = pa.schema(list(kinds.items()))
+    count = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for rows in batches:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+            count += len(rows)
+    return count
+
+
+class connect:
+    """The store's database: checked to be one of ours by opening it as a store, then opened plainly."""
+
+    def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise RecordError(f"there is no response store at {path}: name the file, or a run folder that holds one")
+        ResponseStore(path).close()
+        self._closing = closing(sqlite3.connect(path, isolation_level=None, timeout=60.0))
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._closing.__enter__()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._closing.__exit__(kind, error, trace)
+        if isinstance(error, sqlite3.DatabaseError):
+            raise RecordError(f"the response store {self._path} cannot be used: {error}") from error

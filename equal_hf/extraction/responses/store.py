@@ -1,0 +1,249 @@
+"""Every reply that was paid for, on disk before anything uses it, and what each run paid.
+
+The store is one SQLite file in WAL mode. A reply is found by what determines it: model and revision, the messages as
+sent, the sampling parameters that change a reply, the schema, and which attempt it was. How many tokens were allowed
+is no part of that: a reply serves again unless it was cut short by length and more is allowed now.
+
+Beside the replies stands the ledger: an attempt is written down before it is sent, with the most it can cost, and what
+it came to in the same transaction as its reply. One that a kill or a broken connection left unanswered stays with its
+worst case, so what a run paid is never more than what the ledger says.
+
+>>> import tempfile
+>>> from equal_hf.extraction.responses.reply import response_key
+>>> key = response_key("org/model", "abc123", [{"role": "user", "content": "Hello"}], {"temperature": 0.0})
+>>> with tempfile.TemporaryDirectory() as folder, ResponseStore(f"{folder}/responses.sqlite") as store:
+...     reply = store.put(key, Reply("Hello!", "stop", Usage(3, 2, 1)), max_new_tokens=16)
+...     store.get(key, max_new_tokens=1024).text
+'Hello!'
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from equal_hf.errors import RecordError
+from equal_hf.extraction.responses.ledger import Answer, Paid, Sending, Unanswered, Write
+from equal_hf.extraction.responses.reply import Reply
+from equal_hf.types import Usage
+
+# Tells our files from other programs' SQLite files; the bytes spell "EQUA".
+_APPLICATION_ID = 0x45515541
+_VERSION = 2
+# Version 1 had no ledger: creating what is missing brings a file up to date.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS responses (
+    key TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    max_new_tokens INTEGER NOT NULL,
+    flavour TEXT NOT NULL,
+    model TEXT NOT NULL,
+    created_unix_s REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    sent_unix_s REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run)
+"""
+# A second reply replaces the first only where the first would not serve, so all processes agree on one reply.
+_PUT = """
+INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET
+    text = excluded.text, finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,
+    completion_tokens = excluded.completion_tokens, max_new_tokens = excluded.max_new_tokens,
+    flavour = excluded.flavour, created_unix_s = excluded.created_unix_s
+WHERE (finish_reason = 'length' AND excluded.max_new_tokens > max_new_tokens)
+    OR (finish_reason = 'refused' AND excluded.max_new_tokens < max_new_tokens)
+"""
+_GET = "SELECT text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens FROM responses WHERE key = ?"
+_SENDING = "INSERT INTO attempts VALUES (?, ?, ?, 'sent', ?, ?, ?, ?)"
+_ANSWERED = "UPDATE attempts SET state = 'answered', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
+_LOST = "UPDATE attempts SET state = 'lost' WHERE id = ?"
+_UNBILLED = "DELETE FROM attempts WHERE id = ?"
+_BUSY_TIMEOUT_S = 60.0
+
+
+class ResponseStore:
+    """Replies by key, in one SQLite file that several threads and processes may share.
+
+    A reply is synced to the disk when `put` returns. The file has to be on a local disk: WAL needs shared memory.
+
+    Args:
+        path (`str` or `Path`): The file; it and its folder are created if missing.
+
+    Raises:
+        `RecordError`: If the file is damaged, or was not written by this library. It is left as it is.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._guard():
+            self._connection = sqlite3.connect(
+                self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._open()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def get(self, key: str, max_new_tokens: int) -> Reply | None:
+        """The stored reply that answers a request under this limit, if there is one.
+
+        Args:
+            key (`str`): From [`response_key`].
+            max_new_tokens (`int`): How many tokens the request allows.
+        """
+        with self._guard():
+            row = self._select(key)
+        if row is None:
+            return None
+        reply, paid = row
+        return reply if reply.serves(paid, max_new_tokens) else None
+
+    def put(self, key: str, reply: Reply, max_new_tokens: int, *, flavour: str = "", model: str = "") -> Reply:
+        """Store a reply for good; see [`Answer`].
+
+        Returns:
+            `Reply`: What the store holds now: where another process was faster, its reply.
+        """
+        (held,) = self.commit([Answer(key, reply, max_new_tokens, flavour, model)])
+        return held or reply
+
+    def commit(self, writes: Sequence[Write]) -> list[Reply | None]:
+        """Write all of these in one transaction, which is on the disk when this returns.
+
+        Args:
+            writes (`Sequence[Sending | Answer | Unanswered]`): In order.
+
+        Returns:
+            `list[Reply | None]`: For each [`Answer`] what the store holds now: where another process was faster, its
+            reply.
+        """
+        now = time.time()
+        with self._guard():
+            execute = self._connection.execute
+            execute("BEGIN IMMEDIATE")
+            try:
+                held = [self._write(write, now) for write in writes]
+                execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
+        return held
+
+    def paid(self, run: str) -> Paid:
+        """What a run paid so far."""
+        query = """
+            SELECT coalesce(sum(cost), 0), coalesce(sum(CASE state WHEN 'answered' THEN prompt_tokens END), 0),
+                coalesce(sum(CASE state WHEN 'answered' THEN completion_tokens END), 0),
+                count(CASE state WHEN 'answered' THEN 1 END), count(CASE WHEN state <> 'answered' THEN 1 END)
+            FROM attempts WHERE run = ?
+        """
+        with self._guard():
+            cost, prompt, completion, requests, unanswered = self._connection.execute(query, (run,)).fetchone()
+        return Paid(cost, Usage(prompt, completion, requests), unanswered)
+
+    def __len__(self) -> int:
+        with self._guard():
+            return self._connection.execute("SELECT count(*) FROM responses").fetchone()[0]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> ResponseStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _select(self, key: str) -> tuple[Reply, int] | None:
+        row = self._connection.execute(_GET, (key,)).fetchone()
+        return row and (Reply(row[0], row[1], Usage(row[2], row[3], 1)), row[4])
+
+    def _write(self, write: Write, now: float) -> Reply | None:
+        execute = self._connection.execute
+        if isinstance(write, Sending):
+            worst = write.worst
+            tokens = (worst.prompt_tokens, worst.completion_tokens)
+            execute(_SENDING, (write.attempt, write.run, write.key, *tokens, write.cost, now))
+            return None
+        if isinstance(write, Unanswered):
+            execute(_LOST if write.maybe_billed else _UNBILLED, (write.attempt,))
+            return None
+        reply = write.reply
+        tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        row = (write.key, reply.text, reply.finish_reason, *tokens, write.max_new_tokens)
+        changed = execute(_PUT, (*row, write.flavour, write.model, now)).rowcount
+        if write.attempt is not None:
+            execute(_ANSWERED, (*tokens, write.cost, write.attempt))
+        if changed:
+            return reply
+        held = self._select(write.key)
+        return held[0] if held else reply
+
+    def _open(self) -> None:
+        application, version = self._pragma("application_id"), self._pragma("user_version")
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        is_ours = application == _APPLICATION_ID and 0 < version <= _VERSION
+        if (application or version or tables) and not is_ours:
+            raise RecordError(
+                f"{self.path} is an SQLite file of another program or version, so it cannot hold responses. "
+                "Choose another path for the response store."
+            )
+        # Another process may be creating the same file: changing the journal mode does not wait for it by itself.
+        deadline = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        self._connection.execute("PRAGMA synchronous = FULL")
+        if version != _VERSION:
+            # One transaction: a kill leaves the file as it was or a whole store.
+            self._connection.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+            self._connection.execute("COMMIT")
+
+    def _pragma(self, name: str) -> int:
+        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """One thread at a time; what SQLite cannot read or write is told as a `RecordError`."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise RecordError(
+                    f"The response store {self.path} cannot be used: {error}. If it is damaged, move it away: "
+                    "replies are then asked for, and paid for, again. If the disk is full, make room."
+                ) from error

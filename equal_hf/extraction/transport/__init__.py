@@ -1,0 +1,1 @@
+"""One HTTP request to one of several endpoints: dialects, limits, retries, faults."""

@@ -1,0 +1,206 @@
+"""What each kind of model server calls things: how to tell them apart, ask for JSON, and count tokens.
+
+| flavour | told by | JSON schema goes into | tokens are counted by |
+|---|---|---|---|
+| `tgi` | `/info` | `response_format: {"type": "json", "value": …}` | `/chat_tokenize` |
+| `llama.cpp` | `/props` | `response_format: {"type": "json_object", "schema": …}` | `/apply-template`, `/tokenize` |
+| `vllm` | `/version` | `structured_outputs: {"json": …}` | `/tokenize` |
+| `openai` | none of these | as llama.cpp; left out if the server refuses it | UTF-8 bytes |
+
+`response_format` of type `json_schema`, OpenAI's own form, cannot be sent: `AsyncInferenceClient` turns it into TGI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from equal_hf.errors import EndpointError
+from equal_hf.types import Messages
+from equal_hf.utils.retry import Refusal, TransportFault
+
+FLAVOURS = ("tgi", "llama.cpp", "vllm", "openai")
+
+GetJson = Callable[[str], Awaitable[Any]]
+"""Fetches a path of the server; `None` where there is no JSON to be had."""
+PostJson = Callable[[str, dict[str, Any]], Awaitable[Any]]
+"""Posts a body to a path of the server and returns the reply's JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server tells about itself.
+
+    Args:
+        flavour (`str`): `"tgi"`, `"llama.cpp"`, `"vllm"` or `"openai"`.
+        model (`str`): The model's name, without the folders of the machine it lies on.
+        requested_model (`str`): What requests carry as `model`.
+        revision (`str`, *optional*): The model's commit, where the server tells.
+        max_input_tokens (`int`, *optional*): Most tokens of a prompt.
+        max_total_tokens (`int`, *optional*): Most tokens of prompt and reply together.
+        max_concurrent (`int`, *optional*): How many requests it takes at a time before it answers 429.
+    """
+
+    flavour: str
+    model: str
+    requested_model: str
+    revision: str | None = None
+    max_input_tokens: int | None = None
+    max_total_tokens: int | None = None
+    max_concurrent: int | None = None
+
+    def prompt_limit(self, max_new_tokens: int) -> int | None:
+        """Most tokens of a prompt that leaves room for such a reply; `None` where the server tells no limit.
+
+        >>> Server("tgi", "m", "m", max_input_tokens=3000, max_total_tokens=4096).prompt_limit(1024)
+        3000
+        >>> Server("tgi", "m", "m", max_input_tokens=4000, max_total_tokens=4096).prompt_limit(1024)
+        3072
+        """
+        limits = [self.max_input_tokens] if self.max_input_tokens else []
+        if self.max_total_tokens:
+            limits.append(self.max_total_tokens - max_new_tokens)
+        return min(limits, default=None)
+
+
+async def identify(get: GetJson, flavour: str, model: str | None) -> Server:
+    """Find out what kind of server answers, and what it serves.
+
+    Args:
+        get (`Callable`): Fetches a path.
+        flavour (`str`): One of `FLAVOURS` to take that for granted, or `"auto"`.
+        model (`str`, *optional*): The model the user asks for.
+
+    Raises:
+        `EndpointError`: If it serves another model than the one asked for, or one has to be named. The message leaves
+            out the URL, which the caller knows.
+    """
+    if flavour in ("auto", "tgi"):
+        info = await get("/info")
+        if isinstance(info, dict) and isinstance(info.get("model_id"), str) and "max_total_tokens" in info:
+            return Server(
+                "tgi",
+                *_choose([info["model_id"]], model, ignores_model=True, aliases=["tgi"]),
+                revision=_text(info.get("model_sha")),
+                max_input_tokens=_count(info.get("max_input_tokens", info.get("max_input_length"))),
+                max_total_tokens=_count(info.get("max_total_tokens")),
+                max_concurrent=_count(info.get("max_concurrent_requests")),
+            )
+    listing = await get("/v1/models")
+    data = listing.get("data") if isinstance(listing, dict) else None
+    entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+    names = [entry["id"] for entry in entries if isinstance(entry.get("id"), str)]
+    if flavour in ("auto", "llama.cpp"):
+        props = await get("/props")
+        settings = props.get("default_generation_settings") if isinstance(props, dict) else None
+        if isinstance(settings, dict):
+            aliases = [alias for entry in entries for alias in entry.get("aliases") or [] if isinstance(alias, str)]
+            choice = _choose(names, model, ignores_model=True, aliases=aliases)
+            return Server("llama.cpp", *choice, max_total_tokens=_count(settings.get("n_ctx")))
+    if flavour == "auto":
+        version = await get("/version")
+        is_vllm = isinstance(version, dict) and isinstance(version.get("version"), str)
+        flavour = "vllm" if is_vllm else "openai"
+    chosen = _choose(names, model)
+    lengths = [_count(entry.get("max_model_len")) for entry in entries if entry.get("id") == chosen[1]]
+    return Server(flavour, *chosen, max_total_tokens=lengths[0] if lengths else None)
+
+
+def guided(flavour: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Body fields that make a server of this flavour decode along a JSON schema.
+
+    >>> guided("vllm", {"type": "object"})
+    {'structured_outputs': {'json': {'type': 'object'}}}
+    """
+    if flavour == "tgi":
+        return {"response_format": {"type": "json", "value": _without_bounds(schema)}}
+    if flavour == "vllm":
+        return {"structured_outputs": {"json": schema}}
+    return {"response_format": {"type": "json_object", "schema": schema}}
+
+
+async def count_prompt(post: PostJson, server: Server, messages: Messages) -> int:
+    """Tokens of a prompt as the server will see it, chat template included.
+
+    Raises:
+        `Refusal`: If a server of this flavour cannot count.
+        `TransportFault`: If its reply is no count.
+    """
+    if server.flavour == "tgi":
+        reply = await post("/chat_tokenize", {"messages": messages})
+        return _length(reply, "tokenize_response")
+    if server.flavour == "llama.cpp":
+        reply = await post("/apply-template", {"messages": messages})
+        if not isinstance(reply, dict) or not isinstance(reply.get("prompt"), str):
+            raise TransportFault("/apply-template gave no prompt", kind="malformed")
+        body = {"content": reply["prompt"], "add_special": True, "parse_special": True}
+        return _length(await post("/tokenize", body), "tokens")
+    if server.flavour == "vllm":
+        reply = await post("/tokenize", {"model": server.requested_model, "messages": messages})
+        return _length(reply, "tokens")
+    raise Refusal(404, f"a server of flavour {server.flavour} counts no tokens")
+
+
+async def count_text(post: PostJson, server: Server, text: str) -> int:
+    """Tokens of a bare text.
+
+    Raises:
+        `TransportFault`: If its reply is no count.
+    """
+    if server.flavour == "tgi":
+        reply = await post("/tokenize", {"inputs": text})
+        return _length({"tokens": reply}, "tokens")
+    if server.flavour == "llama.cpp":
+        return _length(await post("/tokenize", {"content": text}), "tokens")
+    body = {"model": server.requested_model, "prompt": text, "add_special_tokens": False}
+    return _length(await post("/tokenize", body), "tokens")
+
+
+def _choose(
+    served: list[str], wanted: str | None, *, ignores_model: bool = False, aliases: list[str] | None = None
+) -> tuple[str, str]:
+    """The model's name for the records, and the one for requests."""
+    if wanted is None:
+        if len(served) != 1:
+            fact = (
+                f"serves several models ({', '.join(served[:5])})" if served else "does not tell which model it serves"
+            )
+            raise EndpointError(f"it {fact}. Set `extractor_model`.")
+        return _bare(served[0]), served[0]
+    # A server that looks at `model` refuses a wrong one by itself; these would answer with whatever they hold.
+    if ignores_model and served and wanted not in {*served, *map(_bare, served), *(aliases or [])}:
+        raise EndpointError(
+            f"it serves {_bare(served[0])}, and `extractor_model` asks for {wanted}. "
+            "Correct `extractor_model`, or leave it unset to take what is served."
+        )
+    return (_bare(served[0]) if ignores_model and served else wanted), wanted
+
+
+def _bare(model: str) -> str:
+    """Absolute paths shortened to their last part: a record names the model, not a folder of the server."""
+    return PurePosixPath(model).name if model.startswith("/") else model
+
+
+def _without_bounds(schema: Any) -> Any:
+    """The schema less lengths: TGI compiles it to an automaton, where each repetition of a bound is another state."""
+    if isinstance(schema, dict):
+        bounds = ("maxItems", "maxLength")
+        return {key: _without_bounds(value) for key, value in schema.items() if key not in bounds}
+    return schema
+
+
+def _length(reply: Any, key: str) -> int:
+    tokens = reply.get(key) if isinstance(reply, dict) else None
+    if not isinstance(tokens, list):
+        raise TransportFault(f"the reply has no list `{key}`", kind="malformed")
+    return len(tokens)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,105 @@
+"""One endpoint among several: what it is, how much it takes, how fast it answers, whether it is there at all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from equal_hf.extraction.transport.client import ChatClient
+from equal_hf.extraction.transport.concurrency import Window
+from equal_hf.extraction.transport.dialects import Server
+from equal_hf.extraction.transport.rate_limit import MinuteCap
+
+_SMOOTHING = 0.2
+_FORGET_S = 60.0
+
+
+@dataclass
+class Turn:
+    """Leave to send one request.
+
+    Args:
+        member ([`Member`]): Where to.
+        ticket (`int`): Its slot in the member's window.
+        since_s (`float`): When it was given.
+        tokens (`list[float]`): Its entry in the member's cap of tokens.
+    """
+
+    member: Member
+    ticket: int
+    since_s: float
+    tokens: list[float]
+
+
+@dataclass
+class Member:
+    """An endpoint and the state of its traffic.
+
+    Args:
+        client ([`ChatClient`]): Talks to it.
+        server ([`Server`]): What it is.
+        window ([`Window`]): How many requests it takes at a time.
+        requests_cap, tokens_cap ([`MinuteCap`]): Its caps per minute.
+
+    Attributes:
+        state (`str`): `"up"`, `"loading"`, `"down"`, or `"lost"` for good.
+        resume_at_s (`float`): Nothing is sent before; set by `Retry-After`.
+        answered_at_s (`float`): When it last answered a request.
+    """
+
+    client: ChatClient
+    server: Server
+    window: Window
+    requests_cap: MinuteCap
+    tokens_cap: MinuteCap
+    state: str = "up"
+    state_since_s: float = 0.0
+    resume_at_s: float = 0.0
+    answered_at_s: float = 0.0
+    gate: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _latency_s: float | None = None
+    _under_way: dict[int, float] = field(default_factory=dict)
+
+    def wait_s(self, now: float, tokens: int) -> float:
+        """Seconds until it may be sent so many tokens, whatever its window says."""
+        waits = (self.resume_at_s - now, self.requests_cap.wait_s(now, 1), self.tokens_cap.wait_s(now, tokens))
+        return max(0.0, *waits)
+
+    def latency_s(self, now: float) -> float:
+        """How long a request takes here, by what was seen; 0 before anything was.
+
+        A request that is still under way counts with its age, so an endpoint that hangs looks slow before it times
+        out. What was seen halves with each minute without an answer, so one that was slow is tried again in time.
+        """
+        age = now - next(iter(self._under_way.values()), now)
+        if self._latency_s is None:
+            return age
+        return max(age, self._latency_s * 0.5 ** ((now - self.answered_at_s) / _FORGET_S))
+
+    def take(self, now: float, tokens: int) -> Turn:
+        """Count a request that is sent now."""
+        ticket = self.window.sent()
+        self._under_way[ticket] = now
+        self.requests_cap.take(now, 1)
+        return Turn(self, ticket, now, self.tokens_cap.take(now, tokens))
+
+    def answered(self, turn: Turn, now: float, tokens: int) -> None:
+        """A request was answered, whatever the answer said."""
+        took = now - self._under_way.pop(turn.ticket)
+        self._latency_s = took if self._latency_s is None else self._latency_s + _SMOOTHING * (took - self._latency_s)
+        self.answered_at_s = now
+        self.tokens_cap.correct(turn.tokens, tokens)
+        self.window.answered(turn.ticket)
+
+    def failed(self, turn: Turn, now: float, kind: str) -> None:
+        """A request came to nothing; `kind` is that of the [`TransportFault`], or `"given_up"`."""
+        took = now - self._under_way.pop(turn.ticket)
+        if kind == "timeout":
+            self._latency_s = max(took, self._latency_s or 0.0)
+            self.answered_at_s = now
+        if kind in ("busy", "unavailable", "timeout"):
+            self.window.refused(turn.ticket)
+        else:
+            self.window.broke(turn.ticket)
+        if kind in ("busy", "unavailable", "refused"):
+            self.tokens_cap.correct(turn.tokens, 0)

@@ -1,0 +1,1 @@
+"""Which pairs are kept, and the reason for each that is not."""

@@ -1,0 +1,54 @@
+"""From settings to the filters of a run.
+
+>>> [filter.name for filter in build_filters(CollectorConfig(num_rounds=1, filters=["duplicate", "lengths"]))]
+['lengths', 'duplicate']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from equal_hf.collection.config import CollectorConfig
+from equal_hf.filters.base import Filter
+from equal_hf.filters.benchmarks import benchmark_texts
+from equal_hf.filters.contaminated import ContaminationFilter
+from equal_hf.filters.duplicate import DuplicateFilter
+from equal_hf.filters.grounding import GroundingFilter
+from equal_hf.filters.language import LanguageFilter
+from equal_hf.filters.lengths import LengthFilter
+from equal_hf.filters.near_duplicate import NearDuplicateFilter
+from equal_hf.filters.reasons import FILTERS
+from equal_hf.filters.self_contained import SelfContainedFilter
+
+if TYPE_CHECKING:
+    from equal_hf.target import TargetItem
+
+
+def build_filters(args: CollectorConfig, protected: Sequence[TargetItem] = ()) -> list[Filter]:
+    """The filters that `args.filters` names, in the one order they run in.
+
+    Args:
+        args ([`CollectorConfig`]): Names and thresholds.
+        protected (`Sequence[TargetItem]`, *optional*): Items of the target task that no pair may repeat.
+
+    Raises:
+        [`ConfigError`]: If a benchmark in `decontaminate_against` has no such column.
+        [`CorpusError`]: If a benchmark cannot be opened.
+    """
+
+    def contamination() -> Filter:
+        benchmarks = benchmark_texts(args.decontaminate_against or ())
+        questions = [*(item.question for item in protected), *benchmarks]
+        return ContaminationFilter(questions, [item.answer for item in protected], n=args.decontamination_ngram)
+
+    makers: dict[str, Callable[[], Filter]] = {
+        "lengths": lambda: LengthFilter(args.max_question_characters, args.max_answer_characters),
+        "self_contained": SelfContainedFilter,
+        "grounding": lambda: GroundingFilter(args.min_grounding),
+        "contaminated": contamination,
+        "language": LanguageFilter,
+        "duplicate": DuplicateFilter,
+        "near_duplicate": lambda: NearDuplicateFilter(args.near_duplicate_similarity),
+    }
+    return [makers[name]() for name in FILTERS if name in args.filters]

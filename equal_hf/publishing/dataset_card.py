@@ -1,0 +1,348 @@
+"""The dataset card: what was selected, what it cost, what came of it, and how to do it again.
+
+Every string that came from a document, a reply or a corpus column goes through `code` or `json_block`, so that it
+shows as it is and changes nothing around it. The generated part stands between two comments; what a person writes
+outside them, and the metadata a person sets or changes, stay when the card is written again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
+from urllib.parse import quote
+
+from equal_hf import __version__
+from equal_hf.records.statistics import RoundFacts, RunFacts, mean
+from equal_hf.utils.markdown import (
+    code,
+    join_front_matter,
+    json_block,
+    number,
+    replace_generated,
+    split_front_matter,
+    table,
+)
+from equal_hf.utils.redaction import sanitise
+
+CONFIGS = {"default": "train", "rejected": "rejected", "decisions": "decisions"}
+# Metadata that follows from the files: a person's edit of it would be wrong after the next round.
+DERIVED = frozenset({"configs", "size_categories", "generated_with"})
+SHOWN_ROUNDS, SHOWN_ARMS = 40, 15
+PICTURE_TEXTS = {
+    "progress.png": "Mean reward and evaluation loss by documents and by tokens spent",
+    "pulls.png": "Documents drawn from each cluster, by round",
+    "clusters.png": "Clusters by mean reward",
+    "drops.png": "What was turned down, by reason",
+}
+
+# Those of the Hub's licence identifiers that corpora use; any other licence is told in the card's text only.
+HUB_LICENSE = re.compile(
+    r"apache-2\.0|mit|isc|zlib|unlicense|mpl-2\.0|artistic-2\.0|bsd(?:-[23]-clause)?|(?:l?gpl|agpl)-3\.0|gpl-2\.0|lgpl-2\.1"
+    r"|cc0-1\.0|cc-by-(?:sa-|nc-|nc-sa-|nc-nd-)?[34]\.0|cc-by-nd-4\.0|pddl|odbl|odc-by|gfdl|cdla-permissive-2\.0"
+)
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+CITATION = """\
+```bibtex
+@inproceedings{zhang2026equal,
+  title     = {Not All Documents Are What You Need for Extracting Instruction Tuning Data},
+  author    = {Chi Zhang and Huaping Zhong and Hongtao Li and Chengliang Chai and Jiawei Hong and Yuhao Deng and
+               Jiacheng Wang and Tian Tan and Yizhou Yan and Jiantao Qiu and Ye Yuan and Guoren Wang and Conghui He and
+               Lei Cao},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2026},
+  url       = {https://arxiv.org/abs/2505.12250}
+}
+
+@software{equal_hf,
+  title  = {EQUAL-HF: instruction-tuning data from the documents worth an LLM call},
+  note   = {Python package equal-hf},
+  license = {Apache-2.0}
+}
+```"""
+
+
+def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
+    """The card's metadata, in the Hub's vocabulary; what is not known is left out.
+
+    Args:
+        facts ([`RunFacts`]): The run.
+    """
+    metadata: dict[str, Any] = {}
+    stated = facts.config.get("language")
+    if languages := ([stated] if isinstance(stated, str) else stated) or sorted(facts.languages):
+        metadata["language"] = list(languages)
+    names = {(license or "").strip().lower() for license in facts.licenses}
+    if names and all(HUB_LICENSE.fullmatch(name) for name in names):
+        metadata["license"] = sorted(names) if len(names) > 1 else names.pop()
+    size = next((name for limit, name in _SIZES if facts.pairs < limit), "1M<n<10M")
+    metadata["size_categories"] = [size if facts.pairs < 10_000_000 else "10M<n<100M"]
+    metadata["task_categories"] = ["text-generation", "question-answering"]
+    metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if facts.models else [])]
+    if corpus := facts.corpus.get("hub_id"):
+        metadata["source_datasets"] = [corpus]
+    metadata["generated_with"] = {"library": "equal-hf", "version": __version__} | (
+        {"models": sorted(facts.models)} if facts.models else {}
+    )
+    metadata["configs"] = [
+        {
+            "config_name": name,
+            **({"default": True} if name == "default" else {}),
+            # `datasets` caches a local folder under a hash of these entries, whatever the folder and its files hold:
+            # without the content's own hash here, it would go on serving an earlier export, or another run's.
+            "description": f"content {facts.contents.get(folder, 'unknown')}",
+            "data_files": [{"split": "train", "path": f"data/{folder}/*.parquet"}],
+        }
+        for name, folder in CONFIGS.items()
+        if name != "rejected" or facts.dropped  # `datasets` cannot open what has no row
+    ]
+    return metadata
+
+
+def hub_id(name: Any) -> bool:
+    """Whether a name has the form of a Hub repository's id, and not that of a path.
+
+    >>> hub_id("math-ai/AutoMathText"), hub_id("./corpus"), hub_id("data/x.parquet"), hub_id(None)
+    (True, False, False, False)
+    """
+    if not isinstance(name, str) or name.endswith((".parquet", ".jsonl", ".json", ".csv")):
+        return False
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def merge_metadata(ours: Mapping[str, Any], found: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """Our metadata, with what a person added or changed since we wrote it last.
+
+    Args:
+        ours (`Mapping[str, Any]`): What we would write now.
+        found (`Mapping[str, Any]`): What the card holds.
+        written (`Mapping[str, Any]`): What we wrote into it last time.
+
+    >>> merge_metadata({"size": 2, "tags": [1]}, {"size": 1, "tags": [1], "license": "mit"}, {"size": 1, "tags": [1]})
+    {'size': 2, 'tags': [1], 'license': 'mit'}
+    """
+    return {**ours, **persons_metadata(found, written)}
+
+
+def persons_metadata(found: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person added to metadata that we wrote, or changed in it; what follows from the files is never theirs.
+
+    >>> persons_metadata({"license": "mit", "tags": [1], "size_categories": ["n<1K"]}, {"tags": [1]})
+    {'license': 'mit'}
+    """
+    return {
+        key: value
+        for key, value in found.items()
+        if key not in DERIVED and (key not in written or written[key] != value)
+    }
+
+
+def dataset_card(
+    facts: RunFacts,
+    *,
+    name: str,
+    summary: Mapping[str, Any] | None = None,
+    previous: str = "",
+    written: Mapping[str, Any] | None = None,
+    pictures: Sequence[str] = (),
+) -> str:
+    """The whole `README.md`.
+
+    Args:
+        facts ([`RunFacts`]): The run.
+        name (`str`): What to pass to `load_dataset`: a repository's id or a folder.
+        summary (`Mapping[str, Any]`, *optional*): `summary.json`: EQUAL beside the uniform control.
+        previous (`str`, *optional*): The card as it stands, a person's additions included.
+        written (`Mapping[str, Any]`, *optional*): The metadata we wrote into it last time.
+        pictures (`Sequence[str]`, *optional*): Paths of pictures beside the card, of those in `PICTURE_TEXTS`.
+    """
+    found, body = split_front_matter(previous)
+    metadata = merge_metadata(dataset_metadata(facts), found, written or {})
+    sections = [
+        _introduction(facts, name),
+        _cost(facts),
+        _comparison(summary),
+        _pictures(pictures),
+        _rounds(facts),
+        _arms(facts),
+        _samples(facts),
+        _provenance(facts),
+        _again(facts),
+        f"## Citation\n\n{CITATION}",
+    ]
+    return join_front_matter(metadata, replace_generated(body, "\n\n".join(part for part in sections if part)))
+
+
+def _introduction(facts: RunFacts, name: str) -> str:
+    corpus, target = facts.config.get("corpus"), facts.config.get("target")
+    source = f" of {code(_short_path(corpus))}" if isinstance(corpus, str) else ""
+    targets = [code(_short_path(str(one))) for one in ([target] if isinstance(target, str) else target or [])]
+    tasks = "the task" if len(targets) == 1 else "the tasks"
+    aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
+    shown = json.dumps(name, ensure_ascii=False)
+    pairs, documents, rounds, arms = map(number, (facts.pairs, facts.documents, len(facts.rounds), len(facts.arms)))
+    rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # what was turned down, and why\n'
+    rejected = rejected if facts.dropped else ""
+    return f"""\
+# Question-answer pairs selected by EQUAL
+
+{pairs} question-answer pairs for instruction tuning, extracted from {documents} documents{source}{aim}.
+In {rounds} rounds a bandit chose which documents were worth extracting, pulling {arms} clusters of them: the method of
+[arXiv:2505.12250](https://arxiv.org/abs/2505.12250).
+
+```python
+from datasets import load_dataset
+
+pairs = load_dataset({shown}, split="train")
+decisions = load_dataset({shown}, "decisions", split="train")  # every pull: arm, score, documents, cost, rewards
+{rejected}```
+
+`prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
+of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
+drawn, the rewards known at extraction (`reward_…`), the extraction method, model, prompt and reply (`response_key`),
+and the quality filters (`filters_hash`). There is one file a round, and it does not change; rewards that came later
+are in `decisions`."""
+
+
+def _cost(facts: RunFacts) -> str:
+    usage = facts.usage
+    rows: list[list[Any]] = [
+        ["rounds", len(facts.rounds)],
+        ["documents extracted", facts.documents],
+        ["pairs kept", facts.pairs],
+        ["pairs a document", facts.pairs / facts.documents if facts.documents else None],
+        ["prompt tokens", usage.prompt_tokens],
+        ["completion tokens", usage.completion_tokens],
+        ["requests", usage.requests],
+    ]
+    if facts.paid is not None:
+        rows.append(["money paid, in the currency of the prices", facts.paid])
+    if size := facts.corpus.get("documents"):
+        rows.append(
+            ["share of the corpus never paid for", f"{1 - facts.documents / size:.1%} of {number(size)} documents"]
+        )
+    drops = [
+        [code(reason), count] for reason, count in sorted(facts.dropped.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    dropped = "\n\nTurned down, by reason:\n\n" + table(["reason", "count"], drops) if drops else ""
+    return f"## What it cost, and what it gave\n\n{table(['', 'total'], rows)}{dropped}"
+
+
+def _comparison(summary: Mapping[str, Any] | None) -> str:
+    summary = summary or {}
+    runs = {name: summary[name] for name in ("equal", "uniform") if isinstance(summary.get(name), Mapping)}
+    if not runs:
+        return ""
+    measures = list(dict.fromkeys(key for run in runs.values() for key in run))
+    rows = [[code(measure), *(_cell(run.get(measure)) for run in runs.values())] for measure in measures]
+    heads = {"equal": "EQUAL", "uniform": "uniform control"}
+    text = table(["", *(heads[name] for name in runs)], rows)
+    steps = " and the same number of training steps" if "steps" in measures else ""
+    note = f"The control drew documents uniformly, at the same budget{steps}.\n\n"
+    return "## Against drawing at random\n\n" + (note if "uniform" in runs else "") + text
+
+
+def _pictures(pictures: Sequence[str]) -> str:
+    shown = [
+        f"![{text}]({path})" for path in pictures if (text := PICTURE_TEXTS.get(PurePosixPath(path).name)) is not None
+    ]
+    return "## Pictures\n\n" + "\n\n".join(shown) if shown else ""
+
+
+def _rounds(facts: RunFacts) -> str:
+    shown = _spread(facts.rounds)
+    names = list(dict.fromkeys(name for round in facts.rounds for name in round.rewards))
+    losses = any(round.eval_loss is not None for round in facts.rounds)
+    targets = list(dict.fromkeys(name for round in facts.rounds for name in round.target_losses))
+    header = ["round", "documents", "pairs", "prompt tokens", *(f"{code(name)} reward" for name in names)]
+    rows = [
+        [round.index, round.documents, round.pairs, round.usage.prompt_tokens, *map(round.rewards.get, names)]
+        + ([round.eval_loss] if losses else [])
+        + list(map(round.target_losses.get, targets))
+        for round in shown
+    ]
+    note = "" if len(shown) == len(facts.rounds) else f" {len(shown)} of {len(facts.rounds)} are shown."
+    header += ["evaluation loss"] if losses else []
+    text = table([*header, *(f"of {code(name)}" for name in targets)], rows)
+    return f"## Rounds\n\nRewards are means over the round's arms.{note}\n\n{text}"
+
+
+def _arms(facts: RunFacts) -> str:
+    ranked = sorted(facts.arms.values(), key=lambda arm: (-arm.pulls, -arm.documents, arm.arm))[:SHOWN_ARMS]
+    rows = [[arm.arm, arm.pulls, arm.documents, arm.pairs, mean(arm.rewards)] for arm in ranked]
+    head = "## Arms" if len(ranked) == len(facts.arms) else f"## The {len(ranked)} arms pulled most"
+    return f"{head}\n\n{table(['arm (cluster)', 'pulls', 'documents', 'pairs', 'mean mixed reward'], rows)}"
+
+
+def _samples(facts: RunFacts) -> str:
+    if not facts.samples:
+        return "## Samples\n\nNo pair was kept yet."
+    last = len(facts.samples) - 1
+    chosen = [facts.samples[place] for place in sorted({0, last // 2, last})]
+    return "## Samples\n\nText from the corpus or a model, shown as JSON and cut short.\n\n" + json_block(chosen)
+
+
+def _provenance(facts: RunFacts) -> str:
+    def counted(counter: Mapping[Any, int]) -> str:
+        ranked = sorted(counter.items(), key=lambda item: (-item[1], str(item[0])))
+        shown = ", ".join(f"{code(name) if name else 'not stated'} ({number(count)})" for name, count in ranked[:10])
+        return shown + (f" and {len(ranked) - 10} more" if len(ranked) > 10 else "")
+
+    lines = [f"- Extraction methods: {counted(facts.methods)}." if facts.methods else ""]
+    if facts.models:
+        lines.append(f"- Models that wrote pairs: {counted(facts.models)}. No person checked what they wrote.")
+    if facts.licenses:
+        lines.append(f"- Licences of the source documents, by pair: {counted(facts.licenses)}.")
+    if isinstance(url := facts.run.get("tracked_at"), str):
+        online = url.startswith(("http://", "https://"))
+        place = f"at <{quote(url, safe=':/?=&%#-._~')}>" if online else f"as {code(url)}"
+        lines.append(f"- The run was tracked {place}.")
+    listed = "\n".join(line for line in lines if line)
+    return f"## Where it comes from\n\n{listed}" if listed else ""
+
+
+def _again(facts: RunFacts) -> str:
+    config = {key: _shareable(value) for key, value in sanitise(facts.config).items() if value is not None}
+    command = config.pop("command", None)
+    text = "## How to do it again\n\n"
+    if command:
+        words = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+        text += "```bash\n" + re.sub(r"[`\x00-\x1f\x7f]", "?", words) + "\n```\n\n"
+    fingerprint = {key: _shareable(value) for key, value in sanitise(facts.run.get("fingerprint", {})).items()}
+    return (
+        f"{text}<details>\n<summary>The run's fingerprint, and its settings</summary>\n\n{json_block(fingerprint)}\n\n"
+        f"{json_block(config)}\n\n</details>"
+    )
+
+
+def _cell(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float) else code(value)
+
+
+def _spread(rounds: list[RoundFacts]) -> list[RoundFacts]:
+    """At most `SHOWN_ROUNDS` of them, evenly spaced, the first and the last among them."""
+    if len(rounds) <= SHOWN_ROUNDS:
+        return rounds
+    return [rounds[place * (len(rounds) - 1) // (SHOWN_ROUNDS - 1)] for place in range(SHOWN_ROUNDS)]
+
+
+def _shareable(value: Any) -> Any:
+    """The value without the folders of the machine the run was on."""
+    if isinstance(value, Mapping):
+        return {key: _shareable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shareable(item) for item in value]
+    if isinstance(value, str):
+        words = (word.split("=") for word in value.split(" "))  # a flag may be joined to its value
+        return " ".join("=".join(map(_short_path, parts)) for parts in words)
+    return value
+
+
+def _short_path(text: str) -> str:
+    if PurePath(text).is_absolute() or text.startswith("~"):
+        return f"…/{PurePath(text).name}"
+    return f"…/{PureWindowsPath(text).name}" if PureWindowsPath(text).drive else text

@@ -1,0 +1,1 @@
+"""A run's state on disk: its rounds, what they hold, and statistics of them."""

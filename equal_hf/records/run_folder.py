@@ -1,0 +1,322 @@
+"""The records of a run: two atomic ones a round, and everything a run knows is a fold over them.
+
+```
+run.json                              what the run is: its id, fingerprint and sanitised configuration
+rounds/round-00007/extracted/         before training: decisions, pairs and their embeddings, drops, usage, rewards
+rounds/round-00007/credited.json      after evaluation: all rewards and metrics
+```
+
+A record is written under a temporary name, flushed to the disk and renamed, so it is there whole or not at all.
+Parquet, JSON and safetensors only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equal_hf.errors import RecordError, ResumeError
+from equal_hf.records.schema import decision_schema, pair_from_row, pair_row, pair_schema, rejected_schema
+from equal_hf.types import Decision, Document, Rejection, Round, Usage
+
+_FOLDER = re.compile(r"round-(\d{5,})")
+
+
+class RoundRecords:
+    """Reads and writes the records of one run folder.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder; created by the first write.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.run_dir = Path(run_dir)
+        self._lock: Any = None
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def open(self, fingerprint: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+        """Start a run in this folder, or take up the one that is there.
+
+        Args:
+            fingerprint (`Mapping[str, Any]`): JSON-able; everything that decides what the records hold.
+            config (`Mapping[str, Any]`): The sanitised configuration, kept for readers.
+
+        Returns:
+            `bool`: Whether there was a run to take up.
+
+        Raises:
+            [`ResumeError`]: If the folder holds a run with another fingerprint, if records lie there without
+            `run.json`,
+                or if another process has the folder open.
+        """
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        for leftover in (self.run_dir / "rounds").glob("round-*/.*"):  # of a process that was killed while writing
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        path = self.run_dir / "run.json"
+        wanted = json.loads(json.dumps(fingerprint))
+        if path.exists():
+            found = self.run()["fingerprint"]
+            if changes := differences(found, wanted):
+                raise ResumeError(
+                    f"{self.run_dir} holds a run with other settings: {'; '.join(changes[:8])}. "
+                    "Change them back to resume it, or set `output_dir` to a new folder to start another run."
+                )
+            return True
+        if self.indices():
+            raise ResumeError(
+                f"{self.run_dir} holds round records but no run.json that says what run they belong to: "
+                "set `output_dir` to a new folder"
+            )
+        write_json(path, {"id": uuid.uuid4().hex, "fingerprint": wanted, "config": dict(config)})
+        return False
+
+    def run_id(self) -> str:
+        """Names this run in ledgers and trackers; made when it starts, and kept."""
+        return self.run()["id"]
+
+    def note(self, name: str, value: Any) -> None:
+        """Write down in `run.json` something that was found out; it decides nothing."""
+        run = self.run()
+        if run.get(name) != value:
+            write_json(self.run_dir / "run.json", run | {name: value})
+
+    def run(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            [`RecordError`]: If there is none, or it cannot be read.
+        """
+        return _read_json(self.run_dir / "run.json")
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.run_dir / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ResumeError(
+                f"another process is running in {self.run_dir}: wait for it or stop it, "
+                "or set `output_dir` to a new folder"
+            ) from None
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let other processes open the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # -- rounds ----------------------------------------------------------------------------------------------------
+
+    def indices(self) -> list[int]:
+        """The rounds that are recorded, in order.
+
+        Raises:
+            [`RecordError`]: If one is missing between others.
+        """
+        folder = self.run_dir / "rounds"
+        if not folder.is_dir():
+            return []
+        names = (_FOLDER.fullmatch(path.name) for path in folder.iterdir() if (path / "extracted").is_dir())
+        found = sorted(int(match[1]) for match in names if match)
+        if found != list(range(len(found))):
+            missing = next(i for i, index in enumerate(found) if i != index)
+            raise RecordError(f"round {missing} is missing from {folder}: restore it, or start a new run elsewhere")
+        return found
+
+    def folder(self, index: int) -> Path:
+        """The folder of one round."""
+        return self.run_dir / "rounds" / f"round-{index:05d}"
+
+    def write_extracted(
+        self,
+        round: Round,
+        embeddings: np.ndarray,
+        documents: Mapping[str, Document],
+        usage_by_arm: list[Usage],
+        document_embeddings: np.ndarray | None = None,
+    ) -> None:
+        """Record a round as extraction left it.
+
+        Args:
+            round ([`Round`]): The round, with the rewards known so far.
+            embeddings (`np.ndarray` of shape `(pairs, d)`): Embeddings of its pairs.
+            documents (`Mapping[str, Document]`): The documents drawn, by id, for provenance.
+            usage_by_arm (`list[Usage]`): What each decision's documents used.
+            document_embeddings (`np.ndarray` of shape `(documents, d)`, *optional*): Embeddings of the documents,
+                where selection learns from them.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from safetensors.numpy import save_file
+
+        final = self.folder(round.index) / "extracted"
+        building = final.with_name(f".extracted-{os.getpid()}")
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+
+        scores = {decision.arm: decision.score for decision in round.decisions}
+        rows = [pair_row(pair, round.index, scores[pair.cluster], documents[pair.document_id]) for pair in round.pairs]
+        pq.write_table(pa.Table.from_pylist(rows, pair_schema(documents.values())), building / "pairs.parquet")
+        rejected = [asdict(rejection) for rejection in round.rejected]
+        pq.write_table(pa.Table.from_pylist(rejected, rejected_schema()), building / "rejected.parquet")
+        yields = round.pairs_by_arm()
+        decisions = [
+            {
+                "round": round.index,
+                "arm": decision.arm,
+                "score": decision.score,
+                "documents": list(decision.documents),
+                "rows": list(decision.rows),
+                "promised": decision.promised,
+                "pairs": len(pairs),
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "requests": usage.requests,
+            }
+            for decision, pairs, usage in zip(round.decisions, yields, usage_by_arm, strict=True)
+        ]
+        pq.write_table(pa.Table.from_pylist(decisions, decision_schema()), building / "decisions.parquet")
+        kept = {"pairs": embeddings} | ({} if document_embeddings is None else {"documents": document_embeddings})
+        tensors = {name: np.ascontiguousarray(vectors, dtype=np.float32) for name, vectors in kept.items()}
+        save_file(tensors, building / "embeddings.safetensors")
+        write_json(
+            building / "round.json",
+            {
+                "index": round.index,
+                "credited_through": round.credited_through,
+                "last": round.last,
+                "documents": round.documents,
+                "pairs": len(round.pairs),
+                "usage": asdict(round.usage),
+                "dropped": round.dropped,
+                "rewards": {name: list(values) for name, values in round.rewards.items()},
+            },
+        )
+        for path in building.iterdir():
+            _flush(path)
+        os.rename(building, final)
+        _flush(final.parent)
+
+    def load(self, index: int) -> Round:
+        """One round as it was extracted.
+
+        Raises:
+            [`RecordError`]: If the record is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = self.folder(index) / "extracted"
+        facts = _read_json(folder / "round.json")
+        try:
+            pairs = pq.read_table(folder / "pairs.parquet").to_pylist()
+            rejected = pq.read_table(folder / "rejected.parquet").to_pylist()
+            decisions = pq.read_table(folder / "decisions.parquet").to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise RecordError(
+                f"the record in {folder} is damaged ({error}): restore it, or start a new run"
+            ) from error
+        return Round(
+            index=facts["index"],
+            decisions=tuple(
+                Decision(row["arm"], row["score"], tuple(row["documents"]), tuple(row["rows"]), row["promised"])
+                for row in decisions
+            ),
+            pairs=tuple(pair_from_row(row) for row in pairs),
+            usage=Usage(**facts["usage"]),
+            rewards=facts["rewards"],
+            rejected=tuple(Rejection(**row) for row in rejected),
+            credited_through=facts["credited_through"],
+            last=facts["last"],
+        )
+
+    def usage_by_arm(self, index: int) -> list[Usage]:
+        """What each decision's documents used in one round."""
+        import pyarrow.parquet as pq
+
+        columns = ["prompt_tokens", "completion_tokens", "requests"]
+        table = pq.read_table(self.folder(index) / "extracted" / "decisions.parquet", columns=columns)
+        return [Usage(**row) for row in table.to_pylist()]
+
+    def embeddings(self, index: int) -> np.ndarray:
+        """Embeddings of one round's pairs, shape `(pairs, d)`."""
+        return self._tensors(index)["pairs"]
+
+    def document_embeddings(self, index: int) -> np.ndarray | None:
+        """Embeddings of one round's documents, shape `(documents, d)`; `None` where they were not recorded."""
+        return self._tensors(index).get("documents")
+
+    def _tensors(self, index: int) -> dict[str, np.ndarray]:
+        from safetensors.numpy import load_file
+
+        return load_file(self.folder(index) / "extracted" / "embeddings.safetensors")
+
+    def write_credited(self, index: int, record: Mapping[str, Any]) -> None:
+        """Record what a round was worth: its rewards by name, their mixture, and the metrics they were paid from."""
+        write_json(self.folder(index) / "credited.json", {"index": index, **record})
+
+    def credited(self, index: int) -> dict[str, Any] | None:
+        """What a round was worth, or `None` while that is not known."""
+        path = self.folder(index) / "credited.json"
+        return _read_json(path) if path.exists() else None
+
+
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """Where two JSON values differ, as `key: found → wanted`.
+
+    >>> differences({"seed": 1, "a": {"b": 2}}, {"seed": 1, "a": {"b": 3}})
+    ['a.b: 2 → 3']
+    """
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        changes = []
+        for key in sorted(found.keys() | wanted.keys()):
+            changes += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        return changes
+    return [] if found == wanted else [f"{path}: {_short(found)} → {_short(wanted)}"]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is there whole or not at all, and survives a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    _flush(temporary)
+    os.replace(temporary, path)
+    _flush(path.parent)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing: is {path.parent} a run folder?") from None
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged ({error}): restore it, or start a new run elsewhere") from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"

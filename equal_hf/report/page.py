@@ -1,0 +1,166 @@
+"""The HTML page of a report. Everything in it is escaped by the template, and a policy lets no other script run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from equal_hf.records.read import RunReport, ShownPair
+from equal_hf.report import figures
+from equal_hf.report.html import Figure, render_page
+from equal_hf.report.run_map import ClusterMap
+from equal_hf.utils.markdown import number, visible
+
+DOCUMENT_CHARACTERS = 4_000
+TEXT_CHARACTERS = 1_500
+SHOWN_ARMS = 50
+
+
+def render(
+    runs: Mapping[str, RunReport],
+    measures: Sequence[str],
+    where: ClusterMap,
+    terms: Mapping[int, list[str]],
+    documents: Mapping[tuple[int, str], str | None],
+    no_corpus: str,
+    money: float | None = None,
+) -> str:
+    """The page.
+
+    Args:
+        runs (`Mapping[str, RunReport]`): The run, then what it is compared with, by the names to show.
+        measures (`Sequence[str]`): Rewards to draw.
+        where ([`ClusterMap`]): Where clusters lie.
+        terms (`Mapping[int, list[str]]`): Top terms by cluster.
+        documents (`Mapping`): Texts of documents by round and id.
+        no_corpus (`str`): Why the corpus is not at hand; empty where it is.
+        money (`float`, *optional*): What was paid.
+    """
+    report = next(iter(runs.values()))
+    drawn = _drawn(runs, measures, where, terms)
+    ranked = sorted(report.arms.values(), key=lambda arm: (-arm.documents, arm.arm))
+    return render_page(
+        _template(),
+        drawn,
+        filters={"number": number, "shown": _shown},
+        report=report,
+        name=report.folder.resolve().name,
+        sections=[section for section in _SECTIONS if any(figure in drawn for figure in section[2])],
+        bought=_bought(runs, measures, money),
+        arms=ranked[:SHOWN_ARMS],
+        terms=terms,
+        lists=[("best", _cards(report.best, documents)), ("worst", _cards(report.worst, documents))],
+        no_corpus=no_corpus,
+        in_progress=_progress(report),
+    )
+
+
+_SECTIONS = [
+    (
+        "What the budget bought",
+        "Mean reward of each round's arms, and the evaluation loss after it, by what had been spent.",
+        ("reward_by_documents", "reward_by_tokens", "loss_by_documents", "loss_by_tokens"),
+    ),
+    ("Where it went", "Documents drawn from each cluster, round by round; the clusters drawn from most.", ("pulls",)),
+    (
+        "Clusters",
+        "Clusters that are alike lie near each other. Hover, or touch, to see what one holds.",
+        ("clusters",),
+    ),
+    ("Yield and cost of each cluster", "Every cluster that was pulled; larger ones gave more documents.", ("yields",)),
+    ("What was turned down", "By extraction and by the quality filters.", ("drops",)),
+]
+
+
+def _drawn(
+    runs: Mapping[str, RunReport], measures: Sequence[str], where: ClusterMap, terms: Mapping[int, list[str]]
+) -> dict[str, Figure]:
+    report = next(iter(runs.values()))
+    drawn = {
+        f"{what}_by_{spent}": figures.lines(runs, () if what == "loss" else measures, spent, title, what == "loss")
+        for what, title in (("reward", "mean reward"), ("loss", "evaluation loss"))
+        for spent in ("documents", "tokens")
+    }
+    drawn |= {
+        "pulls": figures.pulls(report),
+        "clusters": figures.clusters(report, where, terms),
+        "yields": figures.yields(report, terms),
+        "drops": figures.drops(report),
+    }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _bought(
+    runs: Mapping[str, RunReport], measures: Sequence[str], money: float | None
+) -> tuple[list[str], list[tuple[str, list[Any]]]]:
+    """What each run spent and got, side by side: header and rows."""
+    all_runs = list(runs.values())
+    usages = [[round.usage for round in run.rounds] for run in all_runs]
+
+    def share(part: float, of: float) -> float | None:
+        return part / of if of else None
+
+    rows: list[tuple[str, list[Any]]] = [
+        ("rounds", [len(run.rounds) for run in all_runs]),
+        ("documents", [run.documents for run in all_runs]),
+        ("pairs kept", [run.pairs for run in all_runs]),
+        ("pairs a document", [share(run.pairs, run.documents) for run in all_runs]),
+        ("turned down", [run.dropped.total() for run in all_runs]),
+    ]
+    if any(run.tokens for run in all_runs):
+        rows += [
+            ("prompt tokens", [sum(usage.prompt_tokens for usage in usage_of) for usage_of in usages]),
+            ("completion tokens", [sum(usage.completion_tokens for usage in usage_of) for usage_of in usages]),
+            ("tokens a pair", [share(run.tokens, run.pairs) for run in all_runs]),
+        ]
+    if money is not None:
+        rows.append(("money paid", [money, *([None] * (len(all_runs) - 1))]))
+    for name in measures:
+        rows.append((f"mean {name} reward", [_mean_reward(run, name) for run in all_runs]))
+    losses = [[round.eval_loss for round in run.rounds if round.eval_loss is not None] for run in all_runs]
+    if any(losses):
+        rows.append(("last evaluation loss", [found[-1] if found else None for found in losses]))
+    return list(runs), rows
+
+
+def _mean_reward(run: RunReport, name: str) -> float | None:
+    """Mean over documents, as each round drew as many."""
+    known = [(round.rewards[name], round.documents) for round in run.rounds if round.rewards.get(name) is not None]
+    documents = sum(count for _, count in known)
+    return sum((value or 0.0) * count for value, count in known) / documents if documents else None
+
+
+def _progress(report: RunReport) -> list[tuple[str, int | float, int | float]]:
+    """What was spent of each budget that was set: name, spent, budget."""
+    wanted = report.run.get("fingerprint", {})
+    usages = [round.usage for round in report.rounds]
+    spent = {
+        "num_rounds": len(report.rounds),
+        "max_documents": report.documents,
+        "max_prompt_tokens": sum(usage.prompt_tokens for usage in usages),
+        "max_completion_tokens": sum(usage.completion_tokens for usage in usages),
+    }
+    return [(name, value, wanted[name]) for name, value in spent.items() if isinstance(wanted.get(name), int | float)]
+
+
+def _cards(pairs: Sequence[ShownPair], documents: Mapping[tuple[int, str], str | None]) -> list[dict[str, Any]]:
+    return [
+        {
+            "shown": shown,
+            "document": documents.get((shown.round, shown.pair.document_id)),
+        }
+        for shown in pairs
+    ]
+
+
+def _shown(text: str, limit: int = TEXT_CHARACTERS) -> str:
+    """Untrusted text, its invisible characters as escapes, shortened; the template escapes it after that."""
+    plain = visible(text, keep="\n\t")
+    return plain if len(plain) <= limit else f"{plain[:limit]}… ({len(plain) - limit:,} more characters)"
+
+
+@cache
+def _template() -> str:
+    return files("equal_hf.report").joinpath("page.html").read_text(encoding="utf-8")

@@ -1,0 +1,107 @@
+"""`write_report`: one self-contained HTML page about a run, and its figures as PNG files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from equal_hf.errors import PublishError
+from equal_hf.extraction.responses.money import money_paid
+from equal_hf.records.read import RunReport, read_run
+from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map, document_of, find_corpus
+
+PAGE = "report.html"
+REWARDS_FIRST = ("transport", "worth")  # known with and without a trainer, so that two runs can be compared
+
+
+def write_report(
+    run_dir: str | Path,
+    out_dir: str | Path | None = None,
+    *,
+    corpus: str | Path | None = None,
+    control: str | Path | None = None,
+    pictures: bool = True,
+) -> Path:
+    """Write what a run has done so far as one HTML page that needs no network, and its figures as PNG files.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder; the run may be going on.
+        out_dir (`str` or `Path`, *optional*): Where to; `report` in the run folder where left out.
+        corpus (`str` or `Path`, *optional*): Folder of the clustered corpus, where it is not where the run had it.
+            Without a corpus, clusters lie by their pairs, and documents are named but not shown.
+        control (`str` or `Path`, *optional*): Run folder to compare with; `control` in the run folder where left out.
+        pictures (`bool`, *optional*, defaults to `True`): Whether to draw PNG files.
+
+    Returns:
+        `Path`: The page.
+
+    Raises:
+        [`PublishError`]: If no round is recorded yet.
+        [`RecordError`]: If a folder holds no run, or damaged records.
+        [`MissingDependencyError`]: If plotly, or matplotlib for pictures, is not installed.
+    """
+    from equal_hf.report.page import render
+    from equal_hf.report.pictures import draw_pictures
+
+    report = read_run(run_dir)
+    if not report.rounds:
+        raise PublishError(
+            f"{run_dir} holds no recorded round yet: wait for the first one, or name another run folder"
+        )
+    runs = {"EQUAL": report} | _control(report, control)
+    found, problem = find_corpus(report, corpus)
+    where = cluster_map(report, found)
+    terms = arm_terms(report)
+    documents = {
+        (shown.round, shown.pair.document_id): document_of(shown, found) for shown in [*report.best, *report.worst]
+    }
+    folder = Path(out_dir) if out_dir is not None else report.folder / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    measures = shown_rewards(runs)
+    page = render(runs, measures, where, terms, documents, problem, money=money_paid(report.folder, report.run))
+    _write(folder / PAGE, page.encode("utf-8", "replace"))
+    if pictures:
+        for name, content in draw_pictures(runs, measures, where).items():
+            _write(folder / name, content)
+    return folder / PAGE
+
+
+def run_pictures(run_dir: str | Path) -> dict[str, bytes]:
+    """The PNG files of a run's report, by name, for a dataset card.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder.
+
+    Raises:
+        [`MissingDependencyError`]: If matplotlib is not installed.
+    """
+    from equal_hf.report.pictures import draw_pictures
+
+    report = read_run(run_dir)
+    runs = {"EQUAL": report} | _control(report, None)
+    return draw_pictures(runs, shown_rewards(runs), cluster_map(report, find_corpus(report, ask_hub=False)[0]))
+
+
+def shown_rewards(runs: Mapping[str, RunReport]) -> list[str]:
+    """The rewards that are drawn: those known at extraction, else whatever the run was paid by."""
+    names = next(iter(runs.values())).reward_names()
+    return [name for name in REWARDS_FIRST if name in names] or [name for name in names if name != "mixed"][:2]
+
+
+def _control(report: RunReport, control: str | Path | None) -> dict[str, RunReport]:
+    folder = Path(control) if control is not None else report.folder / "control"
+    if control is None and not (folder / "run.json").is_file():
+        return {}
+    other = read_run(folder)
+    return {"uniform control" if control is None else folder.name: other} if other.rounds else {}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+__all__ = ["PAGE", "ClusterMap", "RunReport", "cluster_map", "read_run", "run_pictures", "write_report"]

@@ -1,0 +1,1 @@
+"""Policies and rewards that the ablation found no better than the defaults."""

@@ -1,0 +1,1 @@
+"""Rounds in W&B, trackio and on the terminal."""

@@ -1,0 +1,97 @@
+"""Tables, pictures and reports in the forms that trackers take."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.errors import MissingDependencyError
+from equal_hf.utils.redaction import mask_text
+
+if TYPE_CHECKING:
+    from equal_hf.tracking.tables import RoundTables
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def keeps_going(what: str) -> Iterator[None]:
+    """Let a run go on when it cannot be told of: a tracker that fails, whatever it raises, is a warning."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("%s failed, and the run goes on: %s: %s", what, type(error).__name__, mask_text(str(error)))
+
+
+def wandb_media(tables: RoundTables) -> dict[str, Any]:
+    """Tables and cluster map as W&B takes them."""
+    wandb, image = import_tracker("wandb"), import_tracker("PIL.Image")
+    media: dict[str, Any] = {
+        f"equal/{name}": wandb.Table(columns=list(columns), data=rows)
+        for name, (columns, rows) in tables.all().items()
+    }
+    if (picture := tables.picture()) is not None:
+        media["equal/clusters"] = wandb.Image(image.open(io.BytesIO(picture)), file_type="png")
+    return media
+
+
+def trackio_media(tables: RoundTables) -> dict[str, Any]:
+    """Tables and cluster map as trackio takes them."""
+    trackio, image, pandas = import_tracker("trackio"), import_tracker("PIL.Image"), import_tracker("pandas")
+    media: dict[str, Any] = {
+        f"equal/{name}": trackio.Table(dataframe=pandas.DataFrame(rows, columns=list(columns)))
+        for name, (columns, rows) in tables.all().items()
+    }
+    if (picture := tables.picture()) is not None:
+        media["equal/clusters"] = trackio.Image(image.open(io.BytesIO(picture)))
+    return media
+
+
+def wandb_place(run: Any) -> str:
+    """A W&B run's address; of one that is logged offline, what it will be called when it is synced."""
+    return str(run.url) if not run.offline and run.url else f"W&B {run.project}/{run.id}"
+
+
+def trackio_place(run: Any) -> str:
+    """A trackio run's project and name."""
+    return f"trackio {run.project}/{run.name}"
+
+
+def attach_to_wandb(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
+    """Add a report to a W&B run as an artifact, and the dataset's address and revision to its summary."""
+    if dataset:
+        run.summary.update({f"dataset_{name}": value for name, value in dataset.items()})
+    if report is not None and report.is_dir():
+        artifact = import_tracker("wandb").Artifact(f"report-{run.id}", type="report", metadata=dict(dataset or {}))
+        artifact.add_dir(str(report))
+        run.log_artifact(artifact)
+
+
+def attach_to_trackio(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
+    """Add a report to a trackio run as an artifact, with the dataset's address and revision."""
+    link = {f"dataset_{name}": value for name, value in (dataset or {}).items()}
+    if link:
+        run.config |= link
+    if report is not None and report.is_dir():
+        artifact = import_tracker("trackio").Artifact(f"report-{run.name}", type="report", metadata=link)
+        artifact.add_dir(str(report))
+        run.log_artifact(artifact)
+
+
+def import_tracker(package: str) -> Any:
+    """A tracker's package.
+
+    Raises:
+        [`MissingDependencyError`]: If it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'`report_to` names {package}, which is not installed: pip install "equal-hf[{package}]"'
+        ) from error

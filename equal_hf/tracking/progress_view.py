@@ -1,0 +1,156 @@
+"""One live view of a run on a terminal; plain lines, one a round, where there is none.
+
+>>> view = RunView(CollectorConfig(num_rounds=4, max_documents=40), "quickstart")
+>>> print(view.line({"equal/round": 0, "equal/pairs": 9, "equal/documents": 10, "equal/documents_total": 10}))
+quickstart round 1/4: 10 documents (10 of 40), 9 pairs
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from equal_hf.collection.config import CollectorConfig
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "equal/dropped/"
+
+
+class RunView:
+    """Shows where a run is: rounds, what was spent of each budget, pairs kept and dropped, rewards, time left.
+
+    Args:
+        config ([`CollectorConfig`]): The run's budgets.
+        name (`str`): What the run is called.
+        enabled (`bool`, *optional*, defaults to `True`): `False` on processes that say nothing.
+        extractor (`Extractor`, *optional*): Asked for `in_flight` and `progress`, if it has them.
+    """
+
+    def __init__(self, config: CollectorConfig, name: str, enabled: bool = True, extractor: Any = None) -> None:
+        self.config, self.name, self.enabled, self.extractor = config, name, enabled, extractor
+        self.steps: tuple[int, int] | None = None  # optimizer steps done, and in all
+        self._metrics: Mapping[str, float] = {}
+        self._dropped: Counter[str] = Counter()
+        self._began = time.monotonic()
+        self._first: float | None = None  # documents that were on record before this process
+        self._live: Any = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is on a terminal now."""
+        return self._live is not None
+
+    def __enter__(self) -> RunView:
+        self._began = time.monotonic()
+        if self.enabled and self._live is None and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            # What others write to the terminal meanwhile goes above it, and their progress bars see no terminal.
+            self._live = Live(
+                console=Console(stderr=True), get_renderable=self._render, refresh_per_second=2, transient=True
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def trained(self, done: int, steps: int) -> None:
+        """Show the optimizer steps done, and how many there will be."""
+        first, self.steps = self.steps is None, (done, steps)
+        if first and self._live is not None:
+            self._live.refresh()  # a short training may be over before the next time
+
+    def show(
+        self, metrics: Mapping[str, float], best: tuple[int, float] | None = None, *, recorded: bool = False
+    ) -> None:
+        """Show a round.
+
+        Args:
+            metrics (`Mapping[str, float]`): From [`equal_hf.tracking.trackers.round_metrics`].
+            best (`tuple[int, float]`, *optional*): The cluster that paid most, and its reward.
+            recorded (`bool`, *optional*, defaults to `False`): It was on record before this process, which takes no
+                time and is not said again.
+        """
+        if self._first is None and not recorded:
+            self._first = metrics.get("equal/documents_total", 0) - metrics.get("equal/documents", 0)
+        self._metrics = metrics
+        for name, count in metrics.items():
+            if name.startswith(_PREFIX):
+                self._dropped[name.removeprefix(_PREFIX)] += int(count)
+        if self.enabled and not recorded:
+            logger.info("%s", self.line(metrics, best))
+
+    def line(self, metrics: Mapping[str, float], best: tuple[int, float] | None = None) -> str:
+        """One round in one line."""
+        parts = [f"{metrics.get('equal/documents', 0):,.0f} documents ({self._of('documents', metrics)})"]
+        parts.append(f"{metrics.get('equal/pairs', 0):,.0f} pairs")
+        for name, label in (("reward/mixed/mean", "reward"), ("eval_loss", "evaluation loss")):
+            if (value := metrics.get(f"equal/{name}")) is not None:
+                parts.append(f"{label} {value:.4f}")
+        if best is not None:
+            parts.append(f"best cluster {best[0]} with {best[1]:.2f}")
+        return f"{self.name} round {metrics['equal/round'] + 1:.0f}/{self.config.planned_rounds}: {', '.join(parts)}"
+
+    def time_left_s(self) -> float | None:
+        """Seconds left at the pace so far, by documents or rounds, whichever ends first; `None` before the first."""
+        if self._first is None or not (done := self._metrics["equal/documents_total"] - self._first):
+            return None
+        whole = self.config.planned_rounds * self.config.arms_per_round * self.config.documents_per_arm
+        whole = min(whole, self.config.max_documents or whole)
+        return max(0.0, whole - self._metrics["equal/documents_total"]) * (time.monotonic() - self._began) / done
+
+    def _of(self, name: str, metrics: Mapping[str, float] | None = None) -> str:
+        total = (self._metrics if metrics is None else metrics).get(f"equal/{name}_total", 0)
+        most = getattr(self.config, f"max_{name}")
+        return f"{total:,.10g}" + ("" if most is None else f" of {most:,}")
+
+    def _render(self) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        metrics, grid = self._metrics, Table.grid(padding=(0, 2))
+        rows = {"round": f"{metrics.get('equal/round', -1) + 1:.0f} of {self.config.planned_rounds}"}
+        if "equal/arms_pulled" in metrics:
+            rows["clusters"] = f"{metrics['equal/arms_pulled']:,.0f} pulled in the last round"
+        rows |= {
+            name.replace("_", " "): self._of(name) for name in ("documents", "prompt_tokens", "completion_tokens")
+        }
+        if "equal/cost_total" in metrics:
+            rows["money"] = self._of("cost")
+        rows["pairs"] = f"{metrics.get('equal/pairs_total', 0):,.0f}"
+        if self._dropped:
+            rows["dropped"] = ", ".join(f"{name} {count:,}" for name, count in self._dropped.most_common(4))
+        for name, label in (("reward/mixed/mean", "reward"), ("eval_loss", "evaluation loss")):
+            if (value := metrics.get(f"equal/{name}")) is not None:
+                rows[label] = f"{value:.4f}"
+        if (progress := getattr(self.extractor, "progress", None)) is not None:
+            rows["extracting"] = "{:,} of {:,} documents of this round".format(*progress)
+        if (in_flight := getattr(self.extractor, "in_flight", None)) is not None:
+            rows["in flight"] = f"{in_flight:,} requests"
+        if self.steps is not None:
+            rows["training"] = "step {:,} of {:,}".format(*self.steps)
+        took, left = time.monotonic() - self._began, self.time_left_s()
+        done = 0 if self._first is None else metrics["equal/documents_total"] - self._first
+        rows["speed"] = f"{60 * done / took:,.1f} documents a minute" if done else "-"
+        rows["time"] = _clock(took) + ("" if left is None else f", about {_clock(left)} left")
+        for label, text in rows.items():
+            grid.add_row(Text(label, style="dim"), Text(text))
+        return grid
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -1,0 +1,74 @@
+"""What trackers show of a run besides numbers: a table of arms, one of sample pairs, and the cluster map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.errors import MissingDependencyError
+from equal_hf.records.read import RunReport, take_round
+from equal_hf.records.run_folder import RoundRecords
+from equal_hf.report.pictures import cluster_picture
+from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map
+from equal_hf.utils.markdown import visible
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+
+Table = tuple[tuple[str, ...], list[list[Any]]]
+
+ARM_COLUMNS = ("cluster", "pulls", "mean_reward", "uncertainty", "documents", "documents_left", "pairs", "top_terms")
+PAIR_COLUMNS = ("round", "cluster", "reward", "document_id", "question", "answer")
+SAMPLES, CHARACTERS = 50, 600
+
+
+class RoundTables:
+    """Tables of a run, brought up to date from its records.
+
+    Args:
+        records ([`RoundRecords`]): The records.
+        corpus ([`ClusteredCorpus`], *optional*): Where documents come from.
+    """
+
+    def __init__(self, records: RoundRecords, corpus: ClusteredCorpus | None = None) -> None:
+        self.records, self.corpus = records, corpus
+        self._report = RunReport(records.run_dir, {})
+        self._samples: list[list[Any]] = []
+        self._map: ClusterMap | None = None
+
+    def update(self, through: int) -> None:
+        """Take in the rounds up to this one."""
+        for index in range(len(self._report.rounds), through + 1):
+            take_round(self._report, self.records, index)
+            self._sample(index)
+
+    def all(self) -> dict[str, Table]:
+        """Columns and rows by table."""
+        return {"arms": self.arms(), "pairs_sample": (PAIR_COLUMNS, self._samples[-SAMPLES:])}
+
+    def arms(self) -> Table:
+        """One row a cluster that was pulled."""
+        terms = arm_terms(self._report)
+        rows = []
+        for number, arm in sorted(self._report.arms.items()):
+            left = None if self.corpus is None else int(self.corpus.sizes[number]) - arm.documents
+            said = ", ".join(terms[number])
+            rows.append([number, arm.pulls, arm.reward, arm.uncertainty, arm.documents, left, arm.pairs, said])
+        return ARM_COLUMNS, rows
+
+    def picture(self) -> bytes | None:
+        """The cluster map as a PNG; `None` where matplotlib is not installed, or there is nothing to show."""
+        if self._map is None or self.corpus is None:  # without a corpus it grows with the run
+            self._map = cluster_map(self._report, self.corpus)
+        try:
+            return cluster_picture(self._report, self._map)
+        except MissingDependencyError:
+            return None
+
+    def _sample(self, index: int) -> None:
+        """The first pair of each arm of the round."""
+        round, credited = self.records.load(index), self.records.credited(index)
+        for place, pairs in enumerate(round.pairs_by_arm()):
+            if pairs:
+                pair, reward = round.pairs[pairs[0]], credited["mixed"][place] if credited else None
+                texts = [visible(text[:CHARACTERS], keep="\n") for text in (pair.question, pair.answer)]
+                self._samples.append([index, pair.cluster, reward, visible(pair.document_id), *texts])

@@ -1,0 +1,282 @@
+"""What a run reports to Weights & Biases and trackio: one set of numbers a round, under names that do not change.
+
+| Name | What it is |
+| --- | --- |
+| `equal/round` | index of the round, from 0 |
+| `equal/arms_pulled` | arms (clusters) pulled |
+| `equal/documents`, `equal/pairs` | documents extracted, pairs kept |
+| `equal/prompt_tokens`, `equal/completion_tokens`, `equal/requests` | what extraction used |
+| `equal/rejected` | what extraction and the quality filters turned down |
+| `equal/dropped/<reason>` | the same, by reason |
+| `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms it credited, by reward function |
+| `equal/reward/mixed/mean`, `…/min`, `…/max` | the mixture that the bandit was given |
+| `equal/transport/cost` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
+| `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
+| `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
+
+A trainer sends them through its own `log`, a run without a trainer through [`RunTracker`]; the names are the same
+([`equal_hf.tracking.callbacks`] keeps transformers from putting `train/` before them). Beside them go, updated every
+round, the tables `equal/arms` and `equal/pairs_sample` and the picture `equal/clusters` ([`RoundTables`]), and at the
+end the report, as an artifact. A run that is taken up again goes on as the run it was, by the id in `run.json`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.errors import ConfigError
+from equal_hf.selection.rewards import TRANSPORT_OFFSET
+from equal_hf.tracking.media import (
+    attach_to_trackio,
+    attach_to_wandb,
+    import_tracker,
+    trackio_media,
+    trackio_place,
+    wandb_media,
+    wandb_place,
+)
+from equal_hf.tracking.wandb_setup import masked_command, prepare_wandb
+from equal_hf.types import Round
+from equal_hf.utils.redaction import sanitise
+
+if TYPE_CHECKING:
+    from equal_hf.tracking.tables import RoundTables
+
+TRACKERS = ("wandb", "trackio")
+
+
+def round_metrics(
+    round: Round, credited: Mapping[str, Any] | None = None, totals: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The numbers of one round, by the names in this module's table.
+
+    Args:
+        round ([`Round`]): The round.
+        credited (`Mapping[str, Any]`, *optional*): Its credited record: `rewards`, `mixed` and `metrics`. Without it,
+            the rewards known at extraction are told.
+        totals (`Mapping[str, float]`, *optional*): Totals of the run so far, by name.
+
+    >>> from equal_hf.types import Decision, Round
+    >>> round = Round(3, (Decision(7, 0.5, ("d1", "d2")),), (), rewards={"transport": [0.38]})
+    >>> metrics = round_metrics(round, totals={"documents": 40})
+    >>> metrics["equal/reward/transport/mean"], metrics["equal/transport/cost"], metrics["equal/documents_total"]
+    (0.38, 0.5, 40)
+    """
+    metrics: dict[str, float] = {
+        "equal/round": round.index,
+        "equal/arms_pulled": len(round.decisions),
+        "equal/documents": round.documents,
+        "equal/pairs": len(round.pairs),
+        "equal/prompt_tokens": round.usage.prompt_tokens,
+        "equal/completion_tokens": round.usage.completion_tokens,
+        "equal/requests": round.usage.requests,
+        "equal/rejected": len(round.rejected),
+    }
+    metrics |= {f"equal/dropped/{reason}": count for reason, count in round.dropped.items()}
+    rewards = dict(credited["rewards"] if credited else round.rewards)
+    if credited:
+        rewards["mixed"] = credited["mixed"]
+    for name, values in rewards.items():
+        metrics |= _spread(f"equal/reward/{name}", values)
+    if (transport := metrics.get("equal/reward/transport/mean")) is not None:
+        metrics["equal/transport/cost"] = 1.0 - TRANSPORT_OFFSET - transport
+    for name, value in (credited or {}).get("metrics", {}).items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            metrics[f"equal/{name}"] = value
+    return metrics | {f"equal/{name}_total": value for name, value in (totals or {}).items()}
+
+
+def _spread(name: str, values: Sequence[float | None]) -> dict[str, float]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return {}
+    return {f"{name}/mean": sum(known) / len(known), f"{name}/min": min(known), f"{name}/max": max(known)}
+
+
+def keep_trackio_local(args: Any) -> None:
+    """Keep transformers from publishing trackio's numbers with the model, unless a Space was asked for.
+
+    With `push_to_hub`, transformers would make a Space of its own accord, and a public one.
+
+    Args:
+        args (`TrainingArguments`): The trainer's arguments; `trackio_static_space_id` is set to `False` where neither
+            it nor `trackio_space_id` names a Space.
+    """
+    if args.trackio_space_id is None and args.trackio_static_space_id is None:
+        args.trackio_static_space_id = False
+
+
+@contextmanager
+def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id: str | None = None) -> Iterator[None]:
+    """Give what a trainer reports inside the block runs of its own, on the trackers that `report_to` names.
+
+    A trainer goes on with a W&B run that is open, so that two runs in one process would be mixed up without this. An
+    open W&B run of the caller's is used, and left open.
+
+    Args:
+        args (`TrainingArguments`): The trainer's arguments. Inside the block `run_name` is what it was, or the output
+            folder's name, with `-name` after it.
+        name (`str`): What tells this run from others of the same script.
+        config (`Mapping[str, Any]`, *optional*): What to tell of the run besides `args`; secrets are taken out.
+        id (`str`, *optional*): The run's id, from `run.json`, under which a tracker goes on with it after a restart.
+    """
+    before = args.run_name
+    args.run_name = run_name(before or Path(args.output_dir).name, name, id)
+    opened, failed = None, True
+    if "trackio" in args.report_to:
+        keep_trackio_local(args)
+    if "wandb" in args.report_to and args.process_index == 0:
+        prepare_wandb(args.project)
+        wandb = import_tracker("wandb")
+        if wandb.run is None:
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+            with masked_command():
+                opened = wandb.init(
+                    project=os.environ["WANDB_PROJECT"],
+                    name=args.run_name,
+                    config=sanitise(config or {}),
+                    dir=args.output_dir,
+                    id=id,
+                    resume=None if id is None else "allow",
+                )
+    try:
+        yield
+        failed = False
+    finally:
+        args.run_name = before
+        if opened is not None:
+            opened.finish(exit_code=int(failed))
+
+
+def run_name(base: str, kind: str, id: str | None) -> str:
+    """What trackers show: told apart by the run's id, since trackio knows runs by their names alone.
+
+    >>> run_name("quickstart", "equal", None), run_name("quickstart", "equal", "0123456789ab")
+    ('quickstart-equal', 'quickstart-equal-01234567')
+    """
+    return "-".join(part for part in (base, kind, (id or "")[:8]) if part)
+
+
+class RunTracker:
+    """Logs a run that has no trainer to W&B, trackio, or both.
+
+    Args:
+        report_to (`list[str]` or `str`): Of `"wandb"` and `"trackio"`; `"none"` or an empty list for neither.
+        project (`str`, *optional*, defaults to `"equal-hf"`): The project.
+        name (`str`, *optional*): The run's name; the tracker makes one up where it is left out.
+        config (`Mapping[str, Any]`, *optional*): The configuration; secrets are taken out.
+        id (`str`, *optional*): The run's id, from `run.json`, under which W&B goes on with it after a restart; trackio
+            goes by the name.
+        dir (`str` or `Path`, *optional*): Where W&B writes its files; its own default where left out.
+        trackio_space_id (`str`, *optional*): The Space to send trackio's numbers to; without it and without
+            TRACKIO_SPACE_ID they stay on this machine.
+        private (`bool`, *optional*, defaults to `True`): Whether a Space that is made is private.
+
+    Raises:
+        [`ConfigError`]: If a tracker is not one of these.
+        [`MissingDependencyError`]: If one is not installed.
+    """
+
+    def __init__(
+        self,
+        report_to: Sequence[str] | str,
+        project: str = "equal-hf",
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        dir: str | Path | None = None,
+        trackio_space_id: str | None = None,
+        private: bool = True,
+    ) -> None:
+        names = [report_to] if isinstance(report_to, str) else list(report_to)
+        names = [tracker for tracker in names if tracker != "none"]
+        if unknown := [tracker for tracker in names if tracker not in TRACKERS]:
+            raise ConfigError(
+                f"`report_to` names {unknown[0]!r}, which a run without a trainer cannot log to: use "
+                f"{' or '.join(TRACKERS)}, or none"
+            )
+        clean = sanitise(config or {})
+        self._wandb: Any = None
+        self._trackio: Any = None
+        if "wandb" in names:
+            prepare_wandb()
+            wandb = import_tracker("wandb")
+            with masked_command():
+                self._wandb = wandb.init(
+                    project=os.environ.get("WANDB_PROJECT", project),
+                    name=name,
+                    config=clean,
+                    id=id,
+                    resume=None if id is None else "allow",
+                    dir=dir,
+                    reinit="create_new",
+                )
+        if "trackio" in names:
+            self._trackio = import_tracker("trackio").init(
+                project=project,
+                name=name,
+                config=clean,
+                resume="never" if id is None else "allow",
+                space_id=trackio_space_id,
+                private=private,
+                embed=False,
+            )
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log the numbers of one step.
+
+        Args:
+            metrics (`Mapping[str, float]`): From [`round_metrics`].
+            step (`int`): The round's index; steps must grow.
+        """
+        if self._wandb is not None:
+            self._wandb.log(dict(metrics), step=step)
+        if self._trackio is not None:
+            self._trackio.log(dict(metrics), step=step)
+
+    def log_tables(self, tables: RoundTables, step: int) -> None:
+        """Log the tables and the cluster map as they stand after a round.
+
+        Args:
+            tables ([`RoundTables`]): The tables.
+            step (`int`): The round's index.
+        """
+        if self._wandb is not None:
+            self._wandb.log(wandb_media(tables), step=step)
+        if self._trackio is not None:
+            self._trackio.log(trackio_media(tables), step=step)
+
+    def place(self) -> str | None:
+        """Where the run is told of, for the dataset to name it; `None` without a tracker."""
+        if self._wandb is not None:
+            return wandb_place(self._wandb)
+        return trackio_place(self._trackio) if self._trackio is not None else None
+
+    def attach(self, report: Path | None, dataset: Mapping[str, str] | None) -> None:
+        """Add the report as an artifact, and say where the dataset is.
+
+        Args:
+            report (`Path`, *optional*): Folder of the report.
+            dataset (`Mapping[str, str]`, *optional*): `url` and `revision` of the dataset on the Hub.
+        """
+        if self._wandb is not None:
+            attach_to_wandb(self._wandb, report, dataset)
+        if self._trackio is not None:
+            attach_to_trackio(self._trackio, report, dataset)
+
+    def finish(self) -> None:
+        """Write out what is pending."""
+        if self._wandb is not None:
+            self._wandb.finish()
+        if self._trackio is not None:
+            trackio = import_tracker("trackio")
+            if trackio.context_vars.current_run.get() is self._trackio:
+                trackio.finish()  # which forgets the run, where the run's own method would be called again at exit
+            else:
+                self._trackio.finish()
+        self._wandb = self._trackio = None

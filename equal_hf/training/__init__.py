@@ -1,0 +1,1 @@
+"""The TRL trainer whose epochs are rounds."""

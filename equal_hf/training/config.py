@@ -1,0 +1,82 @@
+"""`EqualConfig`: TRL's `SFTConfig` and the collector's settings in one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import SFTConfig
+
+from equal_hf.collection.config import CollectorConfig
+from equal_hf.errors import ConfigError
+
+
+@dataclass
+class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
+    """Settings of [`EqualTrainer`]: those of [`CollectorConfig`], those of `trl.SFTConfig`, and these.
+
+    One round is one epoch, so `num_train_epochs` follows from the rounds and is not set by hand.
+
+    Args:
+        rows_per_round (`int`, *optional*, defaults to `512`): Rows a round trains on, exactly: a sample of its own
+            pairs, topped up by replay from earlier rounds.
+        pool_epochs (`float`, *optional*, defaults to `0.0`): Epochs over the whole dataset after the last round.
+        pool_steps (`int`, *optional*): Exact optimizer steps of that training instead of `pool_epochs`; a control run
+            is given those of the run it is compared with.
+        reward_metric (`str`, *optional*, defaults to `"eval_loss"`): The metric whose drop pays the loss reward; with
+            several targets that is the mean of their losses by `target_weights`, `"eval_<target>_loss"` one of them.
+        stop_when_finished (`bool`, *optional*, defaults to `True`): Stop training when budget or corpus end before
+            `num_rounds`; otherwise the rounds left train on replay.
+
+    > These parameters have default values different from `trl.SFTConfig`:
+    > - `lr_scheduler_type`: `"constant_with_warmup"`: a decaying rate would show up as a shrinking reward.
+    > - `eval_strategy`, `save_strategy`: `"epoch"`: a round is credited after its evaluation, and resumed from its
+    >   end.
+    > - `eval_on_start`: `True`: the first round's drop needs a loss to drop from.
+    > - `hub_strategy`: `"end"`: what transformers pushes in the middle holds a pickle of the arguments.
+    """
+
+    lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate; rounds need `epoch`."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    eval_on_start: bool = field(default=True, metadata={"help": "Evaluate before the first round."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push the model; only at the `end`."})
+    rows_per_round: int = field(default=512, metadata={"help": "Rows a round trains on, exactly."})
+    pool_epochs: float = field(default=0.0, metadata={"help": "Epochs over the whole dataset after the last round."})
+    pool_steps: int | None = field(default=None, metadata={"help": "Exact steps of that training, for a control."})
+    reward_metric: str = field(default="eval_loss", metadata={"help": "The metric whose drop pays the loss reward."})
+    stop_when_finished: bool = field(
+        default=True, metadata={"help": "Stop training when budget or corpus end before the rounds do."}
+    )
+
+    def __post_init__(self) -> None:
+        CollectorConfig.__post_init__(self)
+        if self.rows_per_round < 1:
+            raise ConfigError(f"`rows_per_round` is {self.rows_per_round}: set it to 1 or more")
+        refused: dict[str, tuple[Any, str]] = {
+            "packing": (self.packing, "a round trains on exactly `rows_per_round` rows, which packing would merge"),
+            "shuffle_dataset": (self.shuffle_dataset, "a round's rows are sampled by seed already"),
+            "dataloader_persistent_workers": (
+                self.dataloader_persistent_workers,
+                "workers that outlive an epoch would go on serving the rows of the first round",
+            ),
+            "max_steps": (self.max_steps > 0, "the rounds decide how long training is: set `num_rounds`"),
+        }
+        for name, (value, reason) in refused.items():
+            if value:
+                raise ConfigError(f"`{name}` cannot be used here: {reason}. Leave `{name}` out.")
+        if str(getattr(self.eval_strategy, "value", self.eval_strategy)) == "steps":
+            raise ConfigError(
+                "`eval_strategy` is 'steps', but a round is credited at its end: set it to 'epoch' or 'no'"
+            )
+        strategy = str(getattr(self.hub_strategy, "value", self.hub_strategy))
+        if self.push_to_hub and strategy != "end":
+            raise ConfigError(
+                f"`hub_strategy` is {strategy!r}, with which transformers pushes a pickle of all arguments, folders "
+                "of this machine among them: set it to 'end', or leave it out"
+            )
+        super().__post_init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # transformers pickles the arguments beside a model it saves; they are removed, but were on the disk by then.
+        return self.__dict__ | {"hub_token": None}

@@ -1,0 +1,192 @@
+"""The collector's rounds as a trainer needs them: rows for an epoch, and rewards from its evaluation.
+
+Lives on the main process only. Knows the order of things - which round an epoch trains on, what fills it up, when the
+next one may be collected - and nothing of models or processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equal_hf.collection.collector import EqualDataCollector
+from equal_hf.errors import ConfigError, ExtractionError
+from equal_hf.tracking.progress_view import RunView
+from equal_hf.tracking.trackers import round_metrics
+from equal_hf.training.training_rows import sample_own, sample_replay
+from equal_hf.types import Messages, QAPair, Round
+
+if TYPE_CHECKING:
+    from equal_hf.training.config import EqualConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRound:
+    """What an epoch trains on.
+
+    Args:
+        rows (`list[dict[str, Messages]]`): Rows in the order they are taken, a quarter more than a round has, so that
+            some may turn out unusable.
+        row_arms (`list[int | None]`): For each row the place of its arm among the round's decisions; `None` for
+            replay.
+        arms (`int`): How many arms the round pulled; 0 for an epoch of replay.
+        last (`bool`): No round follows.
+    """
+
+    rows: list[dict[str, Messages]]
+    row_arms: list[int | None]
+    arms: int
+    last: bool
+
+
+class RoundSource:
+    """Feeds a trainer from a collector.
+
+    Args:
+        collector ([`EqualDataCollector`]): The collector.
+        args (`EqualConfig`): The trainer's settings.
+    """
+
+    def __init__(self, collector: EqualDataCollector, args: EqualConfig) -> None:
+        self.collector, self.args = collector, args
+        self.view = RunView(args, Path(str(args.output_dir)).name, args.process_index == 0, collector.extractor)
+        self.start_loss: float | None = None  # of the evaluation before the first round
+        self._round: Round | None = None  # trained on, not yet credited
+        self._ahead: tuple[int, Future[Round | None]] | None = None
+        self._worker: ThreadPoolExecutor | None = None
+
+    def open(self) -> tuple[int, bool]:
+        """Open the run folder: how many recorded rounds can be trained on, and whether the run's end is among them."""
+        history = self.collector.open()
+        return history.rounds - _leading_zeros(history.pair_counts), history.finished
+
+    def close(self) -> None:
+        """Stop collecting ahead."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=True, cancel_futures=True)
+            self._worker = None
+
+    def pool(self) -> list[dict[str, Messages]]:
+        """Every pair of the run as a training row."""
+        records = self.collector.records
+        return [pair.messages() for index in records.indices() for pair in records.load(index).pairs]
+
+    def collect(self, epoch: int) -> OpenedRound:
+        """The rows of an epoch: the next round that has any, or replay once the rounds are over.
+
+        Raises:
+            [`ConfigError`]: If the round before was never credited, because no evaluation reported `reward_metric`.
+            [`ExtractionError`]: If the whole budget gave not a single pair.
+        """
+        if self._round is not None:
+            raise ConfigError(
+                f"round {self._round.index} was trained on but no evaluation reported `reward_metric` "
+                f"{self.args.reward_metric!r}: set it to a metric that one does, such as eval_loss or eval_<set>_loss"
+            )
+        history = self.collector.open()
+        # Rounds before the first pair have nothing to train on and take no epoch.
+        index = epoch + _leading_zeros(history.pair_counts) if epoch else 0
+        round = self._collect(index)
+        while round is not None and not sum(history.pair_counts[: index + 1]):
+            logger.warning("Round %d gave no pairs and there are none to replay: it is not trained on", index)
+            loss, nobody = self._loss_before(index), [0] * len(round.decisions)
+            self.collector.credit(round, eval_loss=loss, previous_eval_loss=loss, trained_rows=nobody, model=None)
+            index += 1
+            round = self._collect(index)
+        if not history.pairs:
+            raise ExtractionError(
+                f"{history.documents} documents gave not a single pair, so there is nothing to train on: the reasons "
+                f"are in {self.collector.records.run_dir}/rounds/*/extracted/rejected.parquet; another extractor, "
+                "corpus or target may fit better"
+            )
+        if round is not None and not round.pairs:
+            logger.warning("Round %d gave no pairs: this epoch trains on pairs of earlier rounds", index)
+        elif round is None:
+            logger.info("Budget or corpus ended before this epoch: it trains on pairs of earlier rounds")
+        self._round = round
+        rows, row_arms = self._compose(index, round)
+        if round is not None and not round.last and self.args.feedback_lag:
+            self._look_ahead(index + 1)
+        return OpenedRound(rows, row_arms, len(round.decisions) if round else 0, round is None or round.last)
+
+    def credit(self, loss: float | None, trained_rows: list[int], **context: Any) -> dict[str, float] | None:
+        """Credit the open round; the metrics to log for it, or `None` where no round is open.
+
+        `context` is what further reward functions look at, such as the model.
+        """
+        if self._round is None:
+            return None
+        round, self._round = self._round, None
+        record = self.collector.credit(
+            round,
+            eval_loss=loss if loss is not None and math.isfinite(loss) else None,
+            previous_eval_loss=self._loss_before(round.index),
+            trained_rows=trained_rows,
+            replayed_rows=max(0, self.args.rows_per_round - sum(trained_rows)),
+            **context,
+        )
+        metrics = round_metrics(round, record, self.collector.totals(round.index))
+        paid = {decision.arm: reward for decision, reward in zip(round.decisions, record["mixed"], strict=True)}
+        known = [(arm, reward) for arm, reward in paid.items() if reward is not None]
+        self.view.show(metrics, max(known, key=lambda one: one[1], default=None))
+        return metrics
+
+    def _loss_before(self, index: int) -> float | None:
+        if index == 0:
+            return self.start_loss
+        record = self.collector.records.credited(index - 1)
+        return None if record is None else record["metrics"].get("eval_loss")
+
+    def _collect(self, index: int) -> Round | None:
+        began = time.monotonic()
+        if self._ahead is not None and self._ahead[0] == index:
+            round, self._ahead = self._ahead[1].result(), None
+        else:
+            round = self.collector.collect(index)
+        seconds = time.monotonic() - began
+        if self.args.world_size > 1 and seconds > 0.5 * self.args.ddp_timeout:
+            logger.warning(
+                "Collecting round %d took %.0f s while the other processes waited; they give up after `ddp_timeout`, "
+                "%d s: raise it, or make rounds smaller",
+                index,
+                seconds,
+                self.args.ddp_timeout,
+            )
+        return round
+
+    def _look_ahead(self, index: int) -> None:
+        """Collect the next round while this one trains; by the lag, its selection waits for no reward of this one."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="equal-collect")
+        self._ahead = index, self._worker.submit(self.collector.collect, index)
+
+    def _compose(self, index: int, round: Round | None) -> tuple[list[dict[str, Messages]], list[int | None]]:
+        """Rows of a round in the order they are taken: its own sample, its surplus, replay."""
+        wanted = self.args.rows_per_round + self.args.rows_per_round // 4 + 1
+        rng = np.random.default_rng([self.args.seed, index, 1])
+        pairs: list[QAPair] = []
+        arms: list[int | None] = []
+        if round is not None:
+            by_arm = round.pairs_by_arm()
+            arm_of = {position: place for place, positions in enumerate(by_arm) for position in positions}
+            own = sample_own(by_arm, rng)[:wanted]
+            pairs = [round.pairs[position] for position in own]
+            arms = [arm_of[position] for position in own]
+        picks = sample_replay(self.collector.history.pair_counts[:index], wanted - len(pairs), rng)
+        loaded = {earlier: self.collector.records.load(earlier).pairs for earlier in sorted({r for r, _ in picks})}
+        pairs += [loaded[earlier][position] for earlier, position in picks]
+        arms += [None] * len(picks)
+        return [pair.messages() for pair in pairs], arms
+
+
+def _leading_zeros(counts: list[int]) -> int:
+    return next((place for place, count in enumerate(counts) if count), len(counts))

@@ -1,0 +1,336 @@
+"""`EqualTrainer`: TRL's `SFTTrainer` on rounds that a collector chooses while the model learns.
+
+The only change is where rows come from: one round is one epoch, its rows are put in place when the epoch begins, and
+the evaluation at its end pays the round's arms.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from transformers import ProgressCallback, TrainerState
+from transformers.trainer_utils import IntervalStrategy, TrainOutput
+
+from equal_hf.collection.collector import EqualDataCollector
+from equal_hf.errors import ConfigError, EqualError
+from equal_hf.target_weights import weighted_mean
+from equal_hf.tracking.callbacks import track_rounds
+from equal_hf.training.callbacks import RoundCallback
+from equal_hf.training.checkpoints import last_complete_checkpoint
+from equal_hf.training.config import EqualConfig
+from equal_hf.training.model_export import ModelFolderTrainer
+from equal_hf.training.round_feed import RoundSource
+from equal_hf.training.round_rows import RoundDataset
+from equal_hf.types import QAPair
+from equal_hf.utils.redaction import sanitise
+
+T = TypeVar("T")
+
+# SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
+_PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
+
+# Rows that an influence reward looks at: of each arm, and of the validation set.
+INFLUENCE_ROWS, VALIDATION_ROWS = 8, 32
+
+# Settings that decide what a model has learned after a round, and so what a loss reward says.
+_TRAINING_SETTINGS = (
+    "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm per_device_train_batch_size "
+    "gradient_accumulation_steps rows_per_round max_length completion_only_loss loss_type bf16 fp16 reward_metric"
+)
+
+
+class EqualTrainer(ModelFolderTrainer):
+    """Trains on what it helps to select.
+
+    Args:
+        model (`str` or `PreTrainedModel`): As for `SFTTrainer`.
+        args ([`EqualConfig`]): Settings; the same object may be the collector's.
+        data_collector ([`EqualDataCollector`]): Yields the rounds. Only the main process collects; it hands rows, or
+            the error it met, to all others.
+        eval_dataset (`Dataset` or `dict[str, Dataset]`, *optional*): The validation set whose loss pays rewards.
+            Needed where a reward function waits for an evaluation. With several targets one set for each, by name:
+            their mean by `target_weights` is `eval_loss`.
+        **kwargs: Anything else `SFTTrainer` takes, such as `peft_config` or `processing_class`; not `train_dataset`.
+
+    Raises:
+        [`ConfigError`]: If a reward needs an evaluation set and there is none, or a training set is passed.
+    """
+
+    args: EqualConfig
+
+    _tag_names = ["trl", "equal"]  # noqa: RUF012 (TRL's own attribute)
+    _name = "EQUAL"
+    _paper = {  # noqa: RUF012
+        "title": "Not All Documents Are What You Need for Extracting Instruction Tuning Data",
+        "id": "2505.12250",
+        "citation": textwrap.dedent("""\
+            @inproceedings{equal2026,
+                title     = {{Not All Documents Are What You Need for Extracting Instruction Tuning Data}},
+                year      = 2026,
+                booktitle = {International Conference on Learning Representations},
+                note      = {arXiv 2505.12250},
+            }"""),
+    }
+
+    def __init__(
+        self,
+        model: Any,
+        args: EqualConfig,
+        *,
+        data_collector: EqualDataCollector,
+        eval_dataset: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.pop("train_dataset", None) is not None:
+            raise ConfigError("`train_dataset` cannot be used here: rows come from `data_collector`")
+        self._waits_for_evaluation = "evaluated" in data_collector.stages.values()
+        if eval_dataset is None:
+            if self._waits_for_evaluation:
+                raise ConfigError(
+                    "a reward function waits for an evaluation but there is no `eval_dataset`: "
+                    "pass the validation set, or leave that reward function out"
+                )
+            args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
+        elif self._waits_for_evaluation and args.eval_strategy == IntervalStrategy.NO:
+            raise ConfigError(
+                "a reward function waits for an evaluation but `eval_strategy` is 'no': "
+                "set it to 'epoch', or leave that reward function out"
+            )
+        args.num_train_epochs = float(args.planned_rounds)
+        super().__init__(
+            model, args, train_dataset=Dataset.from_list([_PLACEHOLDER]), eval_dataset=eval_dataset, **kwargs
+        )
+        self.train_dataset = self._round_dataset = RoundDataset(args.rows_per_round)
+        self.data_collector = data_collector
+        self.run_dir = str(args.output_dir)
+        self.round_source = RoundSource(data_collector, args)
+        self.is_last_round = False
+        self.rounds_trained = self.steps_trained = self.pool_steps_trained = 0
+        self._trained_rows: list[int] = []
+        self._arm_rows: list[list[dict[str, Any]]] = []
+        self._round_callback = RoundCallback(self)
+        self.add_callback(self._round_callback)
+        if self._waits_for_evaluation:
+            data_collector.extra_fingerprint["training"] = self._training_fingerprint()
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def train(  # type: ignore[override]
+        self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
+    ) -> TrainOutput:
+        """Train round by round, then on the pool of all pairs where `pool_epochs` or `pool_steps` ask for it.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*): A checkpoint, or `True` for the last complete one of
+                the run folder (from the beginning where there is none). Rounds that are on record and newer than the
+                checkpoint are trained again from their records.
+
+        Raises:
+            [`ResumeError`]: If the run folder holds another run.
+            [`ExtractionError`]: If the whole budget gave not a single pair.
+        """
+        output_dir = Path(self.run_dir)
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(output_dir)
+        wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
+        in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
+        trainable, finished = self.open_run()
+        track_rounds(self)
+        try:
+            with self.round_source.view as view:
+                if view.is_live:
+                    self.remove_callback(ProgressCallback)  # two views of one run on one terminal
+                if in_pool is None:
+                    self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
+                    output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+                    self._count_rounds(self.state)
+                else:
+                    self._count_rounds(_state_of(str(resume_from_checkpoint)))
+                if wants_pool:
+                    output = self._train_pool(in_pool, **kwargs)
+        finally:
+            self.round_source.close()
+        return output
+
+    def open_run(self) -> tuple[int, bool]:
+        """Open the run folder, on every process alike; done by `train`, and harmless before it.
+
+        Returns:
+            `tuple[int, bool]`: How many rounds on record can be trained on, and whether the run's end is among them.
+
+        Raises:
+            [`ResumeError`]: If the run folder holds another run, or another process has it open.
+        """
+        return self._on_main(self.round_source.open)
+
+    def _skip_what_is_trained(self, checkpoint: str | bool | None, trainable: int, finished: bool) -> None:
+        """Keep the training loop from starting an epoch when the checkpoint holds the last round there is."""
+        if not (checkpoint and finished and self.args.stop_when_finished):
+            return
+        if (_state_of(str(checkpoint)).epoch or 0.0) >= trainable:
+            self.args.num_train_epochs = trainable
+
+    def _count_rounds(self, state: TrainerState) -> None:
+        self.rounds_trained, self.steps_trained = round(state.epoch or 0.0), state.global_step
+
+    def _train_pool(self, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
+        """The final fine-tuning: a second training on all pairs, with checkpoints of its own in `pool/`."""
+        args = self.args
+        rows = self._on_main(self.round_source.pool)
+        kept = args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start
+        self.train_dataset = self._prepare(rows)
+        self.remove_callback(self._round_callback)
+        args.output_dir, args.num_train_epochs = str(Path(self.run_dir) / "pool"), args.pool_epochs or 1.0
+        args.max_steps, args.eval_on_start = args.pool_steps or -1, False
+        try:
+            output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+            self.pool_steps_trained = self.state.global_step
+            return output
+        finally:
+            args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start = kept
+            self.add_callback(self._round_callback)
+            self.train_dataset = self._round_dataset
+
+    # -- rounds ----------------------------------------------------------------------------------------------------
+
+    def open_round(self, epoch: int) -> None:
+        """Collect the round of an epoch and put its rows in place, on every process."""
+        opened = self._on_main(lambda: self.round_source.collect(epoch))
+        self.is_last_round = opened.last
+        prepared = list(self._prepare([{**row, "place": place} for place, row in enumerate(opened.rows)]))
+        if not prepared:
+            raise ConfigError(
+                f"every row of epoch {epoch} lost its whole answer to `max_length` {self.args.max_length}: raise it"
+            )
+        # Rows whose answer lies beyond `max_length` were dropped: spare rows stand in, and where those run out rows
+        # repeat.
+        chosen = [prepared[i % len(prepared)] for i in range(self.args.rows_per_round)]
+        self._round_dataset.replace(chosen)
+        arms = Counter(opened.row_arms[place] for place in {row["place"] for row in chosen})
+        self._trained_rows = [arms[arm] for arm in range(opened.arms)]
+        self._arm_rows = [
+            [row for row in prepared if opened.row_arms[row["place"]] == arm][:INFLUENCE_ROWS]
+            for arm in range(opened.arms)
+        ]
+
+    def evaluate(  # type: ignore[override]
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """As `SFTTrainer.evaluate`; of sets of several targets, the weighted mean is `<prefix>_loss`."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        sets = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(sets, dict) and self._are_targets(sets):
+            losses = {name: metrics[f"{metric_key_prefix}_{name}_loss"] for name in sets}
+            mean = {f"{metric_key_prefix}_loss": weighted_mean(losses, self.data_collector.target_shares)}
+            self.log(dict(mean))
+            metrics |= mean
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _are_targets(self, sets: dict[str, Any]) -> bool:
+        targets = self.data_collector.targets
+        return len(targets) > 1 and set(sets) <= set(targets)
+
+    def credit_round(self, metrics: dict[str, float]) -> None:
+        """Credit the open round with what an evaluation said, on every process, if it has the metric that pays."""
+        wanted = self.args.reward_metric
+        if wanted not in metrics and (metrics or self._waits_for_evaluation):
+            return  # one of several evaluation sets, another is awaited
+        loss = metrics.get(wanted)
+        context: dict[str, Any] = {"model": self.model}
+        if len(self.data_collector.targets) > 1:
+            losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
+            context["target_losses"] = {name: value for name, value in losses.items() if value is not None}
+        logs = self._on_main(
+            lambda: self.round_source.credit(loss, self._trained_rows, **context, **self._influence_batches())
+        )
+        if logs:
+            self.log(logs)
+
+    def _influence_batches(self) -> dict[str, Any]:
+        """What [`influence_reward`] looks at: a few rows of each arm, and of the validation set that pays."""
+        if "influence" not in self.data_collector.stages:
+            return {}
+
+        def batch(rows: Any) -> dict[str, Any]:
+            collated = self.data_collator([dict(row) for row in rows])
+            return {name: value.to(self.args.device) for name, value in collated.items()}
+
+        chosen = [rows[place] for rows, count in self._rewarding_sets() for place in range(min(len(rows), count))]
+        return {
+            "arm_batches": [batch(rows) if rows else None for rows in self._arm_rows],
+            "validation_batches": [
+                batch(chosen[start : start + INFLUENCE_ROWS]) for start in range(0, len(chosen), INFLUENCE_ROWS)
+            ],
+        }
+
+    def _rewarding_sets(self) -> list[tuple[Any, int]]:
+        """The validation sets that `reward_metric` is about, and how many rows of each are looked at."""
+        sets: Any = self.eval_dataset
+        if not isinstance(sets, dict):
+            return [(sets, VALIDATION_ROWS)]
+        if (named := self.args.reward_metric.removeprefix("eval_").removesuffix("_loss")) in sets:
+            return [(sets[named], VALIDATION_ROWS)]
+        shares = self.data_collector.target_shares
+        return [(rows, math.ceil(shares[name] * VALIDATION_ROWS)) for name, rows in sets.items()]
+
+    # -- plumbing --------------------------------------------------------------------------------------------------
+
+    def _prepare(self, rows: list[dict[str, Any]]) -> Dataset:
+        """Tokenize rows as SFTTrainer does, quietly: it happens every round."""
+        tokenizer: Any = self.processing_class
+        with _quiet_datasets():
+            return self._prepare_dataset(Dataset.from_list(rows), tokenizer, self.args, False, None, "round")
+
+    def _on_main(self, work: Callable[[], T]) -> T:
+        """Do work on the main process; every process gets its result, or raises its error."""
+        error: BaseException | None = None
+        message: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            try:
+                message = [(work(), None)]
+            except Exception as raised:
+                error = raised
+                message = [(None, f"{type(raised).__name__} on the main process: {raised}")]
+        broadcast_object_list(message, from_process=0)
+        if error is not None:
+            raise error
+        result, failure = message[0]
+        if failure is not None:
+            raise EqualError(failure)
+        return result
+
+    def _training_fingerprint(self) -> dict[str, Any]:
+        model: Any = self.model
+        return {
+            **{name: sanitise(getattr(self.args, name)) for name in _TRAINING_SETTINGS.split()},
+            "world_size": self.args.world_size,
+            "model": str(model.config.name_or_path),
+            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        }
+
+
+def _state_of(checkpoint: str) -> TrainerState:
+    return TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
