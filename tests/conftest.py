@@ -44,5 +44,5 @@ def hub(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_write")
-    monkeypatch.setattr("equal_hf.publishing.hub_retry._wait", lambda response, attempt: 0.0)
+    monkeypatch.setattr("equal_hf.utils.hub_retry._wait", lambda response, attempt: 0.0)
     return hub_server

@@ -122,7 +122,7 @@ def check_hub(
     """
     from huggingface_hub import HfApi, get_token
 
-    from equal_hf.publishing.hub_retry import limit_silence, patiently
+    from equal_hf.utils.hub_retry import limit_silence, retry_hub
 
     status: Literal["note", "problem"] = "problem" if wanted else "note"
     if not (token or get_token()):
@@ -131,7 +131,7 @@ def check_hub(
     limit_silence()
     api = HfApi(token=token)
     try:
-        account = patiently(api.whoami, "asking the Hub who this is", "hub_token", attempts=1)
+        account = retry_hub(api.whoami, "asking the Hub who this is", "hub_token", attempts=1)
         role = account.get("auth", {}).get("accessToken", {}).get("role", "unknown")
         found = f"{account['name']} at {api.endpoint}, token role: {role}"
         if role == "read":
@@ -140,7 +140,7 @@ def check_hub(
         if repo_id and "/" in repo_id:
             if api.repo_exists(repo_id, repo_type="dataset"):
                 check = _may_publish(api, repo_id, run_dir)
-                patiently(check, f"checking write access to {repo_id!r}", "hub_dataset_id", attempts=1)
+                retry_hub(check, f"checking write access to {repo_id!r}", "hub_dataset_id", attempts=1)
                 found += f"; may write to {repo_id}"
             elif (space := repo_id.split("/")[0]) != account["name"] and space not in {
                 organisation["name"] for organisation in account.get("orgs", [])

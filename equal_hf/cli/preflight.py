@@ -143,7 +143,7 @@ def _missing_write_access(run: RunArguments, training: Any, model: str | None) -
     if not training.push_to_hub:
         return []
     from equal_hf.publishing.hub import check_write_access
-    from equal_hf.publishing.hub_retry import limit_silence
+    from equal_hf.utils.hub_retry import limit_silence
 
     limit_silence()
     token = training.hub_token or os.environ.get("HF_TOKEN")

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from equal_hf.publishing.dataset import dataset_files, export_dataset
     from equal_hf.publishing.hub import files_to_send, publish_dataset
-    from equal_hf.publishing.hub_retry import limit_silence
+    from equal_hf.utils.hub_retry import limit_silence
 
     limit_silence()
     if args.dry_run:

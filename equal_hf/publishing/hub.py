@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import EMPTY, dataset_files, export_dataset
 from equal_hf.publishing.held import HeldDataset
-from equal_hf.publishing.hub_retry import patiently
 from equal_hf.publishing.previous_export import (
     CARD,
     MANIFEST,
@@ -26,6 +25,7 @@ from equal_hf.publishing.previous_export import (
     run_identities,
 )
 from equal_hf.records.run_folder import RoundRecords, write_json
+from equal_hf.utils.hub_retry import retry_hub
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def check_write_access(
         return full
 
     what = f"checking write access to {repo_id!r}"
-    return patiently(check, what, setting or f"hub_{repo_type}_id", ATTEMPTS, unanswered=3)
+    return retry_hub(check, what, setting or f"hub_{repo_type}_id", ATTEMPTS, unanswered=3)
 
 
 def publish_dataset(
@@ -127,7 +127,7 @@ def publish_dataset(
         )
         return url
 
-    return patiently(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
+    return retry_hub(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
 
 
 def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> Any:
@@ -156,7 +156,7 @@ def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> An
             ignore_patterns=["_*", "checkpoint-*"],
         )
 
-    return patiently(push, f"publishing the model to {repo_id!r}", "hub_model_id", ATTEMPTS)
+    return retry_hub(push, f"publishing the model to {repo_id!r}", "hub_model_id", ATTEMPTS)
 
 
 def files_to_send(run_dir: str | Path, repo_id: str, token: str | None = None) -> dict[str, Path] | None:

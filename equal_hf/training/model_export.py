@@ -12,8 +12,8 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from trl import SFTTrainer
 
 from equal_hf.publishing.hub import push_model
-from equal_hf.publishing.hub_retry import is_passing
 from equal_hf.publishing.model_card import link_model_card
+from equal_hf.utils.hub_retry import is_passing
 from equal_hf.utils.redaction import mask_text
 
 logger = logging.getLogger(__name__)

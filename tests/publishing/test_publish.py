@@ -22,9 +22,9 @@ from equal_hf.errors import PublishError
 from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import check_write_access, publish_dataset
-from equal_hf.publishing.hub_retry import limit_silence
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.training.config import EqualConfig
+from equal_hf.utils.hub_retry import limit_silence
 from tests.publishing.runs import SECRET, make_run, write_round
 from tests.servers.hub import HubServer
 
@@ -169,15 +169,15 @@ def test_trouble_that_stays_is_an_error_with_a_remedy(hub: HubServer, run_dir: P
 
 
 def test_retry_after_is_obeyed(hub: HubServer, run_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    from equal_hf.publishing import hub_retry as patience
+    from equal_hf.utils import hub_retry
 
     monkeypatch.undo()
     waits: list[float] = []
-    monkeypatch.setattr(patience.time, "sleep", waits.append)
+    monkeypatch.setattr(hub_retry.time, "sleep", waits.append)
     api = HfApi(endpoint=hub.url, token="hf_write")
     hub.fail(429, path="/api/whoami-v2", Retry_After="7")
     hub.fail(500, path="/api/whoami-v2", count=2)
-    assert patience.patiently(api.whoami, "asking", "hub_dataset_id", attempts=4)["name"] == "tester"
+    assert hub_retry.retry_hub(api.whoami, "asking", "hub_dataset_id", attempts=4)["name"] == "tester"
     assert waits[0] == 7
     assert 1 <= waits[1] <= 2 and 2 <= waits[2] <= 4
 
@@ -456,7 +456,7 @@ def test_programs_of_ours_do_not_wait_for_ever(silent: list[socket.socket], monk
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import _http
 
-    monkeypatch.setattr("equal_hf.publishing.hub_retry.SILENCE_S", 0.2)
+    monkeypatch.setattr("equal_hf.utils.hub_retry.SILENCE_S", 0.2)
     limit_silence()
     limit_silence()
     with pytest.raises(PublishError, match=r"no answer from the Hub .*Timeout.*, after 3 tries"):

@@ -1,4 +1,4 @@
-"""Calls to the Hub that wait while trouble passes, and turn every other refusal into an error with a remedy."""
+"""Calls to the Hub: wait out what passes, and turn every other refusal into an error with a remedy."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _limited_client(make: Callable[[], Any]) -> Any:
     return client
 
 
-def patiently(
+def retry_hub(
     action: Callable[[], Result], what: str, setting: str, attempts: int, unanswered: int | None = None
 ) -> Result:
-    """Do it, and again while the trouble passes. The action must be safe to repeat.
+    """Call the Hub, and again while the trouble passes. The action must be safe to repeat.
 
     Args:
         action (`Callable`): Calls `huggingface_hub`.
