@@ -1,4 +1,4 @@
-"""`equal-hf store stats|export|prune STORE`: look after the file that holds every reply that was paid for."""
+"""`equal-hf store stats|export|prune STORE`: look after the file that holds every response that was paid for."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def add_parser(subparsers: Any) -> None:
     """Add `store` to the commands."""
     parser = subparsers.add_parser(
         "store",
-        help="look after the replies that were paid for",
-        description="Look after the replies that were paid for.",
+        help="look after the responses that were paid for",
+        description="Look after the responses that were paid for.",
         epilog="example: equal-hf store stats runs/mistral_math",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("store", help="a response store, or a run folder that holds one")
     which = argparse.ArgumentParser(add_help=False)
-    which.add_argument("--model", help="only replies of this model")
-    which.add_argument("--finish-reason", choices=["stop", "length", "refused"], help="only replies that ended so")
-    which.add_argument("--older-than-days", type=float, help="only replies that came longer ago")
+    which.add_argument("--model", help="only responses of this model")
+    which.add_argument("--finish-reason", choices=["stop", "length", "refused"], help="only responses that ended so")
+    which.add_argument("--older-than-days", type=float, help="only responses that came longer ago")
 
     where.add_argument("--json", action="store_true", help="print JSON")
 
@@ -37,14 +37,17 @@ def add_parser(subparsers: Any) -> None:
     )
     action.set_defaults(func=_stats)
     action = actions.add_parser(
-        "export", parents=[where, which], help="write replies to a table", epilog=example("export", " replies.parquet")
+        "export",
+        parents=[where, which],
+        help="write responses to a table",
+        epilog=example("export", " responses.parquet"),
     )
     action.add_argument("target", help="file to write, .jsonl or .parquet")
     action.set_defaults(func=_export)
     action = actions.add_parser(
         "prune",
         parents=[where, which],
-        help="delete replies; they would be paid for again",
+        help="delete responses; they would be paid for again",
         epilog=example("prune", " --finish-reason length --dry-run"),
     )
     action.add_argument("--dry-run", action="store_true", help="only count them")
@@ -68,17 +71,17 @@ def _selection(args: argparse.Namespace) -> Selection:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    found = stats(_path(args))
+    summary = stats(_path(args))
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(summary, indent=2))
         return 0
-    print(f"{found['path']}: {found['replies']:,} replies, {found['bytes'] / 1e6:,.1f} MB")
-    for row in found["by_model"]:
+    print(f"{summary['path']}: {summary['responses']:,} responses, {summary['bytes'] / 1e6:,.1f} MB")
+    for row in summary["by_model"]:
         print(
-            f"  {escape(row['model']) or '(unnamed model)'}, ended by {row['finish_reason']}: {row['replies']:,} "
-            f"replies, {row['prompt_tokens']:,} prompt and {row['completion_tokens']:,} completion tokens"
+            f"  {escape(row['model']) or '(unnamed model)'}, ended by {row['finish_reason']}: {row['responses']:,} "
+            f"responses, {row['prompt_tokens']:,} prompt and {row['completion_tokens']:,} completion tokens"
         )
-    for run, entry in found["runs"].items():
+    for run, entry in summary["runs"].items():
         attempts = ", ".join(f"{numbers['attempts']:,} {state}" for state, numbers in entry["attempts"].items())
         print(f"  run {escape(run)}: {attempts}; cost {entry['cost']:,.4f}")
     return 0
@@ -87,16 +90,16 @@ def _stats(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     count = export(_path(args), args.target, _selection(args))
     if args.json:
-        print(json.dumps({"replies": count, "file": str(args.target)}))
+        print(json.dumps({"responses": count, "file": str(args.target)}))
     else:
-        print(f"{count:,} replies in {args.target}")
+        print(f"{count:,} responses in {args.target}")
     return 0
 
 
 def _prune(args: argparse.Namespace) -> int:
     count = prune(_path(args), _selection(args), dry_run=args.dry_run)
     if args.json:
-        print(json.dumps({"replies": count, "deleted": not args.dry_run}))
+        print(json.dumps({"responses": count, "deleted": not args.dry_run}))
     else:
-        print(f"{count:,} replies {'would be ' if args.dry_run else ''}deleted")
+        print(f"{count:,} responses {'would be ' if args.dry_run else ''}deleted")
     return 0

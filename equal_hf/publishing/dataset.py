@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError, PublishError
-from equal_hf.extraction.responses.money import money_paid
+from equal_hf.extraction.responses.maintenance import money_paid
 from equal_hf.publishing.dataset_card import dataset_card, dataset_metadata
 from equal_hf.publishing.previous_export import CARD, MANIFEST, Earlier, default_folder, last_push, run_identities
 from equal_hf.records.run_folder import RoundRecords

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from equal_hf.errors import PublishError
-from equal_hf.extraction.responses.money import money_paid
+from equal_hf.extraction.responses.maintenance import money_paid
 from equal_hf.records.read import RunReport, read_run
 from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map, document_of, find_corpus
 

@@ -25,8 +25,7 @@ from typing import Any
 
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
-from equal_hf.extraction.responses.ledger import Answer
-from equal_hf.extraction.responses.reply import Reply, response_key
+from equal_hf.extraction.responses.ledger import Response, ResponseReceived, response_key
 from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Document, Usage
 from tests.benchmarks.notes import Notes
@@ -51,17 +50,17 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def paid(endpoint: EndpointExtractor, document: Document) -> tuple[str, Reply]:
+def paid(endpoint: EndpointExtractor, document: Document) -> tuple[str, Response]:
     """The key and a reply for a document as the extractor asks for it."""
     messages = endpoint.prompt.messages(document.text)
     key = response_key(MODEL, REVISION, messages, {"temperature": 0.0}, PAIRS_SCHEMA, 0)
     pair = {"question": f"What does {document.id} hold?", "answer": f"It holds {len(document.text)} characters."}
-    return key, Reply(json.dumps({"pairs": [pair]}), "stop", Usage(len(messages[0]["content"]) // 5, 40, 1))
+    return key, Response(json.dumps({"pairs": [pair]}), "stop", Usage(len(messages[0]["content"]) // 5, 40, 1))
 
 
 def fill(store: ResponseStore, endpoint: EndpointExtractor, documents: Sequence[Document]) -> list[str]:
     """Put a reply for every document, as many in a transaction as a busy run has; their keys."""
-    answers = [Answer(*paid(endpoint, document), MAX_NEW_TOKENS, "openai", MODEL) for document in documents]
+    answers = [ResponseReceived(*paid(endpoint, document), MAX_NEW_TOKENS, "openai", MODEL) for document in documents]
     for start in range(0, len(answers), BATCH):
         store.commit(answers[start : start + BATCH])
     return [answer.key for answer in answers]

@@ -10,8 +10,7 @@ import pytest
 
 from equal_hf.cli import main
 from equal_hf.extraction.prices import NANO
-from equal_hf.extraction.responses.ledger import Answer, Sending, Unanswered
-from equal_hf.extraction.responses.reply import Reply
+from equal_hf.extraction.responses.ledger import AttemptFailed, AttemptStarted, Response, ResponseReceived
 from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Usage
 
@@ -21,13 +20,17 @@ def folder(tmp_path):
     """A run folder with a store: two models, three endings, two runs, one attempt left unanswered."""
     with ResponseStore(tmp_path / "responses.sqlite") as store:
         for n in range(5):
-            store.commit([Sending(n, "run-a", f"{n:064x}", Usage(100, 50, 1), NANO)])
-            reply = Reply(f"reply {n} – ünïcode", "length" if n == 4 else "stop", Usage(90, 10 * n, 1))
-            store.commit([Answer(f"{n:064x}", reply, 50, "tgi", "org/one", n, NANO // 2)])
-        store.commit([Sending(10, "run-b", "f" * 64, Usage(100, 50, 1), NANO)])
-        store.commit([Sending(11, "run-b", "e" * 64, Usage(100, 50, 1), NANO), Unanswered(11, maybe_billed=True)])
-        store.commit([Sending(12, "run-b", "d" * 64, Usage(100, 50, 1), NANO), Unanswered(12, maybe_billed=False)])
-        store.put("a" * 64, Reply("too long", "refused", Usage(requests=1)), 50, model="other")
+            store.commit([AttemptStarted(n, "run-a", f"{n:064x}", Usage(100, 50, 1), NANO)])
+            reply = Response(f"reply {n} – ünïcode", "length" if n == 4 else "stop", Usage(90, 10 * n, 1))
+            store.commit([ResponseReceived(f"{n:064x}", reply, 50, "tgi", "org/one", n, NANO // 2)])
+        store.commit([AttemptStarted(10, "run-b", "f" * 64, Usage(100, 50, 1), NANO)])
+        store.commit(
+            [AttemptStarted(11, "run-b", "e" * 64, Usage(100, 50, 1), NANO), AttemptFailed(11, maybe_billed=True)]
+        )
+        store.commit(
+            [AttemptStarted(12, "run-b", "d" * 64, Usage(100, 50, 1), NANO), AttemptFailed(12, maybe_billed=False)]
+        )
+        store.put("a" * 64, Response("too long", "refused", Usage(requests=1)), 50, model="other")
     return tmp_path
 
 
@@ -37,36 +40,36 @@ def run(capsys, *argv: str) -> str:
 
 
 def test_stats_tell_replies_and_ledger(folder, capsys) -> None:
-    found = json.loads(run(capsys, "store", "stats", str(folder), "--json"))
-    assert found["replies"] == 6 and found["bytes"] > 1000
-    assert {(row["model"], row["finish_reason"], row["replies"]) for row in found["by_model"]} == {
+    summary = json.loads(run(capsys, "store", "stats", str(folder), "--json"))
+    assert summary["responses"] == 6 and summary["bytes"] > 1000
+    assert {(row["model"], row["finish_reason"], row["responses"]) for row in summary["by_model"]} == {
         ("org/one", "stop", 4),
         ("org/one", "length", 1),
         ("other", "refused", 1),
     }
-    assert found["runs"]["run-a"]["cost"] == 2.5
-    assert found["runs"]["run-b"]["cost"] == 2.0, "what was refused for good is not billed, the rest may be"
-    assert set(found["runs"]["run-b"]["attempts"]) == {"sent", "lost"}
+    assert summary["runs"]["run-a"]["cost"] == 2.5
+    assert summary["runs"]["run-b"]["cost"] == 2.0, "what was refused for good is not billed, the rest may be"
+    assert set(summary["runs"]["run-b"]["attempts"]) == {"sent", "lost"}
     text = run(capsys, "store", "stats", str(folder / "responses.sqlite"))
-    assert "6 replies" in text and "run run-a: 5 answered; cost 2.5000" in text
+    assert "6 responses" in text and "run run-a: 5 answered; cost 2.5000" in text
 
 
 def test_export_gives_rows(folder, capsys) -> None:
-    lines = folder / "replies.jsonl"
-    assert "5 replies" in run(capsys, "store", "export", str(folder), str(lines), "--model", "org/one")
+    lines = folder / "responses.jsonl"
+    assert "5 responses" in run(capsys, "store", "export", str(folder), str(lines), "--model", "org/one")
     rows = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
     assert [row["text"] for row in rows] == [f"reply {n} – ünïcode" for n in range(5)]
-    table = folder / "replies.parquet"
+    table = folder / "responses.parquet"
     run(capsys, "store", "export", str(folder), str(table))
     assert [row for row in pq.read_table(table).to_pylist() if row["model"] == "org/one"] == rows
 
 
 def test_prune_deletes_what_is_named_and_keeps_the_ledger(folder, capsys) -> None:
-    assert "1 replies would be deleted" in run(
+    assert "1 responses would be deleted" in run(
         capsys, "store", "prune", str(folder), "--finish-reason", "length", "--dry-run"
     )
-    assert "1 replies deleted" in run(capsys, "store", "prune", str(folder), "--finish-reason", "length")
-    assert "0 replies deleted" in run(capsys, "store", "prune", str(folder), "--older-than-days", "1")
+    assert "1 responses deleted" in run(capsys, "store", "prune", str(folder), "--finish-reason", "length")
+    assert "0 responses deleted" in run(capsys, "store", "prune", str(folder), "--older-than-days", "1")
     with ResponseStore(folder / "responses.sqlite") as store:
         assert len(store) == 5
         assert store.paid("run-a").cost == 5 * NANO // 2
@@ -76,7 +79,7 @@ def test_prune_deletes_what_is_named_and_keeps_the_ledger(folder, capsys) -> Non
     ("argv", "words"),
     [
         (["prune", "{folder}"], "--model, --finish-reason or --older-than-days"),
-        (["export", "{folder}", "{folder}/replies.csv"], ".jsonl or .parquet"),
+        (["export", "{folder}", "{folder}/responses.csv"], ".jsonl or .parquet"),
         (["stats", "{folder}/nowhere"], "there is no response store"),
         (["stats", "{folder}/foreign.sqlite"], "another program"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import RecordError
-from equal_hf.extraction.responses.reply import Reply, response_key
+from equal_hf.extraction.responses.ledger import Response, response_key
 from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Usage
 from tests.servers import ROOT
@@ -20,8 +20,8 @@ from tests.servers import ROOT
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
-def reply(text: str = "text", finish_reason: str = "stop") -> Reply:
-    return Reply(text, finish_reason, Usage(7, 3, 1))
+def reply(text: str = "text", finish_reason: str = "stop") -> Response:
+    return Response(text, finish_reason, Usage(7, 3, 1))
 
 
 @pytest.fixture
@@ -148,14 +148,15 @@ def test_threads_share_a_store(path) -> None:
 
 WRITER = """
 import sys
-from equal_hf.extraction.responses.store import Reply, ResponseStore
+from equal_hf.extraction.responses.ledger import Response
+from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Usage
 
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with ResponseStore(path) as store:
     for number in range(count):
-        held = store.put(f"shared{number}", Reply(name, "stop", Usage(1, 1, 1)), 16)
-        store.put(f"{name}{number}", Reply(name * 100, "stop", Usage(1, 1, 1)), 16)
+        held = store.put(f"shared{number}", Response(name, "stop", Usage(1, 1, 1)), 16)
+        store.put(f"{name}{number}", Response(name * 100, "stop", Usage(1, 1, 1)), 16)
         print(number, held.text, flush=True)
 """
 
@@ -183,5 +184,5 @@ def test_what_put_returned_for_survives_kill_9(path) -> None:
     process.stdout.close()
     with ResponseStore(path) as store:
         for number in range(len(seen) - 1):  # the last line may be half written
-            assert store.get(f"a{number}", 16) == Reply("a" * 100, "stop", Usage(1, 1, 1))
+            assert store.get(f"a{number}", 16) == Response("a" * 100, "stop", Usage(1, 1, 1))
         store.put("afterwards", reply(), 16)

@@ -11,10 +11,14 @@ from weakref import WeakValueDictionary
 
 from equal_hf.extraction.budget import Admission
 from equal_hf.extraction.prices import Prices
-from equal_hf.extraction.responses.ledger import Answer, Sending, Unanswered
-from equal_hf.extraction.responses.reply import Reply, response_key
-from equal_hf.extraction.responses.store import ResponseStore
-from equal_hf.extraction.responses.writer import StoreWriter
+from equal_hf.extraction.responses.ledger import (
+    AttemptFailed,
+    AttemptStarted,
+    Response,
+    ResponseReceived,
+    response_key,
+)
+from equal_hf.extraction.responses.store import ResponseStore, StoreWriter
 from equal_hf.extraction.transport.load_balancer import Ask, Pool
 from equal_hf.types import Messages, Usage
 from equal_hf.utils.retry import Refusal, TransportFault
@@ -100,11 +104,11 @@ class _Booking:
         # Processes share a store, so the name comes from no counter.
         self.attempt = secrets.randbits(62)
         await self._asker.writer.write(
-            Sending(self.attempt, self._asker.run, self._request.key, self.worst, self.cost)
+            AttemptStarted(self.attempt, self._asker.run, self._request.key, self.worst, self.cost)
         )
 
     async def unanswered(self, *, maybe_billed: bool) -> bool:
-        await self._asker.writer.write(Unanswered(self.attempt, maybe_billed))
+        await self._asker.writer.write(AttemptFailed(self.attempt, maybe_billed))
         if maybe_billed and not self._account.lose(self.cost):
             self.spent = True
             return False
@@ -142,11 +146,11 @@ class Asker:
         key = response_key(settings.model, settings.revision, messages, settings.sampling, guide, attempt)
         return Request(key, messages, bound, guide)
 
-    def look_up(self, request: Request) -> Reply | None:
+    def look_up(self, request: Request) -> Response | None:
         """The stored reply, if there is one that serves."""
         return self.store.get(request.key, self.settings.max_new_tokens)
 
-    async def ask(self, request: Request, account: Account) -> Reply:
+    async def ask(self, request: Request, account: Account) -> Response:
         """The stored reply, or a new one.
 
         Raises:
@@ -163,7 +167,7 @@ class Asker:
                 return held
             return await self._pay(request, account)
 
-    async def _pay(self, request: Request, account: Account) -> Reply:
+    async def _pay(self, request: Request, account: Account) -> Response:
         settings = self.settings
         limit = settings.max_new_tokens
         booking = _Booking(self, request, account)
@@ -171,7 +175,7 @@ class Asker:
             ask = Ask(request.messages, limit, request.bound, settings.sampling, request.schema)
             completion, member = await self.pool.chat(ask, booking)
         except Refusal as refusal:
-            reply, cost, flavour = Reply(str(refusal), "refused", Usage(requests=1)), 0, ""
+            reply, cost, flavour = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
         except TransportFault as fault:
             if booking.spent:
                 raise BudgetSpentError(str(fault)) from fault
@@ -181,11 +185,11 @@ class Asker:
             prompt = request.bound if completion.prompt_tokens is None else completion.prompt_tokens
             tokens = limit if completion.completion_tokens is None else completion.completion_tokens
             usage = Usage(prompt, tokens, 1)
-            reply = Reply(completion.text, "length" if completion.cut_short else "stop", usage)
+            reply = Response(completion.text, "length" if completion.cut_short else "stop", usage)
             cost, flavour = settings.prices.cost(usage), member.server.flavour
             self._compare(usage, request.bound)
         account.paid += cost
-        answer = Answer(request.key, reply, limit, flavour, settings.model, booking.attempt, cost)
+        answer = ResponseReceived(request.key, reply, limit, flavour, settings.model, booking.attempt, cost)
         return await self.writer.write(answer) or reply
 
     def _compare(self, usage: Usage, bound: int) -> None:

@@ -11,7 +11,7 @@ from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import Account, Asker, Request
 from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Part, PromptBounds
-from equal_hf.extraction.responses.reply import Reply
+from equal_hf.extraction.responses.ledger import Response
 from equal_hf.extraction.transport.dialects import PostJson
 from equal_hf.types import Allowance, Document, Extraction, QAPair, Rejection, Usage
 from equal_hf.utils.retry import Refusal, TransportFault
@@ -112,7 +112,7 @@ class Passes:
         return self._stored_twice(request, lambda reply: step.read(reply, len(pairs)), _unreadable)
 
     def _stored_twice(
-        self, request: Callable[[int], Request], read: Callable[[str], T], again: Callable[[Reply, Any], bool]
+        self, request: Callable[[int], Request], read: Callable[[str], T], again: Callable[[Response, Any], bool]
     ) -> tuple[int, T | None]:
         """How many of a request and its repair may still have to be paid for, and what the stored replies say."""
         for attempt in (0, 1):
@@ -203,10 +203,10 @@ class Passes:
         self,
         request: Callable[[int], Request],
         read: Callable[[str], T],
-        again: Callable[[Reply, T], bool],
+        again: Callable[[Response, T], bool],
         account: Account,
         uses: list[Usage],
-    ) -> tuple[Request, Reply, T]:
+    ) -> tuple[Request, Response, T]:
         """Ask, and once more where the reply cannot be read; `uses` takes down what each reply used."""
         asked = request(0)
         reply = await self.asker.ask(asked, account)
@@ -251,9 +251,9 @@ def _cut_short(text: str) -> str:
     return "whitespace_loop" if len(text) - len(text.rstrip()) >= _LOOP_CHARACTERS else "truncated"
 
 
-def _unreadable(reply: Reply, values: list[Any] | None) -> bool:
+def _unreadable(reply: Response, values: list[Any] | None) -> bool:
     return reply.finish_reason == "stop" and values is None
 
 
-def _needs_repair(reply: Reply, parsed: Parsed) -> bool:
+def _needs_repair(reply: Response, parsed: Parsed) -> bool:
     return reply.finish_reason == "stop" and parsed.reason in _WORTH_REPAIR

@@ -1,21 +1,77 @@
-"""What is written to the response store: an attempt before it is sent, and what became of it."""
+"""What the response store holds: responses, the keys they are found by, and what became of each attempt.
+
+>>> Response("", "stop", Usage()).serves(16, 1024), Response("", "length", Usage()).serves(16, 1024)
+(True, False)
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from equal_hf.extraction.responses.reply import Reply
-from equal_hf.types import Usage
+from equal_hf.types import Messages, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class Response:
+    """An endpoint's response to one request.
+
+    Args:
+        text (`str`): The reply text, as the model wrote it; for a refusal, the server's error.
+        finish_reason (`str`): `"stop"`, `"length"` (cut short), or `"refused"` (it will be refused every time).
+        usage (`Usage`): Tokens of this one request.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage
+
+    def serves(self, stored_max_new_tokens: int, max_new_tokens: int) -> bool:
+        """Whether a response obtained under one limit answers a request under another."""
+        if self.finish_reason == "length":
+            return max_new_tokens <= stored_max_new_tokens
+        if self.finish_reason == "refused":  # asking for fewer tokens may fit the context after all
+            return max_new_tokens >= stored_max_new_tokens
+        return True
+
+
+def response_key(
+    model: str,
+    revision: str,
+    messages: Messages,
+    sampling: Mapping[str, Any],
+    schema: Mapping[str, Any] | None = None,
+    attempt: int = 0,
+) -> str:
+    """The key of a response: SHA-256 over everything that determines it.
+
+    Args:
+        model (`str`): Model id.
+        revision (`str`): The model's revision, or `"unknown"`.
+        messages (`list[dict[str, str]]`): The messages as sent.
+        sampling (`Mapping[str, Any]`): Sampling parameters that change the response, such as `temperature` and `seed`.
+        schema (`Mapping[str, Any]`, *optional*): The JSON schema that guides decoding.
+        attempt (`int`, *optional*, defaults to `0`): 0 for the first request, 1 for its repair.
+
+    Returns:
+        `str`: 64 hexadecimal digits.
+    """
+    parts = [model, revision, messages, dict(sampling), dict(schema) if schema is not None else None, attempt]
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
     """An attempt is about to be sent.
 
     Args:
-        attempt (`int`): Names it; unique in the store.
+        attempt (`int`): Its id, unique in the store.
         run (`str`): The run that pays.
-        key (`str`): Key of the reply it may bring.
+        key (`str`): Key of the response.
         worst (`Usage`): The most tokens it can use.
         cost (`int`): The most it can cost, in billionths of the currency.
     """
@@ -28,20 +84,20 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply, and the attempt that brought it.
+class ResponseReceived:
+    """A response, and the attempt that brought it.
 
     Args:
         key (`str`): From [`response_key`].
-        reply ([`Reply`]): The reply.
+        response ([`Response`]): The response.
         max_new_tokens (`int`): How many tokens the request allowed.
         flavour, model (`str`): Dialect and model id, for information.
-        attempt (`int`, *optional*): The attempt; `None` for a reply that is put in without one.
+        attempt (`int`, *optional*): The attempt; `None` for a response that is put in without one.
         cost (`int`): What it cost, in billionths of the currency.
     """
 
     key: str
-    reply: Reply
+    response: Response
     max_new_tokens: int
     flavour: str = ""
     model: str = ""
@@ -50,19 +106,19 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """An attempt that came to nothing.
+class AttemptFailed:
+    """An attempt brought no response.
 
     Args:
         attempt (`int`): The attempt.
-        maybe_billed (`bool`): Whether it may have been billed all the same; it then stays at its worst case.
+        maybe_billed (`bool`): Whether it may have been billed all the same; its worst case then stays in the ledger.
     """
 
     attempt: int
     maybe_billed: bool
 
 
-Write = Sending | Answer | Unanswered
+Write = AttemptStarted | ResponseReceived | AttemptFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +128,7 @@ class Paid:
     Args:
         cost (`int`): Billionths of the currency, worst cases included.
         usage (`Usage`): Tokens and requests that were answered.
-        unanswered (`int`): Attempts that are under way, or that a kill or a broken connection left unanswered.
+        unanswered (`int`): Attempts in flight, or that a kill or a broken connection left unanswered.
     """
 
     cost: int = 0

@@ -1,11 +1,11 @@
-"""Looking after a response store: what is in it, taking replies out as a table, deleting those nobody needs."""
+"""Looking after a response store: what is in it, taking responses out as a table, deleting those nobody needs."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ _ROWS_AT_A_TIME = 1000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which replies of a store are meant; all conditions have to hold.
+    """Which responses of a store are meant; all conditions have to hold.
 
     Args:
         model (`str`, *optional*): Those of this model.
@@ -51,13 +51,13 @@ class Selection:
 
 
 def stats(path: str | Path) -> dict[str, Any]:
-    """What a store holds, as JSON types: size in bytes, replies by model and ending, and the ledger by run.
+    """What a store holds, as JSON types: size in bytes, responses by model and ending, and the ledger by run.
 
     Raises:
         [`RecordError`]: If there is no store, or it cannot be read.
     """
     with connect(path) as connection:
-        replies = connection.execute(
+        rows = connection.execute(
             "SELECT model, finish_reason, count(*), sum(prompt_tokens), sum(completion_tokens) FROM responses "
             "GROUP BY model, finish_reason ORDER BY model, finish_reason"
         ).fetchall()
@@ -65,7 +65,7 @@ def stats(path: str | Path) -> dict[str, Any]:
             "SELECT run, state, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost), min(sent_unix_s), "
             "max(sent_unix_s) FROM attempts GROUP BY run, state ORDER BY min(sent_unix_s)"
         ).fetchall()
-    names = ("replies", "prompt_tokens", "completion_tokens")
+    names = ("responses", "prompt_tokens", "completion_tokens")
     ledger: dict[str, Any] = {}
     for run, state, count, prompt, completion, cost, first, last in runs:
         entry = ledger.setdefault(run, {"cost": 0.0, "first_unix_s": first, "last_unix_s": last, "attempts": {}})
@@ -79,17 +79,31 @@ def stats(path: str | Path) -> dict[str, Any]:
     return {
         "path": str(path),
         "bytes": sum(file.stat().st_size for file in files if file.exists()),
-        "replies": sum(row[2] for row in replies),
+        "responses": sum(row[2] for row in rows),
         "by_model": [
             {"model": model, "finish_reason": reason, **dict(zip(names, counts, strict=True))}
-            for model, reason, *counts in replies
+            for model, reason, *counts in rows
         ],
         "runs": ledger,
     }
 
 
+def money_paid(run_dir: str | Path, run: Mapping[str, Any]) -> float | None:
+    """Money in the currency of the prices; `None` where there is no ledger, or nothing costs anything.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder.
+        run (`Mapping[str, Any]`): What its `run.json` says.
+    """
+    for store in (run.get("config", {}).get("response_store"), Path(run_dir) / "responses.sqlite"):
+        if store and Path(store).is_file():
+            entry = stats(Path(store))["runs"].get(run.get("id"))
+            return entry["cost"] or None if entry else None
+    return None
+
+
 def export(path: str | Path, target: str | Path, selection: Selection) -> int:
-    """Write replies to a file, one row each: `.jsonl` or `.parquet`.
+    """Write responses to a file, one row each: `.jsonl` or `.parquet`.
 
     Args:
         path (`str` or `Path`): The store.
@@ -122,7 +136,7 @@ def export(path: str | Path, target: str | Path, selection: Selection) -> int:
 
 
 def prune(path: str | Path, selection: Selection, *, dry_run: bool = False) -> int:
-    """Delete replies, and give the space back. The ledger stays: what was paid was paid.
+    """Delete responses, and give the space back. The ledger stays: what was paid was paid.
 
     Args:
         path (`str` or `Path`): The store.
@@ -137,7 +151,7 @@ def prune(path: str | Path, selection: Selection, *, dry_run: bool = False) -> i
         [`RecordError`]: If there is no store, or it cannot be written.
     """
     if selection == Selection():
-        raise ConfigError("say which replies to delete: --model, --finish-reason or --older-than-days")
+        raise ConfigError("say which responses to delete: --model, --finish-reason or --older-than-days")
     condition, values = selection.where(time.time())
     with connect(path) as connection:
         (count,) = connection.execute(f"SELECT count(*) FROM responses WHERE {condition}", values).fetchone()

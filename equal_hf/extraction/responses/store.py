@@ -1,24 +1,25 @@
-"""Every reply that was paid for, on disk before anything uses it, and what each run paid.
+"""Every response that was paid for, on disk before anything uses it, and what each run paid.
 
-The store is one SQLite file in WAL mode. A reply is found by what determines it: model and revision, the messages as
-sent, the sampling parameters that change a reply, the schema, and which attempt it was. How many tokens were allowed
-is no part of that: a reply serves again unless it was cut short by length and more is allowed now.
+The store is one SQLite file in WAL mode. A response is found by what determines it: model and revision, the messages
+as sent, the sampling parameters that change it, the schema, and which attempt it was. How many tokens were allowed is
+no part of that: a response serves again unless it was cut short by length and more is allowed now.
 
-Beside the replies stands the ledger: an attempt is written down before it is sent, with the most it can cost, and what
-it came to in the same transaction as its reply. One that a kill or a broken connection left unanswered stays with its
-worst case, so what a run paid is never more than what the ledger says.
+Beside the responses stands the ledger. An attempt is written down before it is sent, with the most it can cost; what
+it did cost is written in the same transaction as its response. One that a kill or a broken connection left unanswered
+keeps its worst case, so no run ever paid more than the ledger says.
 
 >>> import tempfile
->>> from equal_hf.extraction.responses.reply import response_key
+>>> from equal_hf.extraction.responses.ledger import response_key
 >>> key = response_key("org/model", "abc123", [{"role": "user", "content": "Hello"}], {"temperature": 0.0})
 >>> with tempfile.TemporaryDirectory() as folder, ResponseStore(f"{folder}/responses.sqlite") as store:
-...     reply = store.put(key, Reply("Hello!", "stop", Usage(3, 2, 1)), max_new_tokens=16)
+...     response = store.put(key, Response("Hello!", "stop", Usage(3, 2, 1)), max_new_tokens=16)
 ...     store.get(key, max_new_tokens=1024).text
 'Hello!'
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -28,8 +29,7 @@ from pathlib import Path
 from types import TracebackType
 
 from equal_hf.errors import RecordError
-from equal_hf.extraction.responses.ledger import Answer, Paid, Sending, Unanswered, Write
-from equal_hf.extraction.responses.reply import Reply
+from equal_hf.extraction.responses.ledger import AttemptFailed, AttemptStarted, Paid, Response, ResponseReceived, Write
 from equal_hf.types import Usage
 
 # Tells our files from other programs' SQLite files; the bytes spell "EQUA".
@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS attempts (
 );
 CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run)
 """
-# A second reply replaces the first only where the first would not serve, so all processes agree on one reply.
+# A second response replaces the first only where the first would not serve, so all processes agree on one response.
 _PUT = """
 INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
@@ -71,7 +71,7 @@ WHERE (finish_reason = 'length' AND excluded.max_new_tokens > max_new_tokens)
     OR (finish_reason = 'refused' AND excluded.max_new_tokens < max_new_tokens)
 """
 _GET = "SELECT text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens FROM responses WHERE key = ?"
-_SENDING = "INSERT INTO attempts VALUES (?, ?, ?, 'sent', ?, ?, ?, ?)"
+_STARTED = "INSERT INTO attempts VALUES (?, ?, ?, 'sent', ?, ?, ?, ?)"
 _ANSWERED = "UPDATE attempts SET state = 'answered', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
 _LOST = "UPDATE attempts SET state = 'lost' WHERE id = ?"
 _UNBILLED = "DELETE FROM attempts WHERE id = ?"
@@ -79,9 +79,9 @@ _BUSY_TIMEOUT_S = 60.0
 
 
 class ResponseStore:
-    """Replies by key, in one SQLite file that several threads and processes may share.
+    """Responses by key, in one SQLite file that several threads and processes may share.
 
-    A reply is synced to the disk when `put` returns. The file has to be on a local disk: WAL needs shared memory.
+    A response is synced to the disk when `put` returns. The file has to be on a local disk: WAL needs shared memory.
 
     Args:
         path (`str` or `Path`): The file; it and its folder are created if missing.
@@ -104,8 +104,8 @@ class ResponseStore:
                 self._connection.close()
                 raise
 
-    def get(self, key: str, max_new_tokens: int) -> Reply | None:
-        """The stored reply that answers a request under this limit, if there is one.
+    def get(self, key: str, max_new_tokens: int) -> Response | None:
+        """The stored response that answers a request under this limit, if there is one.
 
         Args:
             key (`str`): From [`response_key`].
@@ -115,40 +115,42 @@ class ResponseStore:
             row = self._select(key)
         if row is None:
             return None
-        reply, paid = row
-        return reply if reply.serves(paid, max_new_tokens) else None
+        response, paid = row
+        return response if response.serves(paid, max_new_tokens) else None
 
-    def put(self, key: str, reply: Reply, max_new_tokens: int, *, flavour: str = "", model: str = "") -> Reply:
-        """Store a reply for good; see [`Answer`].
+    def put(
+        self, key: str, response: Response, max_new_tokens: int, *, flavour: str = "", model: str = ""
+    ) -> Response:
+        """Store a response for good; see [`ResponseReceived`].
 
         Returns:
-            `Reply`: What the store holds now: where another process was faster, its reply.
+            `Response`: What the store holds now: where another process was faster, its response.
         """
-        (held,) = self.commit([Answer(key, reply, max_new_tokens, flavour, model)])
-        return held or reply
+        (stored,) = self.commit([ResponseReceived(key, response, max_new_tokens, flavour, model)])
+        return stored or response
 
-    def commit(self, writes: Sequence[Write]) -> list[Reply | None]:
+    def commit(self, writes: Sequence[Write]) -> list[Response | None]:
         """Write all of these in one transaction, which is on the disk when this returns.
 
         Args:
-            writes (`Sequence[Sending | Answer | Unanswered]`): In order.
+            writes (`Sequence[AttemptStarted | ResponseReceived | AttemptFailed]`): In order.
 
         Returns:
-            `list[Reply | None]`: For each [`Answer`] what the store holds now: where another process was faster, its
-            reply.
+            `list[Response | None]`: For each [`ResponseReceived`] what the store holds now: where another process was
+            faster, its response.
         """
         now = time.time()
         with self._guard():
             execute = self._connection.execute
             execute("BEGIN IMMEDIATE")
             try:
-                held = [self._write(write, now) for write in writes]
+                stored = [self._write(write, now) for write in writes]
                 execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     execute("ROLLBACK")
                 raise
-        return held
+        return stored
 
     def paid(self, run: str) -> Paid:
         """What a run paid so far."""
@@ -179,30 +181,30 @@ class ResponseStore:
     ) -> None:
         self.close()
 
-    def _select(self, key: str) -> tuple[Reply, int] | None:
+    def _select(self, key: str) -> tuple[Response, int] | None:
         row = self._connection.execute(_GET, (key,)).fetchone()
-        return row and (Reply(row[0], row[1], Usage(row[2], row[3], 1)), row[4])
+        return row and (Response(row[0], row[1], Usage(row[2], row[3], 1)), row[4])
 
-    def _write(self, write: Write, now: float) -> Reply | None:
+    def _write(self, write: Write, now: float) -> Response | None:
         execute = self._connection.execute
-        if isinstance(write, Sending):
+        if isinstance(write, AttemptStarted):
             worst = write.worst
             tokens = (worst.prompt_tokens, worst.completion_tokens)
-            execute(_SENDING, (write.attempt, write.run, write.key, *tokens, write.cost, now))
+            execute(_STARTED, (write.attempt, write.run, write.key, *tokens, write.cost, now))
             return None
-        if isinstance(write, Unanswered):
+        if isinstance(write, AttemptFailed):
             execute(_LOST if write.maybe_billed else _UNBILLED, (write.attempt,))
             return None
-        reply = write.reply
-        tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
-        row = (write.key, reply.text, reply.finish_reason, *tokens, write.max_new_tokens)
+        response = write.response
+        tokens = (response.usage.prompt_tokens, response.usage.completion_tokens)
+        row = (write.key, response.text, response.finish_reason, *tokens, write.max_new_tokens)
         changed = execute(_PUT, (*row, write.flavour, write.model, now)).rowcount
         if write.attempt is not None:
             execute(_ANSWERED, (*tokens, write.cost, write.attempt))
         if changed:
-            return reply
-        held = self._select(write.key)
-        return held[0] if held else reply
+            return response
+        stored = self._select(write.key)
+        return stored[0] if stored else response
 
     def _open(self) -> None:
         application, version = self._pragma("application_id"), self._pragma("user_version")
@@ -245,5 +247,43 @@ class ResponseStore:
             except sqlite3.DatabaseError as error:
                 raise RecordError(
                     f"The response store {self.path} cannot be used: {error}. If it is damaged, move it away: "
-                    "replies are then asked for, and paid for, again. If the disk is full, make room."
+                    "responses are then asked for, and paid for, again. If the disk is full, make room."
                 ) from error
+
+
+class StoreWriter:
+    """Writes to a store from one event loop.
+
+    A commit waits for the disk. With hundreds of requests under way, one commit each would be most of the work; those
+    that arrive during one commit share the next.
+
+    Args:
+        store ([`ResponseStore`]): The store.
+    """
+
+    def __init__(self, store: ResponseStore) -> None:
+        self.store = store
+        self._pending: list[tuple[Write, asyncio.Future[Response | None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def write(self, write: Write) -> Response | None:
+        """Write, and return when it is on the disk; what [`ResponseStore.commit`] gives for it."""
+        future: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+        self._pending.append((write, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._drain())
+        # A request that is cancelled must not take the others' commit with it.
+        return await asyncio.shield(future)
+
+    async def _drain(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending, []
+            try:
+                results = await asyncio.to_thread(self.store.commit, [write for write, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    future.set_exception(error)
+            else:
+                for (_, future), result in zip(batch, results, strict=True):
+                    future.set_result(result)
+        self._task = None
