@@ -5,6 +5,7 @@ Names are imported when they are first used, so that `import equal_hf` is quick 
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,11 @@ _HOMES = {
     "load_target": "equal_hf.target",
     "loss_drop_reward": "equal_hf.selection.rewards",
     "transport_reward": "equal_hf.selection.rewards",
-    "worth_reward": "equal_hf.selection.rewards",
+    "value_reward": "equal_hf.selection.rewards",
 }
+
+# Names of earlier versions, which still work.
+_RENAMED = {"worth_reward": "value_reward"}
 
 __all__ = sorted([*_HOMES, "__version__"])
 
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
     from equal_hf.selection.bandits import UCB, Greedy, Uniform
     from equal_hf.selection.experimental.exp3 import EXP3
     from equal_hf.selection.experimental.linucb import LinUCB
-    from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward, worth_reward
+    from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward, value_reward
     from equal_hf.selection.thompson import Thompson
     from equal_hf.target import Target, TargetItem, load_target
     from equal_hf.training.config import EqualConfig
@@ -63,6 +67,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warnings.warn(f"`equal_hf.{name}` is called `{_RENAMED[name]}` now", FutureWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'equal_hf' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -38,7 +38,7 @@ def test_flags_win_over_the_file(tmp_path):
         (GOOD.replace("3", "0"), [], "`num_rounds` is 0"),
         (GOOD + "feedback_lag: 2\n", [], "`feedback_lag` is 2"),
         (GOOD + "control: random\n", [], "`control` is 'random'"),
-        (GOOD + "reward_funcs: [transprt]\n", [], "transprt.*choose from worth"),
+        (GOOD + "reward_funcs: [transprt]\n", [], "transprt.*choose from value"),
         (
             GOOD + "reward_funcs: [yield_per_cost]\n",
             [],
@@ -102,11 +102,17 @@ def test_one_target_or_several_by_file_and_by_flag_alike(tmp_path):
     assert target_settings(RunArguments(**vars(run))) == target_settings(run)  # as it is taken from records
 
 
+def test_reward_names_of_an_earlier_version_still_work(tmp_path, caplog):
+    run, *_ = parse(tmp_path, GOOD + "reward_funcs: [worth, loss_credit, yield]\n")
+    assert run.reward_funcs == ["value", "loss_attribution", "yield"]
+    assert "'worth' is called 'value' now" in caplog.text
+
+
 def test_rewards_per_cost_use_the_prices(tmp_path):
-    text = GOOD + "reward_funcs: [worth_per_cost, yield_per_cost]\nprice_per_million_completion_tokens: 2\n"
+    text = GOOD + "reward_funcs: [value_per_cost, yield_per_cost]\nprice_per_million_completion_tokens: 2\n"
     run, *_ = parse(tmp_path, text)
-    worth, yields = make_rewards(run)
-    assert (reward_name(worth), reward_name(yields)) == ("worth_per_cost", "yield_per_cost")
+    value, yields = make_rewards(run)
+    assert (reward_name(value), reward_name(yields)) == ("value_per_cost", "yield_per_cost")
     round = Round(0, (Decision(0, 0.0, ("a",)),), (QAPair("q", "a", "a", 0),))
     assert yields(round, arm_usage=[Usage(10**6, 10**6)]) == [0.5]
 

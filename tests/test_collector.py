@@ -141,7 +141,7 @@ def test_arms_without_pairs_are_told_and_the_run_goes_on(corpus, tmp_path):
     settings = {"num_rounds": 6, "arms_per_round": 1, "documents_per_arm": 2}
     barren = list(make(corpus, tmp_path / "0", extractor=ExplicitExtractor(kinds=("doctest",)), **settings).rounds())
     assert [len(round.pairs) for round in barren] == [0] * 6
-    assert all(value == 0 for round in barren for value in round.rewards["worth"])
+    assert all(value == 0 for round in barren for value in round.rewards["value"])
     fruitful = list(make(corpus, tmp_path / "1", **settings).rounds())
     best = [round.decisions[0].score for round in barren]
     assert max(best[1:]) < best[0]  # the most promising arm falls with what gave nothing

@@ -42,6 +42,11 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = equal_hf.Nothing
 
 
+def test_a_name_of_an_earlier_version_still_works_and_warns():
+    with pytest.warns(FutureWarning, match="`value_reward` now"):
+        assert equal_hf.worth_reward is equal_hf.value_reward
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [

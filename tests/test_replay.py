@@ -13,7 +13,7 @@ from equal_hf.errors import ConfigError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import Greedy
 from equal_hf.selection.cost import per_cost, per_token
-from equal_hf.selection.rewards import transport_reward, worth_reward, yield_reward
+from equal_hf.selection.rewards import transport_reward, value_reward, yield_reward
 from tests.world import make_target
 
 SETTINGS = {"num_rounds": 4, "arms_per_round": 2, "documents_per_arm": 4}
@@ -62,7 +62,7 @@ def test_another_policy_is_told_what_it_would_have_needed(corpus, tmp_path):
 
 def test_rewards_per_token_are_replayed_from_what_each_pull_used(corpus, tmp_path):
     def paid(folder):
-        return make(corpus, folder, rewards=[per_token(worth_reward), per_cost(yield_reward, 1.0, 2.0)])
+        return make(corpus, folder, rewards=[per_token(value_reward), per_cost(yield_reward, 1.0, 2.0)])
 
     rounds = list(paid(tmp_path).rounds())
     played = play(paid(tmp_path / "again"), [tmp_path])
@@ -84,7 +84,7 @@ def recipe_run(world, corpus, tmp_path):
         "corpus": str(world / "corpus"),
         "target": str(world / "target"),
         "n_reference": None,
-        "reward_funcs": ["worth"],
+        "reward_funcs": ["value"],
     }
     rounds = list(collector.rounds())
     collector.close()
@@ -117,7 +117,7 @@ def test_a_run_on_several_targets_is_replayed_with_all_of_them(world, corpus, tm
     rows = [{"problem": i.question, "solution": i.answer, "split": "reference"} for i in make_target(2).reference]
     pd.DataFrame(rows).to_parquet(second)
     targets = {"target": make_target().reference, "proofs": make_target(2).reference}
-    rewards = [worth_reward, transport_reward]
+    rewards = [value_reward, transport_reward]
     collector = make(corpus, tmp_path / "run", rewards=rewards, targets=targets, target_weights=[3.0, 1.0])
     collector.config = {
         "corpus": str(world / "corpus"),
@@ -128,7 +128,7 @@ def test_a_run_on_several_targets_is_replayed_with_all_of_them(world, corpus, tm
         "target_question_column": ["question", "problem"],
         "target_answer_column": ["answer", "solution"],
         "n_reference": None,
-        "reward_funcs": ["worth", "transport"],
+        "reward_funcs": ["value", "transport"],
     }
     rounds = list(collector.rounds())
     collector.close()
@@ -136,7 +136,7 @@ def test_a_run_on_several_targets_is_replayed_with_all_of_them(world, corpus, tm
     assert args.func(args) == 0
     told = json.loads(capsys.readouterr().out)["rounds"]
     assert [r["rewards"] for r in told] == [dict(r.rewards) for r in rounds]
-    assert set(told[0]["rewards"]) == {"worth_target", "worth_proofs", "transport_target", "transport_proofs"}
+    assert set(told[0]["rewards"]) == {"value_target", "value_proofs", "transport_target", "transport_proofs"}
     args = parse(tmp_path / "run", "--target_weights", "0", "1", "--json")
     assert args.func(args) == 0
     assert json.loads(capsys.readouterr().out)["rounds"][0]["decisions"] != told[0]["decisions"]

@@ -19,7 +19,7 @@ from equal_hf.cli.factories import evaluation_sets
 from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.experimental.influence import influence_reward
-from equal_hf.selection.experimental.loss_credit import loss_credit_reward
+from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
 from tests.world import make_target
 
 
@@ -170,12 +170,12 @@ def test_with_a_lag_rounds_are_collected_ahead_from_the_rewards_it_allows(world,
 
 
 def test_arms_may_be_paid_by_their_influence_and_their_share_of_the_loss(world, tmp_path):
-    trainer = make(world, tmp_path, rewards=[influence_reward, loss_credit_reward], num_rounds=3)
+    trainer = make(world, tmp_path, rewards=[influence_reward, loss_attribution_reward], num_rounds=3)
     trainer.train()
     for index in range(3):
         rewards = RoundRecords(tmp_path).credited(index)["rewards"]
         trained = RoundRecords(tmp_path).credited(index)["metrics"]["trained_rows"]
-        for influence, credit, rows in zip(rewards["influence"], rewards["loss_credit"], trained, strict=True):
+        for influence, credit, rows in zip(rewards["influence"], rewards["loss_attribution"], trained, strict=True):
             assert influence is not None and -1 <= influence <= 1
             assert (credit is not None) == (rows > 0)
 

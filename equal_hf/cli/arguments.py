@@ -16,24 +16,25 @@ from typing import Any, ClassVar, Literal
 from equal_hf.cli.target_arguments import NONE, PER_TARGET, as_list, target_settings
 from equal_hf.errors import ConfigError
 from equal_hf.selection.neighbours import NEIGHBOURS, check_neighbours
+from equal_hf.selection.rewards import current_reward_name
 from equal_hf.utils.redaction import mask_text
 
 LEAST_PUSH_EVERY_S = 60.0  # the Hub takes some 128 commits an hour
 EXTRACTORS = ("endpoint", "explicit")
 BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform")
 REWARDS = (
-    "worth",
+    "value",
     "transport",
     "debiased_transport",
     "pooled_transport",
     "marginal_transport",
     "yield",
-    "worth_per_token",
+    "value_per_token",
     "yield_per_token",
-    "worth_per_cost",
+    "value_per_cost",
     "yield_per_cost",
     "loss_drop",
-    "loss_credit",
+    "loss_attribution",
     "influence",
 )
 
@@ -110,9 +111,9 @@ class RunArguments:
             by a Gaussian kernel of that width on the distance of centroids.
         bandit_discount (`float`, *optional*, defaults to `1.0`): Weight that rewards keep from round to round, for
             rewards that drift.
-        reward_funcs (`list[str]`, *optional*): Rewards that pay arms: `worth`, `transport`, `debiased_transport`,
-            `pooled_transport`, `marginal_transport`, `yield`, `worth_per_token`, `yield_per_token`,
-            `worth_per_cost`, `yield_per_cost`, `loss_drop`, `loss_credit`, `influence`.
+        reward_funcs (`list[str]`, *optional*): Rewards that pay arms: `value`, `transport`, `debiased_transport`,
+            `pooled_transport`, `marginal_transport`, `yield`, `value_per_token`, `yield_per_token`,
+            `value_per_cost`, `yield_per_cost`, `loss_drop`, `loss_attribution`, `influence`.
         control (`str`, *optional*): `"uniform"` repeats the run with uniform selection, at equal documents and steps.
         hub_dataset_id (`str`, *optional*): Hub dataset to publish pairs to, with `push_to_hub`.
         hub_push_every_s (`float`, *optional*, defaults to `300.0`): Seconds between two pushes of rounds at least,
@@ -194,7 +195,7 @@ class RunArguments:
     neighbours: str = field(default="bures", metadata={"help": "How they share them.", "choices": [*NEIGHBOURS]})
     bandit_discount: float = field(default=1.0, metadata={"help": "Weight that rewards keep from round to round."})
     reward_funcs: list[str] = field(
-        default_factory=lambda: ["worth", "loss_drop"], metadata={"help": "Rewards that pay arms."}
+        default_factory=lambda: ["value", "loss_drop"], metadata={"help": "Rewards that pay arms."}
     )
     control: str | None = field(default=None, metadata={"help": "uniform: repeat the run with uniform selection."})
     hub_dataset_id: str | None = field(default=None, metadata={"help": "Hub dataset to publish pairs to."})
@@ -217,6 +218,7 @@ class RunArguments:
             )
         if self.control not in (None, "uniform"):
             raise ConfigError(f"`control` is {self.control!r}: set it to 'uniform', or leave it out")
+        self.reward_funcs = [current_reward_name(name) for name in self.reward_funcs]
         if unknown := [name for name in self.reward_funcs if name not in REWARDS]:
             raise ConfigError(f"`reward_funcs` names {', '.join(unknown)}: choose from {', '.join(REWARDS)}")
         priced = [name for name in self.reward_funcs if name.endswith("_per_cost")]

@@ -107,7 +107,7 @@ def without_training(what: Any, how: Any) -> tuple[Any, Any]:
     left_out = [name for place, name in enumerate(what.reward_funcs) if place not in kept]
     if not kept:
         raise ConfigError(
-            f"every reward in `reward_funcs` ({', '.join(left_out)}) waits for a training: add `worth` or `transport`"
+            f"every reward in `reward_funcs` ({', '.join(left_out)}) waits for a training: add `value` or `transport`"
         )
     if left_out:
         logger.info("Left out of `reward_funcs`, as they wait for a training: %s", ", ".join(left_out))

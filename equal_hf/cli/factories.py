@@ -17,13 +17,13 @@ from equal_hf.selection.cost import per_cost, per_token
 from equal_hf.selection.experimental.exp3 import EXP3
 from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.linucb import LinUCB
-from equal_hf.selection.experimental.loss_credit import loss_credit_reward
+from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
 from equal_hf.selection.experimental.transport_rewards import (
     debiased_transport_reward,
     marginal_transport_reward,
     pooled_transport_reward,
 )
-from equal_hf.selection.rewards import loss_drop_reward, reward_name, transport_reward, worth_reward, yield_reward
+from equal_hf.selection.rewards import loss_drop_reward, reward_name, transport_reward, value_reward, yield_reward
 from equal_hf.selection.thompson import Thompson
 from equal_hf.target import Target, load_target
 
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 REWARD_FUNCTIONS: dict[str, Callable[..., list[float | None]]] = {
     reward_name(function): function
     for function in (
-        worth_reward,
+        value_reward,
         transport_reward,
         debiased_transport_reward,
         pooled_transport_reward,
         marginal_transport_reward,
         yield_reward,
-        per_token(worth_reward),
+        per_token(value_reward),
         per_token(yield_reward),
         loss_drop_reward,
-        loss_credit_reward,
+        loss_attribution_reward,
         influence_reward,
     )
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError
+from equal_hf.selection.rewards import current_reward_name
 
 SHOWN_MISSING = 5
 
@@ -24,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
         help="what another policy would have selected, from the records of a run",
         description="Select again from the records of a run, under another policy, without a single call. What is not "
         "given stays as the run had it. A document that no record holds is counted as missing: it would need a call.",
-        epilog="example: equal-hf replay runs/mistral_math --bandit thompson --reward_funcs worth",
+        epilog="example: equal-hf replay runs/mistral_math --bandit thompson --reward_funcs value",
     )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="RUN", help="further runs on the corpus")
@@ -35,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--neighbour_radius", type=float)
     parser.add_argument("--neighbours", choices=NEIGHBOURS)
     parser.add_argument("--bandit_discount", type=float)
-    parser.add_argument("--reward_funcs", nargs="+", choices=REWARDS)
+    parser.add_argument("--reward_funcs", nargs="+", type=current_reward_name, choices=REWARDS)
     parser.add_argument("--reward_weights", nargs="+", type=float)
     parser.add_argument("--target_weights", nargs="+", type=float)
     parser.add_argument("--price_per_million_prompt_tokens", type=float)

@@ -35,7 +35,7 @@ from equal_hf.filters.base import Filter, apply_filters, remember
 from equal_hf.records.history import History
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
-from equal_hf.selection.rewards import reward_name, stage_of, worth_reward
+from equal_hf.selection.rewards import reward_name, stage_of, value_reward
 from equal_hf.selection.selector import Draw, Selector
 from equal_hf.target_weights import target_shares
 from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
@@ -60,7 +60,7 @@ class EqualDataCollector:
         corpus ([`ClusteredCorpus`]): Where documents come from; its clusters are the bandit's arms.
         extractor ([`Extractor`]): Turns documents into pairs.
         bandit ([`Bandit`], *optional*): The policy; [`UCB`] with its defaults where it is left out.
-        reward_funcs (`list[Callable]`, *optional*): Reward functions; `[worth_reward]` where it is left out.
+        reward_funcs (`list[Callable]`, *optional*): Reward functions; `[value_reward]` where it is left out.
         args ([`CollectorConfig`], *optional*): Settings; an `EqualConfig` is one.
         reference (`Sequence[TargetItem]` or `Mapping[str, Sequence[TargetItem]]`): Items of the target task that say
             what is wanted; of several targets by name, whose rewards are paid and reported for each.
@@ -88,7 +88,7 @@ class EqualDataCollector:
         self.corpus, self.extractor = corpus, extractor
         self.bandit: Bandit = bandit if bandit is not None else UCB()
         self.args = args if args is not None else CollectorConfig(num_rounds=10)
-        self.reward_funcs = list(reward_funcs) if reward_funcs is not None else [worth_reward]
+        self.reward_funcs = list(reward_funcs) if reward_funcs is not None else [value_reward]
         targets = reference if isinstance(reference, Mapping) else {"target": reference}
         self.targets = {name: list(items) for name, items in targets.items()}
         self.reference = [item for items in self.targets.values() for item in items]

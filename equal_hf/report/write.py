@@ -12,7 +12,7 @@ from equal_hf.records.read import RunReport, read_run
 from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map, document_of, find_corpus
 
 PAGE = "report.html"
-REWARDS_FIRST = ("transport", "worth")  # known with and without a trainer, so that two runs can be compared
+REWARDS_FIRST = ("transport", "value")  # known with and without a trainer, so that two runs can be compared
 
 
 def write_report(

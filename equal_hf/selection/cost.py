@@ -79,8 +79,8 @@ def for_target(function: RewardFunction, name: str, place: int, reference_embedd
     @functools.wraps(function)
     def reward(round: Round, **context: Any) -> list[float | None]:
         context["reference_embeddings"] = reference_embeddings
-        if "document_worths" in context:
-            context["document_worths"] = context["document_worths"][:, place : place + 1]
+        if "document_values" in context:
+            context["document_values"] = context["document_values"][:, place : place + 1]
         return function(round, **context)
 
     reward.__name__ = f"{reward_name(function)}_{name}_reward"

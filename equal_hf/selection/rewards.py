@@ -7,7 +7,7 @@ round, in order; `None` means the arm is not credited. It says by decorator when
   `(pairs, d)`, row i belongs to `round.pairs[i]`), `reference_embeddings` (`np.ndarray` of shape `(m, d)`),
   `pool_embeddings` (`np.ndarray` of shape `(p, d)`, pairs of earlier rounds, at most
   [`POOL_PAIRS`] of them), `earlier_embeddings` (`list[np.ndarray]`, the earlier pairs of each arm of the round),
-  `document_worths` (`np.ndarray` of shape `(documents, targets)`, in the order they were drawn; nan where a document
+  `document_values` (`np.ndarray` of shape `(documents, targets)`, in the order they were drawn; nan where a document
   was lost on the way) and `arm_usage` (`list[Usage]`, what each arm's documents used).
 - `"evaluated"`: after the round was trained on and evaluated. Context: the same less what is about documents and pool,
   and `eval_loss`, `previous_eval_loss` (`float | None`), `trained_rows` (`list[int]`, rows of this round's own pairs
@@ -23,6 +23,7 @@ A function takes what it needs by name and swallows the rest with `**context`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -32,11 +33,33 @@ from equal_hf.errors import ConfigError
 from equal_hf.selection.optimal_transport import UNRELATED_COST, transport_costs
 from equal_hf.types import Round
 
+logger = logging.getLogger(__name__)
+
 RewardFunction = Callable[..., list[float | None]]
 Stage = Literal["extracted", "evaluated"]
 
 # The paper subtracts 0.12 from 1 - OT so that rewards lie about zero.
 TRANSPORT_OFFSET = 0.12
+
+# Names of earlier versions that a configuration may still hold.
+_RENAMED = {
+    "worth": "value",
+    "worth_per_token": "value_per_token",
+    "worth_per_cost": "value_per_cost",
+    "loss_credit": "loss_attribution",
+}
+
+
+def current_reward_name(name: str) -> str:
+    """The name that a reward has today; a name of an earlier version is replaced, with a warning.
+
+    >>> current_reward_name("worth_per_token"), current_reward_name("yield")
+    ('value_per_token', 'yield')
+    """
+    if name not in _RENAMED:
+        return name
+    logger.warning("The reward %r is called %r now", name, _RENAMED[name])
+    return _RENAMED[name]
 
 
 def known_at(stage: Stage) -> Callable[[RewardFunction], RewardFunction]:
@@ -103,7 +126,7 @@ def loss_drop_reward(
 ) -> list[float | None]:
     """Relative drop of the evaluation loss over the round, for every arm whose pairs were trained on.
 
-    One number cannot tell a round's arms apart: they share it. ([`loss_credit_reward`] tells them apart over rounds.)
+    One number cannot tell a round's arms apart: they share it. ([`loss_attribution_reward`] does, over rounds.)
     The drop is relative because losses fall more slowly as training goes on, whatever the data.
     """
     if eval_loss is None or previous_eval_loss is None or not previous_eval_loss:
@@ -113,12 +136,12 @@ def loss_drop_reward(
 
 
 @known_at("extracted")
-def worth_reward(round: Round, *, document_worths: np.ndarray, **context: Any) -> list[float | None]:
+def value_reward(round: Round, *, document_values: np.ndarray, **context: Any) -> list[float | None]:
     """What each arm's documents turned out to be worth on average, as [`Promise`] counts it.
 
     It is the reward that an arm's promise foretells: near the target, pairs given, pairs near the target.
     """
-    return per_document(round, document_worths.sum(axis=1))
+    return per_document(round, document_values.sum(axis=1))
 
 
 @known_at("extracted")

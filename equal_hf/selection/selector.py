@@ -20,7 +20,7 @@ from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.errors import ConfigError
 from equal_hf.selection.bandits import Bandit, Pull
 from equal_hf.selection.cost import for_target
-from equal_hf.selection.experimental.loss_credit import TrainedRound
+from equal_hf.selection.experimental.loss_attribution import TrainedRound
 from equal_hf.selection.neighbours import find_neighbours
 from equal_hf.selection.pair_sample import EARLIER_PAIRS, HashPool
 from equal_hf.selection.reward_scaling import RewardMixer
@@ -108,7 +108,7 @@ class Selector:
             reward_funcs, weights, self.references if len(self.references) > 1 else {}, self._target_weights
         )
         self.stages: dict[str, Stage] = {name: stage_of(function) for name, function in self.functions.items()}
-        worths = [f"worth_{target}" for target in self.references] if len(self.references) > 1 else ["worth"]
+        worths = [f"value_{target}" for target in self.references] if len(self.references) > 1 else ["value"]
         self._worths = worths if worths[0] in self.functions else []
         self._reference = np.concatenate(list(self.references.values()))
         self.promise: Promise | None = None
@@ -260,7 +260,7 @@ class Selector:
             "pair_embeddings": pair_embeddings,
             "pool_embeddings": self._pool.embeddings,
             "earlier_embeddings": earlier,
-            "document_worths": worths,
+            "document_values": worths,
             "arm_usage": list(arm_usage or [Usage()] * len(round.decisions)),
         }
         for decision, positions, before in zip(round.decisions, by_arm, earlier, strict=True):
@@ -368,7 +368,7 @@ def _by_target(
     counts: dict[str, float] = {}
     for function, weight in zip(functions, weights or [1.0] * len(functions), strict=True):
         parts = [(function, weight)]
-        if references and {"reference_embeddings", "document_worths"} & set(inspect.signature(function).parameters):
+        if references and {"reference_embeddings", "document_values"} & set(inspect.signature(function).parameters):
             parts = [
                 (for_target(function, target, place, reference), weight * shares[target])
                 for place, (target, reference) in enumerate(references.items())

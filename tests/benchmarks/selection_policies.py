@@ -13,7 +13,7 @@ from equal_hf.selection.experimental.transport_rewards import (
     marginal_transport_reward,
     pooled_transport_reward,
 )
-from equal_hf.selection.rewards import RewardFunction, transport_reward, worth_reward
+from equal_hf.selection.rewards import RewardFunction, transport_reward, value_reward
 from equal_hf.selection.thompson import Thompson
 
 
@@ -39,7 +39,7 @@ class Policy:
 
 
 def _promise(bandit: Callable[[], Bandit], **changes) -> Policy:
-    return Policy(**{"bandit": bandit, "rewards": (worth_reward,), "order": "promise"} | changes)
+    return Policy(**{"bandit": bandit, "rewards": (value_reward,), "order": "promise"} | changes)
 
 
 POLICIES: dict[str, Policy] = {
@@ -65,8 +65,8 @@ POLICIES: dict[str, Policy] = {
     "promise-thompson": _promise(Thompson),
     "promise-linucb": _promise(LinUCB),
     "promise-exp3": _promise(EXP3),
-    "promise-transport": _promise(UCB, rewards=(transport_reward, worth_reward)),
-    "promise-marginal": _promise(UCB, rewards=(worth_reward, marginal_transport_reward)),
+    "promise-transport": _promise(UCB, rewards=(transport_reward, value_reward)),
+    "promise-marginal": _promise(UCB, rewards=(value_reward, marginal_transport_reward)),
 }
 BASELINES = ("uniform", "nearest-mean", "nearest-5", "paper")
 COMPARED = (*BASELINES, "ours")

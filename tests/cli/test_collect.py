@@ -37,7 +37,7 @@ def config(world, tmp_path_factory) -> Path:
         "target": str(world / "target"),
         "n_reference": 20,
         "extractor": "explicit",
-        "reward_funcs": ["loss_drop", "worth"],
+        "reward_funcs": ["loss_drop", "value"],
         "reward_weights": [0.25, 1.0],
         "num_rounds": 3,
         "arms_per_round": 2,
@@ -97,7 +97,7 @@ def test_it_collects_goes_on_and_tells(collected):
     assert "Left out of `reward_funcs`" in second.stderr or "Left out of `reward_funcs`" in first.stderr
     assert "run round 3/3: 8 documents (24), " in second.stderr
     run = json.loads((home / "run" / "run.json").read_text())
-    assert run["fingerprint"]["reward_weights"] == {"worth": 1.0}
+    assert run["fingerprint"]["reward_weights"] == {"value": 1.0}
 
 
 def test_trackers_have_one_run_with_numbers_tables_and_report(collected):
@@ -110,7 +110,7 @@ def test_trackers_have_one_run_with_numbers_tables_and_report(collected):
     told = [row["equal/round"] for row in rows if "equal/round" in row]
     assert told == [0, 1, 2], "each round once, over both starts"
     keys = set().union(*rows)
-    assert keys >= {"equal/documents_total", "equal/reward/worth/mean", "equal/reward/mixed/max", "equal/pairs"}
+    assert keys >= {"equal/documents_total", "equal/reward/value/mean", "equal/reward/mixed/max", "equal/pairs"}
     last = rows[-1]
     assert last["equal/arms"]["_type"] == last["equal/pairs_sample"]["_type"] == "table-file"
     assert last["equal/clusters"]["_type"] == "image-file"
@@ -142,7 +142,7 @@ def test_report_publish_inspect_and_doctor_take_the_folder(collected, config, ca
     card = (home / "run" / "hub" / "dataset" / "README.md").read_text()
     assert "(pictures/progress.png)" in card and "equal-hf collect" in card
     assert "|  | EQUAL | uniform control |" in card and "| `documents` | 24 | 24 |" in card
-    assert re.search(r"\| `mean_worth` \| 0\.\d+ \| 0\.\d+ \|", card) and "training steps" not in card
+    assert re.search(r"\| `mean_value` \| 0\.\d+ \| 0\.\d+ \|", card) and "training steps" not in card
     assert "source_datasets" not in card
     assert main(["inspect", str(home / "run"), "--json"]) == 0
     capsys.readouterr()
@@ -176,7 +176,7 @@ def test_the_records_are_those_of_a_trainer(collected, config, tmp_path):
         "--output_dir",
         str(tmp_path / "run"),
     ]
-    command += ["--reward_funcs", "worth", "--reward_weights", "1.0", "--report_to", "none", "--rows_per_round", "8"]
+    command += ["--reward_funcs", "value", "--reward_weights", "1.0", "--report_to", "none", "--rows_per_round", "8"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=500)
     assert digests(home / "run") == digests(tmp_path / "run")
@@ -200,9 +200,9 @@ def test_a_server_that_repeats_a_key_and_steers_the_terminal(config, tmp_path, c
 
 
 def test_rewards_that_wait_for_a_training_are_left_out():
-    what = RunArguments(corpus="c", target="t", reward_funcs=["loss_drop", "transport", "worth"])
+    what = RunArguments(corpus="c", target="t", reward_funcs=["loss_drop", "transport", "value"])
     how = CollectorConfig(num_rounds=1, reward_weights=[1.0, 2.0, 3.0])
     what, how = without_training(what, how)
-    assert (what.reward_funcs, how.reward_weights) == (["transport", "worth"], [2.0, 3.0])
-    with pytest.raises(ConfigError, match="add `worth` or `transport`"):
+    assert (what.reward_funcs, how.reward_weights) == (["transport", "value"], [2.0, 3.0])
+    with pytest.raises(ConfigError, match="add `value` or `transport`"):
         without_training(RunArguments(corpus="c", target="t", reward_funcs=["loss_drop"]), how)

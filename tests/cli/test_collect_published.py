@@ -33,7 +33,7 @@ def found(world: Path, hub_server: HubServer, tmp_path_factory: pytest.TempPathF
         "target": str(world / "target"),
         "n_reference": 20,
         "extractor": "explicit",
-        "reward_funcs": ["worth"],
+        "reward_funcs": ["value"],
         "max_answer_characters": 58,  # which turns some pairs down
         "num_rounds": 9,
         "arms_per_round": 2,

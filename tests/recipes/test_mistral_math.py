@@ -132,10 +132,10 @@ def test_several_targets_are_told_apart_from_the_file_to_the_card(config, world,
     for name in ("test_loss", "test_loss_sums", "test_loss_proofs", "exact_match_sums"):
         assert name in output
     card = (folder / "hub/dataset/README.md").read_text()
-    for text in ("for the tasks `", "`worth_sums` reward", "`worth_proofs` reward", "of `sums`", "`test_loss_proofs`"):
+    for text in ("for the tasks `", "`value_sums` reward", "`value_proofs` reward", "of `sums`", "`test_loss_proofs`"):
         assert text in card, text
     decisions = load_dataset(str(folder / "hub/dataset"), "decisions", split="train")
-    assert {"reward_worth_sums", "reward_worth_proofs"} <= set(decisions.column_names)
+    assert {"reward_value_sums", "reward_value_proofs"} <= set(decisions.column_names)
 
 
 def test_on_two_ranks(config, tmp_path):

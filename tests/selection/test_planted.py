@@ -7,7 +7,7 @@ from equal_hf.selection.bandits import UCB, Greedy
 from equal_hf.selection.experimental.exp3 import EXP3
 from equal_hf.selection.experimental.linucb import LinUCB
 from equal_hf.selection.experimental.transport_rewards import debiased_transport_reward, marginal_transport_reward
-from equal_hf.selection.rewards import transport_reward, worth_reward
+from equal_hf.selection.rewards import transport_reward, value_reward
 from equal_hf.selection.thompson import Thompson
 from equal_hf.types import Decision, QAPair, Round
 from tests.selection.planted import Planted, copies, giving, nothing
@@ -27,7 +27,7 @@ def test_one_good_arm_among_a_thousand_is_found_within_fifty_pulls(seed):
     good = int(np.argsort(-similarities)[60])  # sixty clusters look better, and give nothing
     pairs = [giving(0.9, 3) if arm == good else nothing for arm in range(1000)]
     world = Planted(similarities, pairs, size=12, seed=seed)
-    pulled = world.play(world.selector(UCB(), [worth_reward]), rounds=20)
+    pulled = world.play(world.selector(UCB(), [value_reward]), rounds=20)
     first = next(place for place, round in enumerate(pulled) if good in round)
     assert (first + 1) * 5 <= 50
     # Once found it is pulled until it is dry: twelve documents, two a pull.
@@ -37,7 +37,7 @@ def test_one_good_arm_among_a_thousand_is_found_within_fifty_pulls(seed):
 @pytest.mark.parametrize("policy", [UCB, Thompson], ids=["UCB", "Thompson"])
 def test_look_alike_clusters_without_pairs_are_left_after_few_pulls(policy):
     world = Planted([0.7] * 20 + [0.5] * 20 + [0.0] * 60, [nothing] * 20 + [giving(0.8, 3)] * 20 + [nothing] * 60)
-    pulled = world.play(world.selector(policy(), [worth_reward]), rounds=40)
+    pulled = world.play(world.selector(policy(), [value_reward]), rounds=40)
     assert pulls_of(pulled, range(20)) <= 30  # of 200: once each, and some again
     assert pulls_of(pulled[20:], range(20, 40)) >= 90  # of 100
 
@@ -46,7 +46,7 @@ def test_what_a_bandit_adds_to_a_promise():
     """Where nothing was found yet no document promises anything, and the nearest stay the most promising."""
     world = Planted([0.7] * 20 + [0.5] * 20, [nothing] * 20 + [giving(0.8, 3)] * 20)
     stuck, left = (
-        pulls_of(world.play(world.selector(policy(), [worth_reward]), rounds=40), range(20))
+        pulls_of(world.play(world.selector(policy(), [value_reward]), rounds=40), range(20))
         for policy in (Greedy, UCB)
     )
     assert stuck == 200
@@ -72,7 +72,7 @@ def test_linucb_learns_of_a_region_from_a_part_of_it():
 def test_a_good_arm_that_runs_dry_is_followed_by_the_next(policy):
     pairs = [giving(0.9, 3), giving(0.6, 3), *[nothing] * 8]
     world = Planted([0.6, 0.5, *[0.1] * 8], pairs, size=10)
-    selector = world.selector(policy(), [worth_reward])
+    selector = world.selector(policy(), [value_reward])
     pulled = world.play(selector, rounds=99, arms=2)
     assert selector.remaining.sum() == 0  # nothing is left, and nothing is drawn twice
     if policy is not EXP3:
@@ -84,7 +84,7 @@ def test_a_tenth_of_rewards_missing_costs_little(policy):
     pairs = [giving(0.9, 3)] * 10 + [nothing] * 40
     world = Planted([0.4] * 50, pairs)
     complete, patchy = (
-        pulls_of(world.play(world.selector(policy(), [worth_reward]), rounds=30, missing=share), range(10))
+        pulls_of(world.play(world.selector(policy(), [value_reward]), rounds=30, missing=share), range(10))
         for share in (0.0, 0.1)
     )
     assert complete >= 100  # of 150; chance finds 30
@@ -132,11 +132,11 @@ def test_a_small_yield_is_not_mistaken_for_a_bad_one():
 
 def test_small_yield_good_arms_win_against_large_yield_mediocre_ones():
     world = Planted([0.5] * 40, [giving(0.9, 2)] * 10 + [giving(0.3, 30)] * 30)
-    pulled = world.play(world.selector(UCB(), [worth_reward]), rounds=30)
+    pulled = world.play(world.selector(UCB(), [value_reward]), rounds=30)
     assert pulls_of(pulled, range(10)) >= 100  # of 150
 
 
-@pytest.mark.parametrize("rewards", [[worth_reward], [worth_reward, marginal_transport_reward]], ids=["worth", "both"])
+@pytest.mark.parametrize("rewards", [[value_reward], [value_reward, marginal_transport_reward]], ids=["value", "both"])
 def test_near_copies_of_one_good_document_do_not_fill_the_pool(rewards):
     world = Planted([0.7] * 5 + [0.6] * 20, [copies()] * 5 + [giving(0.8, 2)] * 20)
     pulled = world.play(world.selector(UCB(), rewards), rounds=30)
@@ -145,5 +145,5 @@ def test_near_copies_of_one_good_document_do_not_fill_the_pool(rewards):
 
 def test_rewards_may_come_a_round_late():
     world = Planted([0.7] * 10 + [0.5] * 10, [nothing] * 10 + [giving(0.8, 3)] * 10)
-    pulled = world.play(world.selector(UCB(), [worth_reward]), rounds=20, lag=1)
+    pulled = world.play(world.selector(UCB(), [value_reward]), rounds=20, lag=1)
     assert pulls_of(pulled[10:], range(10, 20)) >= 40  # of 50

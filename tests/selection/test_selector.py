@@ -7,7 +7,7 @@ from equal_hf.errors import ConfigError
 from equal_hf.selection.bandits import UCB, Greedy, Uniform
 from equal_hf.selection.cost import per_token
 from equal_hf.selection.pair_sample import HashPool
-from equal_hf.selection.rewards import loss_drop_reward, transport_reward, worth_reward
+from equal_hf.selection.rewards import loss_drop_reward, transport_reward, value_reward
 from equal_hf.types import QAPair
 from tests.selection.planted import DIMENSION, Planted, giving, nothing, unit
 
@@ -19,8 +19,8 @@ def world():
 
 def test_the_same_rounds_give_the_same_state(world):
     """As after a kill: rounds taken from records, credits from records, then on."""
-    live = world.selector(UCB(), [worth_reward, transport_reward])
-    folded = world.selector(UCB(), [worth_reward, transport_reward])
+    live = world.selector(UCB(), [value_reward, transport_reward])
+    folded = world.selector(UCB(), [value_reward, transport_reward])
     for index in range(6):
         live.advance(index - 1)
         draws = live.draw(4, 2, np.random.default_rng([1, index]))
@@ -37,7 +37,7 @@ def test_the_same_rounds_give_the_same_state(world):
 
 def test_what_comes_next_is_told_without_changing_anything(world):
     """If a round teaches nothing, the next draws what was foretold; and foretelling leaves no trace."""
-    selector = world.selector(UCB(), [worth_reward])
+    selector = world.selector(UCB(), [value_reward])
     world.play(selector, rounds=3, arms=4)
     draws = selector.draw(4, 2, np.random.default_rng(1))
     then = selector.after(draws)
@@ -75,7 +75,7 @@ def test_orders_inside_a_cluster(world):
 
 
 def test_a_document_that_was_lost_teaches_nothing(world):
-    selector, other = world.selector(Greedy(), [worth_reward]), world.selector(Greedy(), [worth_reward])
+    selector, other = world.selector(Greedy(), [value_reward]), world.selector(Greedy(), [value_reward])
     draws = selector.draw(5, 2, np.random.default_rng(0))
     lost = frozenset(f"{draw.arm}-{row}" for draw in draws for row in draw.rows)
     for s, gone in ((selector, lost), (other, frozenset())):
@@ -83,7 +83,7 @@ def test_a_document_that_was_lost_teaches_nothing(world):
         rewards = s.rewards("extracted", round, **s.take(round, embeddings, drawn))
         s.credit(round, rewards)
         s.advance(0)
-        assert rewards["worth"] == ([None] * 5 if gone else [0.0] * 5)
+        assert rewards["value"] == ([None] * 5 if gone else [0.0] * 5)
     documents = np.concatenate(world.documents)
     np.testing.assert_array_equal(selector.promise.expected(documents), selector.promise.nearness(documents)[:, 0])
     assert other.promise.expected(documents).max() < 0.1
@@ -93,19 +93,19 @@ def test_several_targets_are_rewarded_by_name_and_mixed_by_weight(world):
     second = unit(np.eye(DIMENSION)[1] + 0.1 * np.random.default_rng(1).normal(size=(20, DIMENSION)))
     references = {"sums": world.reference, "proofs": second}
     weights = {"sums": 3.0, "proofs": 1.0}
-    rewards = [worth_reward, transport_reward, loss_drop_reward]
+    rewards = [value_reward, transport_reward, loss_drop_reward]
     selector = world.selector(UCB(), rewards, references=references, target_weights=weights, weights=[1.0, 0.5, 2.0])
     assert selector.weights == {
-        "worth_sums": 0.75,
-        "worth_proofs": 0.25,
+        "value_sums": 0.75,
+        "value_proofs": 0.25,
         "transport_sums": 0.375,
         "transport_proofs": 0.125,
         "loss_drop": 2.0,
     }
-    assert set(selector.mixer.priors) == {"worth_sums", "worth_proofs", "transport_sums", "transport_proofs"}
+    assert set(selector.mixer.priors) == {"value_sums", "value_proofs", "transport_sums", "transport_proofs"}
     world.play(selector, rounds=5)
-    alone = world.selector(UCB(), [worth_reward], references=references, target_weights={"sums": 1.0, "proofs": 0.0})
-    only = world.selector(UCB(), [worth_reward])
+    alone = world.selector(UCB(), [value_reward], references=references, target_weights={"sums": 1.0, "proofs": 0.0})
+    only = world.selector(UCB(), [value_reward])
     drawn = [[(d.arm, d.rows) for d in s.draw(5, 2, np.random.default_rng(0))] for s in (alone, only)]
     assert drawn[0] == drawn[1]
     with pytest.raises(ConfigError, match="target_weights"):
@@ -114,19 +114,19 @@ def test_several_targets_are_rewarded_by_name_and_mixed_by_weight(world):
 
 def test_names_and_weights_are_checked(world):
     with pytest.raises(ConfigError, match="two reward functions"):
-        world.selector(UCB(), [worth_reward, worth_reward])
+        world.selector(UCB(), [value_reward, value_reward])
     with pytest.raises(ConfigError, match="1 values for 2"):
-        world.selector(UCB(), [worth_reward, transport_reward], weights=[1.0])
+        world.selector(UCB(), [value_reward, transport_reward], weights=[1.0])
 
 
 def test_rewards_per_token_are_scaled_by_themselves(world):
-    selector = world.selector(UCB(), [per_token(worth_reward)])
+    selector = world.selector(UCB(), [per_token(value_reward)])
     assert set(selector.mixer.priors) == set() and selector.promise is not None
     world.play(selector, rounds=3)
 
 
 def test_losses_are_remembered_for_credit(world):
-    selector = world.selector(UCB(), [worth_reward])
+    selector = world.selector(UCB(), [value_reward])
     draws = selector.draw(2, 2, np.random.default_rng(0))
     round, embeddings, drawn = world.round(0, draws)
     selector.take(round, embeddings, drawn)
@@ -134,7 +134,7 @@ def test_losses_are_remembered_for_credit(world):
     told = selector.loss_history(round, metrics)
     assert told[0].drop == 0.25 and told[0].replayed == 3 and list(told[0].rows.values()) == [5, 0]
     assert selector.trained == []
-    selector.credit(round, {"worth": [0.0, 0.0]}, metrics)
+    selector.credit(round, {"value": [0.0, 0.0]}, metrics)
     assert selector.trained == told
     assert selector.loss_history(round, {"eval_loss": None, "previous_eval_loss": 4.0, "trained_rows": [1, 1]}) == []
 

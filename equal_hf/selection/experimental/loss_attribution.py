@@ -1,7 +1,7 @@
 """Whose doing a falling loss was: credit shared by evidence over the rounds, not evenly within one.
 
 >>> rounds = [TrainedRound({0: 8, 1: 8}, 0.2), TrainedRound({0: 8, 2: 8}, 0.2), TrainedRound({1: 8, 2: 8}, 0.0)]
->>> credit = share_credit(rounds)
+>>> credit = attribute_loss(rounds)
 >>> credit[0] > max(credit[1], credit[2])
 True
 """
@@ -37,7 +37,9 @@ class TrainedRound:
 
 
 @known_at("evaluated")
-def loss_credit_reward(round: Round, *, loss_history: Sequence[TrainedRound], **context: Any) -> list[float | None]:
+def loss_attribution_reward(
+    round: Round, *, loss_history: Sequence[TrainedRound], **context: Any
+) -> list[float | None]:
     """The drop that a round made of each arm's pairs alone would have brought, by all rounds so far.
 
     Not credited are arms without a row trained on, and all while no loss is known. The first rounds cannot tell arms
@@ -45,12 +47,12 @@ def loss_credit_reward(round: Round, *, loss_history: Sequence[TrainedRound], **
     """
     if not loss_history:
         return [None] * len(round.decisions)
-    credit = share_credit(loss_history)
+    credit = attribute_loss(loss_history)
     latest = loss_history[-1].rows
     return [credit[decision.arm] if latest.get(decision.arm) else None for decision in round.decisions]
 
 
-def share_credit(rounds: Sequence[TrainedRound]) -> dict[int, float]:
+def attribute_loss(rounds: Sequence[TrainedRound]) -> dict[int, float]:
     """The loss drop to expect of a round of each arm's pairs alone, at the point that training has reached.
 
     A regression of the drops on what each round contained: a baseline that may fade as training goes on (a constant
