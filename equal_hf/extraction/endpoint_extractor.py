@@ -29,9 +29,9 @@ from equal_hf.extraction.probe import Findings, probe
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.cached_requests import Asker, Settings
-from equal_hf.extraction.requests.chunking import Planner, Tokenizer
-from equal_hf.extraction.requests.chunks import Passes
+from equal_hf.extraction.requests.cached_requests import CachedRequests, Settings
+from equal_hf.extraction.requests.chunking import Chunker, Tokenizer
+from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.documents import Batch
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.store import ResponseStore
@@ -54,7 +54,7 @@ class _Ready:
     """What is known after the first contact."""
 
     pool: Pool
-    planner: Planner
+    chunker: Chunker
     settings: Settings
     findings: list[Findings]
 
@@ -317,17 +317,17 @@ class EndpointExtractor:
         self, ready: _Ready, documents: Sequence[Document], allowance: Allowance | None
     ) -> list[Extraction]:
         ready.pool.restart()
-        asker = Asker(ready.pool, self._store, ready.settings, self.run)
-        passes = Passes(
-            asker,
+        requests = CachedRequests(ready.pool, self._store, ready.settings, self.run)
+        chunk_extractor = ChunkExtractor(
+            requests,
             self.prompt,
-            ready.planner.bounds,
+            ready.chunker.bounds,
             ready.pool.post,
             self._second,
             ready.findings[0].overheads,
             self._judge_min_score,
         )
-        self._batch = Batch(asker, ready.planner, passes)
+        self._batch = Batch(requests, ready.chunker, chunk_extractor)
         return await self._batch.run(documents, allowance)
 
     async def _first_contact(self) -> _Ready:
@@ -360,7 +360,7 @@ class EndpointExtractor:
                 prices=self.prices,
             )
             bounds = findings[0].bounds
-            reserve = Passes.reserve(self._max_new_tokens, findings[0].overheads, counts=bounds.counts)
+            reserve = ChunkExtractor.reserve(self._max_new_tokens, findings[0].overheads, counts=bounds.counts)
             bounds.require_room(settings.prompt_limit, reserve)
         except BaseException:
             for client in clients:
@@ -393,8 +393,8 @@ class EndpointExtractor:
                 settings.prompt_limit or "any number of",
                 member.window.limit,
             )
-        planner = Planner(pool.post, bounds, self.prompt, settings.prompt_limit, reserve)
-        return _Ready(pool, planner, settings, findings)
+        chunker = Chunker(pool.post, bounds, self.prompt, settings.prompt_limit, reserve)
+        return _Ready(pool, chunker, settings, findings)
 
 
 def _load_tokenizer(name: str) -> Tokenizer:

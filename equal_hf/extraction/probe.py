@@ -14,7 +14,7 @@ from equal_hf.errors import EndpointError
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.chunking import PromptBounds, Tokenizer
+from equal_hf.extraction.requests.chunking import TokenBounds, Tokenizer
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.completion import Completion
 from equal_hf.extraction.transport.dialects import Server, guided, identify
@@ -36,13 +36,13 @@ class Findings:
     Args:
         server ([`Server`]): What it is.
         schema (`str`): `"heeded"`, `"ignored"` (validation alone will tell), or `"refused"` (it is not sent).
-        bounds ([`PromptBounds`]): How its prompts are bounded.
+        bounds ([`TokenBounds`]): How its prompts are bounded.
         overheads (`tuple[int, ...]`): By how much each second prompt, empty, exceeds the first.
     """
 
     server: Server
     schema: str
-    bounds: PromptBounds
+    bounds: TokenBounds
     overheads: tuple[int, ...]
 
 
@@ -78,9 +78,7 @@ async def probe(
         except EndpointError as error:
             raise client.key_error or client.error(str(error)) from None
         completion, schema = await _first_request(client, server, sampling)
-        bounds = await PromptBounds.measure(
-            client.post, server, prompt, _MESSAGES, completion.prompt_tokens, tokenizer
-        )
+        bounds = await TokenBounds.measure(client.post, server, prompt, _MESSAGES, completion.prompt_tokens, tokenizer)
         overheads = [
             await bounds.counted(client.post, step.messages("", [], repair=True)) - bounds.empty - bounds.repair
             for step in second

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from equal_hf.cli.planning import SampledDocument
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.chunking import Planner, PromptBounds
+from equal_hf.extraction.requests.chunking import Chunker, TokenBounds
 from equal_hf.extraction.requests.documents import sendable
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import Server, identify
@@ -73,18 +73,20 @@ def survey(
             if state != "up":
                 raise EndpointError(f"it is {state}: {fault}")
             server = await identify(client.get, flavour, model)
-            bounds = await PromptBounds.measure(client.post, server, prompt, _MESSAGES, None)
+            bounds = await TokenBounds.measure(client.post, server, prompt, _MESSAGES, None)
             limits = [limit for limit in (server.prompt_limit(max_new_tokens), max_input_tokens) if limit is not None]
             limit = min(limits, default=None)
             if not bounds.counts:
                 return Survey(_by_bytes(texts, prompt, limit), server, None, False)
             bounds.require_room(limit)
-            planner = Planner(client.post, bounds, prompt, limit)
+            chunker = Chunker(client.post, bounds, prompt, limit)
             documents = []
             for text in texts:
-                parts = await planner.plan(sendable(text), tight=True)
-                tokens = sum(part.prompt_tokens for part in parts)
-                documents.append(SampledDocument(tokens, max(1, tokens - len(parts) * bounds.empty), len(parts) or 1))
+                chunks = await chunker.plan(sendable(text), tight=True)
+                tokens = sum(chunk.prompt_tokens for chunk in chunks)
+                documents.append(
+                    SampledDocument(tokens, max(1, tokens - len(chunks) * bounds.empty), len(chunks) or 1)
+                )
             return Survey(documents, server, None, True)
         finally:
             await client.close()

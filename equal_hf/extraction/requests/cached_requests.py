@@ -19,7 +19,7 @@ from equal_hf.extraction.responses.ledger import (
     response_key,
 )
 from equal_hf.extraction.responses.store import ResponseStore, StoreWriter
-from equal_hf.extraction.transport.load_balancer import Ask, Pool
+from equal_hf.extraction.transport.load_balancer import ChatRequest, Pool
 from equal_hf.types import Messages, Usage
 from equal_hf.utils.retry import Refusal, TransportFault
 
@@ -71,7 +71,7 @@ class BudgetSpentError(Exception):
 
 
 @dataclass
-class Account:
+class DocumentReservation:
     """What one document may cost and did cost, in billionths of the currency."""
 
     admission: Admission
@@ -90,32 +90,32 @@ class Account:
         return False
 
 
-class _Booking:
+class LedgerAttempts:
     """The books of one request over all its attempts."""
 
-    def __init__(self, asker: Asker, request: Request, account: Account) -> None:
-        self._asker, self._request, self._account = asker, request, account
+    def __init__(self, requests: CachedRequests, request: Request, reservation: DocumentReservation) -> None:
+        self._requests, self._request, self._reservation = requests, request, reservation
         self.attempt = 0
-        self.worst = Usage(request.bound, asker.settings.max_new_tokens, 1)
-        self.cost = asker.settings.prices.cost(self.worst)
+        self.worst = Usage(request.bound, requests.settings.max_new_tokens, 1)
+        self.cost = requests.settings.prices.cost(self.worst)
         self.spent = False
 
     async def sending(self) -> None:
         # Processes share a store, so the name comes from no counter.
         self.attempt = secrets.randbits(62)
-        await self._asker.writer.write(
-            AttemptStarted(self.attempt, self._asker.run, self._request.key, self.worst, self.cost)
+        await self._requests.writer.write(
+            AttemptStarted(self.attempt, self._requests.run, self._request.key, self.worst, self.cost)
         )
 
     async def unanswered(self, *, maybe_billed: bool) -> bool:
-        await self._asker.writer.write(AttemptFailed(self.attempt, maybe_billed))
-        if maybe_billed and not self._account.lose(self.cost):
+        await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed))
+        if maybe_billed and not self._reservation.lose(self.cost):
             self.spent = True
             return False
         return True
 
 
-class Asker:
+class CachedRequests:
     """Asks a pool of endpoints, by way of a store.
 
     Args:
@@ -150,7 +150,7 @@ class Asker:
         """The stored reply, if there is one that serves."""
         return self.store.get(request.key, self.settings.max_new_tokens)
 
-    async def ask(self, request: Request, account: Account) -> Response:
+    async def ask(self, request: Request, reservation: DocumentReservation) -> Response:
         """The stored reply, or a new one.
 
         Raises:
@@ -165,19 +165,19 @@ class Asker:
             # Another request may have brought the reply while this one waited.
             if (held := self.look_up(request)) is not None:
                 return held
-            return await self._pay(request, account)
+            return await self._pay(request, reservation)
 
-    async def _pay(self, request: Request, account: Account) -> Response:
+    async def _pay(self, request: Request, reservation: DocumentReservation) -> Response:
         settings = self.settings
         limit = settings.max_new_tokens
-        booking = _Booking(self, request, account)
+        attempts = LedgerAttempts(self, request, reservation)
         try:
-            ask = Ask(request.messages, limit, request.bound, settings.sampling, request.schema)
-            completion, member = await self.pool.chat(ask, booking)
+            ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
+            completion, member = await self.pool.chat(ask, attempts)
         except Refusal as refusal:
             reply, cost, flavour = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
         except TransportFault as fault:
-            if booking.spent:
+            if attempts.spent:
                 raise BudgetSpentError(str(fault)) from fault
             raise
         else:
@@ -188,8 +188,8 @@ class Asker:
             reply = Response(completion.text, "length" if completion.cut_short else "stop", usage)
             cost, flavour = settings.prices.cost(usage), member.server.flavour
             self._compare(usage, request.bound)
-        account.paid += cost
-        answer = ResponseReceived(request.key, reply, limit, flavour, settings.model, booking.attempt, cost)
+        reservation.paid += cost
+        answer = ResponseReceived(request.key, reply, limit, flavour, settings.model, attempts.attempt, cost)
         return await self.writer.write(answer) or reply
 
     def _compare(self, usage: Usage, bound: int) -> None:

@@ -30,7 +30,7 @@ _MIN_ROOM_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Chunk:
     """One request to come.
 
     Args:
@@ -44,7 +44,7 @@ class Part:
     prompt_tokens: int
 
 
-class PromptBounds:
+class TokenBounds:
     """Upper bounds of prompts' tokens for one server and one prompt.
 
     Args:
@@ -75,7 +75,7 @@ class PromptBounds:
         messages: Messages,
         seen: int | None,
         tokenizer: Tokenizer | None = None,
-    ) -> PromptBounds:
+    ) -> TokenBounds:
         """Learn the bounds from one short request that was made.
 
         Args:
@@ -127,25 +127,25 @@ class PromptBounds:
         return await _count_prompt(post, self.server, messages, self.tokenizer) + self.drift + MARGIN_TOKENS
 
 
-class Planner:
+class Chunker:
     """Turns documents into requests.
 
     Args:
         post (`Callable`): Posts to a path of a server that counts.
-        bounds ([`PromptBounds`]): How prompts are bounded.
+        bounds ([`TokenBounds`]): How prompts are bounded.
         prompt ([`PromptTemplate`]): The prompt.
         limit (`int`, *optional*): Most tokens of a prompt; `None` for no limit.
         reserve (`int`, *optional*, defaults to `0`): Tokens of the limit to leave free, for a second request about the
-            same part.
+            same chunk.
     """
 
     def __init__(
-        self, post: PostJson, bounds: PromptBounds, prompt: PromptTemplate, limit: int | None, reserve: int = 0
+        self, post: PostJson, bounds: TokenBounds, prompt: PromptTemplate, limit: int | None, reserve: int = 0
     ) -> None:
         self.post, self.bounds, self.prompt, self.limit = post, bounds, prompt, limit
         self._room = None if limit is None else limit - bounds.repair - reserve
 
-    async def plan(self, text: str, *, tight: bool) -> list[Part]:
+    async def plan(self, text: str, *, tight: bool) -> list[Chunk]:
         """One request if the text fits, else as few as it takes, split at natural boundaries.
 
         Args:
@@ -153,7 +153,7 @@ class Planner:
             tight (`bool`): Whether to count even what fits by its bytes, because an allowance depends on it.
 
         Returns:
-            `list[Part]`: In document order; blank parts are left out.
+            `list[Chunk]`: In document order; blank chunks are left out.
         """
         bounds, room = self.bounds, self._room
         messages = self.prompt.messages(text)
@@ -161,14 +161,14 @@ class Planner:
         if tight or (room is not None and tokens > room):
             tokens = await bounds.counted(self.post, messages)
         if room is None or tokens <= room:
-            return [Part(Span(0, len(text)), messages, tokens)]
+            return [Chunk(Span(0, len(text)), messages, tokens)]
         size = room - bounds.empty
         while True:
             spans = [span for span in await self._split(text, size) if text[slice(*span)].strip()]
             rendered = [self.prompt.messages(text[slice(*span)]) for span in spans]
             counts = [await bounds.counted(self.post, messages) for messages in rendered]
             if all(count <= room for count in counts):
-                return [Part(*part) for part in zip(spans, rendered, counts, strict=True)]
+                return [Chunk(*chunk) for chunk in zip(spans, rendered, counts, strict=True)]
             size = int(size * 0.9)  # the tokens at the seams did not add up
 
     async def _split(self, text: str, size: int) -> list[Span]:
@@ -176,10 +176,10 @@ class Planner:
         if not self.bounds.counts:
             return split_text(text, size, _bytes)
         spans = []
-        # Starting over costs the square of the number of parts, so a very long text is cut into stretches first.
+        # Starting over costs the square of the number of chunks, so a very long text is cut into stretches first.
         for start, end in split_text(text, _MAX_COUNTED_CHARACTERS, len):
-            parts = await self._split_stretch(text[start:end], size)
-            spans += [Span(start + part.start, start + part.end) for part in parts]
+            chunks = await self._split_stretch(text[start:end], size)
+            spans += [Span(start + chunk.start, start + chunk.end) for chunk in chunks]
         return spans
 
     async def _split_stretch(self, text: str, size: int) -> list[Span]:

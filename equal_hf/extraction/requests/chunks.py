@@ -1,4 +1,4 @@
-"""What is asked about one part of a document: its pairs, once more if the reply is no JSON, then refine and judge."""
+"""What is asked about one chunk of a document: its pairs, once more if the reply is no JSON, then refine and judge."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA, Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.cached_requests import Account, Asker, Request
-from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Part, PromptBounds
+from equal_hf.extraction.requests.cached_requests import CachedRequests, DocumentReservation, Request
+from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Chunk, TokenBounds
 from equal_hf.extraction.responses.ledger import Response
 from equal_hf.extraction.transport.dialects import PostJson
 from equal_hf.types import Allowance, Document, Extraction, QAPair, Rejection, Usage
@@ -27,13 +27,13 @@ _LOOP_CHARACTERS = 32
 _BYTES_PER_TOKEN = 4
 
 
-class Passes:
-    """The requests about a part, each at most twice.
+class ChunkExtractor:
+    """The requests about a chunk, each at most twice.
 
     Args:
-        asker ([`Asker`]): Gets replies.
+        requests ([`CachedRequests`]): Gets replies.
         prompt ([`PromptTemplate`]): What is asked first.
-        bounds ([`PromptBounds`]): How prompts are bounded.
+        bounds ([`TokenBounds`]): How prompts are bounded.
         post (`Callable`): Posts to a path of a server that counts.
         second (`Sequence[SecondPass]`): What is asked about the pairs then.
         overheads (`Sequence[int]`): By how much each of these prompts, without document and pairs, exceeds the first.
@@ -42,63 +42,63 @@ class Passes:
 
     def __init__(
         self,
-        asker: Asker,
+        requests: CachedRequests,
         prompt: PromptTemplate,
-        bounds: PromptBounds,
+        bounds: TokenBounds,
         post: PostJson,
         second: Sequence[SecondPass],
         overheads: Sequence[int],
         judge_min_score: int,
     ) -> None:
-        self.asker, self.prompt, self.bounds, self._post = asker, prompt, bounds, post
+        self.requests, self.prompt, self.bounds, self._post = requests, prompt, bounds, post
         self.second = list(zip(second, overheads, strict=True))
         self.judge_min_score = judge_min_score
         self._told_too_long = False
 
     @staticmethod
     def reserve(max_new_tokens: int, overheads: Sequence[int], *, counts: bool) -> int:
-        """Tokens that a second prompt may take beyond the first about the same part."""
+        """Tokens that a second prompt may take beyond the first about the same chunk."""
         quoted = max_new_tokens * (1 if counts else _BYTES_PER_TOKEN) + MARGIN_TOKENS
         return max((max(0, overhead) + quoted for overhead in overheads), default=0)
 
-    def worst(self, text: str, parts: Sequence[Part], allowance: Allowance) -> tuple[Usage, int]:
+    def worst(self, text: str, chunks: Sequence[Chunk], allowance: Allowance) -> tuple[Usage, int]:
         """The most a document can use, and the most it can cost in billionths of the currency.
 
-        Each part is asked twice in each pass, each time at its bound. What is stored already costs nothing.
+        Each chunk is asked twice in each pass, each time at its bound. What is stored already costs nothing.
         """
         worst, cost = Usage(), 0
-        limit = self.asker.settings.max_new_tokens
-        for part in parts:
+        limit = self.requests.settings.max_new_tokens
+        for chunk in chunks:
             for attempt in (0, 1):
-                request = self._first(part, attempt)
-                held = self.asker.look_up(request)
+                request = self._first(chunk, attempt)
+                held = self.requests.look_up(request)
                 # A reply paid for under a higher `max_new_tokens` still serves, so it counts as what it is.
                 used = held.usage if held else Usage()
                 worst += Usage(max(request.bound, used.prompt_tokens), max(limit, used.completion_tokens), 1)
             for _, overhead in self.second:
-                at_most = Usage(self._second_bound(part, overhead), limit, 1)
+                at_most = Usage(self._second_bound(chunk, overhead), limit, 1)
                 worst += at_most + at_most
             if allowance.cost is not None:
-                cost += self._unpaid(text[slice(*part.span)], part)
+                cost += self._unpaid(text[slice(*chunk.span)], chunk)
         return worst, cost
 
-    def _unpaid(self, text: str, part: Part) -> int:
-        """The most that asking about a part can cost beyond what is stored."""
-        settings = self.asker.settings
+    def _unpaid(self, text: str, chunk: Chunk) -> int:
+        """The most that asking about a chunk can cost beyond what is stored."""
+        settings = self.requests.settings
 
         def at_most(bound: int) -> int:
             return settings.prices.cost(Usage(bound, settings.max_new_tokens, 1))
 
-        missing, parsed = self._stored_twice(lambda attempt: self._first(part, attempt), parse_pairs, _needs_repair)
-        cost = (missing == 2) * at_most(part.prompt_tokens)
-        cost += (missing >= 1) * at_most(part.prompt_tokens + self.bounds.repair)
+        missing, parsed = self._stored_twice(lambda attempt: self._first(chunk, attempt), parse_pairs, _needs_repair)
+        cost = (missing == 2) * at_most(chunk.prompt_tokens)
+        cost += (missing >= 1) * at_most(chunk.prompt_tokens + self.bounds.repair)
         pairs = list(parsed.pairs) if parsed else []
         known = missing == 0
         for step, overhead in self.second:
             if known and not pairs:
                 break
             missing, values = self._stored_second(step, text, pairs) if known else (2, None)
-            cost += missing * at_most(self._second_bound(part, overhead))
+            cost += missing * at_most(self._second_bound(chunk, overhead))
             known = known and missing == 0
             if step is REFINE and values is not None:
                 pairs = [value for value in values if value is not None]
@@ -107,7 +107,7 @@ class Passes:
     def _stored_second(self, step: SecondPass, text: str, pairs: list[Pair]) -> tuple[int, list[Any] | None]:
         def request(attempt: int) -> Request:
             messages = step.messages(text, pairs, repair=bool(attempt))
-            return self.asker.request(messages, 0, step.schema, attempt)
+            return self.requests.request(messages, 0, step.schema, attempt)
 
         return self._stored_twice(request, lambda reply: step.read(reply, len(pairs)), _unreadable)
 
@@ -116,7 +116,7 @@ class Passes:
     ) -> tuple[int, T | None]:
         """How many of a request and its repair may still have to be paid for, and what the stored replies say."""
         for attempt in (0, 1):
-            held = self.asker.look_up(request(attempt))
+            held = self.requests.look_up(request(attempt))
             if held is None:
                 return 2 - attempt, None
             value = read("" if held.finish_reason == "refused" else held.text)
@@ -124,12 +124,14 @@ class Passes:
                 break
         return 0, value
 
-    async def extract(self, document: Document, text: str, part: Part, account: Account) -> Extraction:
-        """One part, as if it were a document of its own."""
+    async def extract(
+        self, document: Document, text: str, chunk: Chunk, reservation: DocumentReservation
+    ) -> Extraction:
+        """One chunk, as if it were a document of its own."""
         uses: list[Usage] = []
         try:
             request, reply, parsed = await self._ask_twice(
-                lambda attempt: self._first(part, attempt), parse_pairs, _needs_repair, account, uses
+                lambda attempt: self._first(chunk, attempt), parse_pairs, _needs_repair, reservation, uses
             )
         except TransportFault as fault:
             rejection = Rejection(document.id, "transport_error", raw=str(fault))
@@ -146,7 +148,7 @@ class Passes:
         for step, overhead in self.second:
             if not pairs:
                 break
-            key, values = await self._again(step, overhead, text[slice(*part.span)], part, pairs, account, uses)
+            key, values = await self._again(step, overhead, text[slice(*chunk.span)], chunk, pairs, reservation, uses)
             if step is REFINE:
                 if values is None:
                     continue
@@ -161,7 +163,7 @@ class Passes:
                         reason = "judged_low" if grade else "not_judged"
                         rejected.append(Rejection(document.id, reason, *pair, raw=f"grade {grade}" if grade else ""))
                 pairs = [pair for pair, grade in zip(pairs, grades, strict=True) if grade >= self.judge_min_score]
-        kept = tuple(self._pair(document, part, pair, method, source) for pair in pairs)
+        kept = tuple(self._pair(document, chunk, pair, method, source) for pair in pairs)
         return Extraction(document.id, kept, sum(uses, Usage()), finish_reason, tuple(rejected))
 
     async def _again(
@@ -169,9 +171,9 @@ class Passes:
         step: SecondPass,
         overhead: int,
         text: str,
-        part: Part,
+        chunk: Chunk,
         pairs: list[Pair],
-        account: Account,
+        reservation: DocumentReservation,
         uses: list[Usage],
     ) -> tuple[str, list[Any] | None]:
         """Ask about pairs: the reply's key, and what it says; `None` where it cannot be read, or its prompt does not
@@ -181,18 +183,18 @@ class Passes:
             bounds = [await self.bounds.counted(self._post, messages) for messages in asked]
         except (TransportFault, Refusal):
             return "", None
-        limit = self.asker.settings.prompt_limit
-        if max(bounds) > self._second_bound(part, overhead) or (limit is not None and max(bounds) > limit):
+        limit = self.requests.settings.prompt_limit
+        if max(bounds) > self._second_bound(chunk, overhead) or (limit is not None and max(bounds) > limit):
             if not self._told_too_long:
                 self._told_too_long = True
                 logger.warning("Some pairs are too long to %s within `extractor_max_new_tokens`.", step.name)
             return "", None
         try:
             request, _, values = await self._ask_twice(
-                lambda attempt: self.asker.request(asked[attempt], bounds[attempt], step.schema, attempt),
+                lambda attempt: self.requests.request(asked[attempt], bounds[attempt], step.schema, attempt),
                 lambda reply: step.read(reply, len(pairs)),
                 _unreadable,
-                account,
+                reservation,
                 uses,
             )
         except TransportFault:
@@ -204,40 +206,40 @@ class Passes:
         request: Callable[[int], Request],
         read: Callable[[str], T],
         again: Callable[[Response, T], bool],
-        account: Account,
+        reservation: DocumentReservation,
         uses: list[Usage],
     ) -> tuple[Request, Response, T]:
         """Ask, and once more where the reply cannot be read; `uses` takes down what each reply used."""
         asked = request(0)
-        reply = await self.asker.ask(asked, account)
+        reply = await self.requests.ask(asked, reservation)
         uses.append(reply.usage)
         value = read("" if reply.finish_reason == "refused" else reply.text)
         if again(reply, value):
             asked = request(1)
-            reply = await self.asker.ask(asked, account)
+            reply = await self.requests.ask(asked, reservation)
             uses.append(reply.usage)
             value = read("" if reply.finish_reason == "refused" else reply.text)
         return asked, reply, value
 
-    def _first(self, part: Part, attempt: int) -> Request:
-        messages = part.messages
+    def _first(self, chunk: Chunk, attempt: int) -> Request:
+        messages = chunk.messages
         if attempt:
             messages = self.prompt.repaired(messages)
-        bound = part.prompt_tokens + (self.bounds.repair if attempt else 0)
-        return self.asker.request(messages, bound, PAIRS_SCHEMA, attempt)
+        bound = chunk.prompt_tokens + (self.bounds.repair if attempt else 0)
+        return self.requests.request(messages, bound, PAIRS_SCHEMA, attempt)
 
-    def _second_bound(self, part: Part, overhead: int) -> int:
-        limit = self.asker.settings.max_new_tokens
+    def _second_bound(self, chunk: Chunk, overhead: int) -> int:
+        limit = self.requests.settings.max_new_tokens
         reserve = self.reserve(limit, [overhead], counts=self.bounds.counts)
-        return part.prompt_tokens + self.bounds.repair + reserve
+        return chunk.prompt_tokens + self.bounds.repair + reserve
 
-    def _pair(self, document: Document, part: Part, pair: Pair, method: str, key: str) -> QAPair:
-        settings = self.asker.settings
+    def _pair(self, document: Document, chunk: Chunk, pair: Pair, method: str, key: str) -> QAPair:
+        settings = self.requests.settings
         return QAPair(
             *pair,
             document_id=document.id,
             cluster=document.cluster,
-            span=(part.span.start, part.span.end),
+            span=(chunk.span.start, chunk.span.end),
             method=method,
             model=settings.model,
             model_revision=settings.revision,

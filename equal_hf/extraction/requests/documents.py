@@ -11,9 +11,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.extraction.budget import Admission
-from equal_hf.extraction.requests.cached_requests import Account, Asker, BudgetSpentError
-from equal_hf.extraction.requests.chunking import Part, Planner
-from equal_hf.extraction.requests.chunks import Passes
+from equal_hf.extraction.requests.cached_requests import BudgetSpentError, CachedRequests, DocumentReservation
+from equal_hf.extraction.requests.chunking import Chunk, Chunker
+from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.types import Allowance, Document, Extraction, Rejection, Usage
 from equal_hf.utils.retry import Refusal, TransportFault, backoff_s
 
@@ -31,16 +31,16 @@ class Batch:
     No more documents are in memory than can be under way, give or take; the rest is only looked at in its turn.
 
     Args:
-        asker ([`Asker`]): Gets replies.
-        planner ([`Planner`]): Turns documents into requests.
-        passes ([`Passes`]): What is asked about each part.
+        requests ([`CachedRequests`]): Gets replies.
+        chunker ([`Chunker`]): Turns documents into requests.
+        chunk_extractor ([`ChunkExtractor`]): What is asked about each chunk.
 
     Attributes:
         done, total (`int`): Documents done, and in all.
     """
 
-    def __init__(self, asker: Asker, planner: Planner, passes: Passes) -> None:
-        self.asker, self.planner, self.passes = asker, planner, passes
+    def __init__(self, requests: CachedRequests, chunker: Chunker, chunk_extractor: ChunkExtractor) -> None:
+        self.requests, self.chunker, self.chunk_extractor = requests, chunker, chunk_extractor
         self.done = self.total = 0
         self._random = Random()
         self._came_back = asyncio.Event()
@@ -67,7 +67,7 @@ class Batch:
     async def _run(self, documents: Sequence[Document], allowance: Allowance, bar: tqdm[Any]) -> list[Extraction]:
         limited = allowance != Allowance()
         admission = Admission(allowance)
-        pool = self.asker.pool
+        pool = self.requests.pool
         # As many as all windows together can ever hold, and as many again to take their place.
         room = asyncio.Semaphore(2 * sum(member.window.limit for member in pool.members) + _PLANNED_AHEAD)
         outcomes: list[Extraction | asyncio.Task[Extraction]] = []
@@ -92,7 +92,7 @@ class Batch:
                     bar.update()
                     continue
                 worst, worst_cost = (
-                    self.passes.worst(sendable(document.text), plan, allowance) if limited else (Usage(), 0)
+                    self.chunk_extractor.worst(sendable(document.text), plan, allowance) if limited else (Usage(), 0)
                 )
                 while (verdict := admission.decide(worst, worst_cost)) == "wait" and self._error is None:
                     self._came_back.clear()
@@ -123,14 +123,14 @@ class Batch:
     def _fail(self, error: BaseException) -> None:
         """Send nothing more, and let the first error tell all."""
         self._error = self._error or error
-        self.asker.pool.stop(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        self.requests.pool.stop(error if isinstance(error, Exception) else RuntimeError(str(error)))
         self._came_back.set()
 
     def _plans(
         self, documents: Sequence[Document], *, tight: bool
-    ) -> Generator[tuple[Document, asyncio.Task[list[Part] | Rejection]]]:
+    ) -> Generator[tuple[Document, asyncio.Task[list[Chunk] | Rejection]]]:
         """Documents and their plans, some of them being made ahead."""
-        ahead: deque[tuple[Document, asyncio.Task[list[Part] | Rejection]]] = deque()
+        ahead: deque[tuple[Document, asyncio.Task[list[Chunk] | Rejection]]] = deque()
         try:
             for document in documents:
                 ahead.append((document, asyncio.create_task(self._plan(document, tight))))
@@ -142,31 +142,34 @@ class Batch:
             for _, planning in ahead:
                 planning.cancel()
 
-    async def _plan(self, document: Document, tight: bool) -> list[Part] | Rejection:
+    async def _plan(self, document: Document, tight: bool) -> list[Chunk] | Rejection:
         for attempt in count():
             try:
-                return await self.planner.plan(sendable(document.text), tight=tight)
+                return await self.chunker.plan(sendable(document.text), tight=tight)
             except Refusal as refusal:
                 return Rejection(document.id, "refused", raw=str(refusal))
             except TransportFault as fault:
                 # Other faults were tried again where they happened; an answer that is no count shows only here.
-                if fault.kind != "malformed" or attempt >= self.asker.pool.max_retries:
+                if fault.kind != "malformed" or attempt >= self.requests.pool.max_retries:
                     return Rejection(document.id, "transport_error", raw=str(fault))
                 await asyncio.sleep(backoff_s(attempt, self._random))
         raise AssertionError("unreachable")
 
     async def _extract(
-        self, document: Document, parts: Sequence[Part], worst: Usage, worst_cost: int, admission: Admission
+        self, document: Document, chunks: Sequence[Chunk], worst: Usage, worst_cost: int, admission: Admission
     ) -> Extraction:
-        account = Account(admission, reserved=worst_cost)
+        reservation = DocumentReservation(admission, reserved=worst_cost)
         text = sendable(document.text)
         used = Usage()
         try:
-            jobs = [asyncio.ensure_future(self.passes.extract(document, text, part, account)) for part in parts]
+            jobs = [
+                asyncio.ensure_future(self.chunk_extractor.extract(document, text, chunk, reservation))
+                for chunk in chunks
+            ]
             try:
                 outcomes = await asyncio.gather(*jobs)
             except BaseException:
-                # The parts that are under way are paid for like any document's.
+                # The chunks that are under way are paid for like any document's.
                 for result in await asyncio.gather(*jobs, return_exceptions=True):
                     if isinstance(result, Extraction):
                         used += result.usage
@@ -175,7 +178,7 @@ class Batch:
         except BudgetSpentError:
             return Extraction(document.id, finish_reason="budget")
         finally:
-            admission.settle(worst, used, account.reserved, account.paid)
+            admission.settle(worst, used, reservation.reserved, reservation.paid)
             self._came_back.set()
         reasons = {outcome.finish_reason for outcome in outcomes}
         return Extraction(

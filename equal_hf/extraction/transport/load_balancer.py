@@ -32,7 +32,7 @@ _LONG_PAUSE_S = 60.0
 _BOOKED_AHEAD = 16
 
 
-class Booking(Protocol):
+class AttemptLog(Protocol):
     """Keeps the books of one request over all its attempts."""
 
     async def sending(self) -> None:
@@ -43,7 +43,7 @@ class Booking(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ChatRequest:
     """A chat request.
 
     Args:
@@ -101,7 +101,7 @@ class Pool:
         """Requests under way."""
         return sum(member.window.in_flight for member in self.members)
 
-    async def chat(self, ask: Ask, booking: Booking) -> tuple[Completion, Member]:
+    async def chat(self, ask: ChatRequest, attempts: AttemptLog) -> tuple[Completion, Member]:
         """Ask as often as it takes, wherever there is room.
 
         Raises:
@@ -115,7 +115,7 @@ class Pool:
         while True:
             self._waiting += 1
             try:
-                turn = await self._booked_turn(ask, booking, avoid)
+                turn = await self._booked_turn(ask, attempts, avoid)
             finally:
                 self._waiting -= 1
             member, server = turn.member, turn.member.server
@@ -131,7 +131,7 @@ class Pool:
                 member.failed(turn, time.monotonic(), fault.kind)
                 counts = await self._after(fault, member, turn, refused_at_s)
                 refused_at_s = time.monotonic()
-                if not await booking.unanswered(maybe_billed=fault.maybe_billed):
+                if not await attempts.unanswered(maybe_billed=fault.maybe_billed):
                     raise
                 if counts:
                     faults += 1
@@ -147,7 +147,7 @@ class Pool:
                 self._count(str(refusal))
                 raise
             except EndpointError as error:
-                await booking.unanswered(maybe_billed=False)
+                await attempts.unanswered(maybe_billed=False)
                 member.failed(turn, time.monotonic(), "given_up")
                 self._lose(member, error)
             except BaseException:
@@ -189,13 +189,13 @@ class Pool:
 
     # -- the line --------------------------------------------------------------------------------------------------
 
-    async def _booked_turn(self, ask: Ask, booking: Booking, avoid: Member | None) -> Turn:
+    async def _booked_turn(self, ask: ChatRequest, attempts: AttemptLog, avoid: Member | None) -> Turn:
         async with self._booked:
-            await booking.sending()
+            await attempts.sending()
             try:
                 return await self._turn(ask.prompt_tokens + ask.max_tokens, avoid)
             except Exception:
-                await booking.unanswered(maybe_billed=False)
+                await attempts.unanswered(maybe_billed=False)
                 raise
 
     async def _turn(self, tokens: int, avoid: Member | None) -> Turn:
