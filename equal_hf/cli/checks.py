@@ -206,12 +206,11 @@ def check_endpoint(run: RunArguments, prepare: Callable[[str], Any]) -> Check:
 
 
 def _may_publish(api: Any, repo_id: str, run_dir: str | Path) -> Callable[[], None]:
-    from equal_hf.publishing.held import HeldDataset
-    from equal_hf.publishing.previous_export import known_identities
+    from equal_hf.publishing.previous_export import HubExport, known_identities
 
     def check() -> None:
         api.auth_check(repo_id, repo_type="dataset", write=True)
-        HeldDataset.read(api, repo_id).check(known_identities(run_dir))
+        HubExport.read(api, repo_id).check(known_identities(run_dir))
 
     return check
 

@@ -41,16 +41,16 @@ def run(args: argparse.Namespace) -> int:
     limit_silence()
     if args.dry_run:
         folder = export_dataset(args.run)  # under the name it has: the card is given this one by a push
-        found = files_to_send(args.run, args.repo_id)
-        files = dataset_files(folder) if found is None else found
+        changed = files_to_send(args.run, args.repo_id)
+        files = dataset_files(folder) if changed is None else changed
         sizes = {name: path.stat().st_size for name, path in files.items()}
         if args.json:
-            told = {"folder": str(folder), "repo_id": args.repo_id, "compared": found is not None, "files": sizes}
-            print(json.dumps(told, indent=2))
+            summary = {"folder": str(folder), "repo_id": args.repo_id, "compared": changed is not None, "files": sizes}
+            print(json.dumps(summary, indent=2))
             return 0
         for name, size in sizes.items():
             print(f"{size:>12,}  {name}")
-        asked = "" if found is not None else " (all there are: the Hub cannot be asked which it holds)"
+        asked = "" if changed is not None else " (all there are: the Hub cannot be asked which it holds)"
         print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB in {folder}{asked}; nothing was sent")
         return 0
     url = publish_dataset(args.run, args.repo_id, private=args.private)

@@ -200,7 +200,7 @@ class EqualDataCollector:
 
     def _note_corpus(self) -> None:
         """For cards, when a run begins: later, the folder that a name is of may not be at hand."""
-        from equal_hf.publishing.dataset_card import hub_id
+        from equal_hf.publishing.dataset_metadata import hub_id
 
         if "corpus" not in self.records.run():
             name = str(self.config.get("corpus"))

@@ -196,7 +196,7 @@ def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: st
     except hub_errors() as error:
         raise PublishError(
             f"The embedder cannot be pushed to {repo_id!r}: {_reason(error)}. Log in with `hf auth login` or name a "
-            "repository that the token may write to in `embedder_hub_id`."
+            "repository that the token may write to in `hub_embedder_id`."
         ) from error
 
 

@@ -2,11 +2,11 @@
 
 ```
 README.md                          the card; configurations `default`, `rejected`, `decisions`
-equal.json                         which run this is, and what of the card's metadata is ours
+equal.json                         the run's id, and the metadata that the run wrote into the card
 data/train/round-00007.parquet     one file a round, never changed
 data/rejected/round-00007.parquet
-data/decisions/round-00007.parquet written again once the round's rewards are known
-pictures/progress.png              what the card shows, where matplotlib is installed
+data/decisions/round-00007.parquet written again when the round's rewards are known
+pictures/progress.png              shown in the card; only where matplotlib is installed
 ```
 
 The same records give the same bytes; writing over an earlier export changes only what is new.
@@ -26,8 +26,16 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError, PublishError
 from equal_hf.extraction.responses.maintenance import money_paid
-from equal_hf.publishing.dataset_card import dataset_card, dataset_metadata
-from equal_hf.publishing.previous_export import CARD, MANIFEST, Earlier, default_folder, last_push, run_identities
+from equal_hf.publishing.dataset_card import dataset_card
+from equal_hf.publishing.dataset_metadata import dataset_metadata
+from equal_hf.publishing.previous_export import (
+    CARD,
+    MANIFEST,
+    PreviousExport,
+    default_folder,
+    last_push,
+    run_identities,
+)
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunFacts
@@ -45,8 +53,8 @@ PUBLIC = ("license", "language", "lang")
 
 def dataset_files(folder: Path) -> dict[str, Path]:
     """The files of an exported dataset, by their names on the Hub."""
-    found = [*folder.glob("data/*/*.parquet"), *folder.glob(f"{PICTURES}/*.png"), folder / MANIFEST, folder / CARD]
-    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
+    paths = [*folder.glob("data/*/*.parquet"), *folder.glob(f"{PICTURES}/*.png"), folder / MANIFEST, folder / CARD]
+    return {path.relative_to(folder).as_posix(): path for path in sorted(paths)}
 
 
 def export_dataset(
@@ -55,19 +63,19 @@ def export_dataset(
     *,
     summary: Mapping[str, Any] | None = None,
     name: str | None = None,
-    earlier: Earlier | None = None,
+    previous: PreviousExport | None = None,
 ) -> Path:
     """Write what a run has collected so far as a dataset that `load_dataset` opens.
 
     Args:
         run_dir (`str` or `Path`): The run folder.
-        out_dir (`str` or `Path`, *optional*): Where to; `run_dir/hub/dataset` where it is left out.
-        summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card; `run_dir/summary.json`
-            where it is left out and there is one.
-        name (`str`, *optional*): What the card tells readers to load. Where it is left out, the repository that the
+        out_dir (`str` or `Path`, *optional*): The folder to write; `run_dir/hub/dataset` by default.
+        summary (`Mapping[str, Any]`, *optional*): EQUAL beside its control, for the card; by default what is in
+            `run_dir/summary.json`, if anything.
+        name (`str`, *optional*): The name in the card's `load_dataset` example; by default the repository that the
             folder was last pushed to, or the folder's name.
-        earlier ([`Earlier`], *optional*): The card to keep a person's additions of; the one in `out_dir` where it is
-            left out.
+        previous ([`PreviousExport`], *optional*): The export whose card holds a person's additions; by default the one
+            in `out_dir`.
 
     Returns:
         `Path`: The dataset folder.
@@ -82,9 +90,9 @@ def export_dataset(
         raise PublishError(f"{run_dir} holds no recorded round: point `run_dir` at a run folder, or collect first")
     folder = default_folder(run_dir) if out_dir is None else Path(out_dir)
     facts, run = RunFacts(records.run()), run_identities(records.run())
-    here = Earlier.read(folder)
+    here = PreviousExport.read(folder)
     here.check(run, str(folder), "out_dir")
-    earlier = here if earlier is None else earlier
+    previous = here if previous is None else previous
 
     filters = filters_hash(records.run())
     shards = _Shards(folder / "data")
@@ -105,7 +113,6 @@ def export_dataset(
 
     if summary is None and (path := Path(run_dir) / "summary.json").exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
-    old = earlier.manifest or {}
     pushed_to = last_push(run_dir).get("repo_id") if folder == default_folder(run_dir) else None
     pictures = _draw(run_dir)
     for picture, content in pictures.items():
@@ -114,8 +121,8 @@ def export_dataset(
         facts,
         name=name or pushed_to or folder.name,
         summary=summary,
-        previous=earlier.card,
-        written=old.get("metadata"),
+        previous=previous.card,
+        written=(previous.manifest or {}).get("metadata"),
         pictures=[f"{PICTURES}/{picture}" for picture in pictures],
     )
     manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(facts)}
@@ -135,7 +142,7 @@ def _draw(run_dir: str | Path) -> dict[str, bytes]:
 
 
 def filters_hash(run: Mapping[str, Any]) -> str:
-    """Names the quality filters and their versions and settings, which the fingerprint in the card tells in full."""
+    """Hash of the quality filters with their versions and settings; the card's fingerprint lists them in full."""
     text = json.dumps(run["fingerprint"].get("filters", {}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

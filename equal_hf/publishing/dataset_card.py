@@ -1,4 +1,4 @@
-"""The dataset card: what was selected, what it cost, what came of it, and how to do it again.
+"""The dataset card: what was selected, cost and yield, comparison with the control, and how to reproduce it.
 
 Every string that came from a document, a reply or a corpus column goes through `code` or `json_block`, so that it
 shows as it is and changes nothing around it. The generated part stands between two comments; what a person writes
@@ -15,7 +15,7 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 from urllib.parse import quote
 
-from equal_hf import __version__
+from equal_hf.publishing.dataset_metadata import dataset_metadata, merge_metadata
 from equal_hf.records.statistics import RoundFacts, RunFacts, mean
 from equal_hf.utils.markdown import (
     code,
@@ -28,23 +28,13 @@ from equal_hf.utils.markdown import (
 )
 from equal_hf.utils.redaction import sanitise
 
-CONFIGS = {"default": "train", "rejected": "rejected", "decisions": "decisions"}
-# Metadata that follows from the files: a person's edit of it would be wrong after the next round.
-DERIVED = frozenset({"configs", "size_categories", "generated_with"})
 SHOWN_ROUNDS, SHOWN_ARMS = 40, 15
 PICTURE_TEXTS = {
     "progress.png": "Mean reward and evaluation loss by documents and by tokens spent",
     "pulls.png": "Documents drawn from each cluster, by round",
     "clusters.png": "Clusters by mean reward",
-    "drops.png": "What was turned down, by reason",
+    "drops.png": "Rejected and skipped, by reason",
 }
-
-# Those of the Hub's licence identifiers that corpora use; any other licence is told in the card's text only.
-HUB_LICENSE = re.compile(
-    r"apache-2\.0|mit|isc|zlib|unlicense|mpl-2\.0|artistic-2\.0|bsd(?:-[23]-clause)?|(?:l?gpl|agpl)-3\.0|gpl-2\.0|lgpl-2\.1"
-    r"|cc0-1\.0|cc-by-(?:sa-|nc-|nc-sa-|nc-nd-)?[34]\.0|cc-by-nd-4\.0|pddl|odbl|odc-by|gfdl|cdla-permissive-2\.0"
-)
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 CITATION = """\
 ```bibtex
@@ -66,81 +56,6 @@ CITATION = """\
 ```"""
 
 
-def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
-    """The card's metadata, in the Hub's vocabulary; what is not known is left out.
-
-    Args:
-        facts ([`RunFacts`]): The run.
-    """
-    metadata: dict[str, Any] = {}
-    stated = facts.config.get("language")
-    if languages := ([stated] if isinstance(stated, str) else stated) or sorted(facts.languages):
-        metadata["language"] = list(languages)
-    names = {(license or "").strip().lower() for license in facts.licenses}
-    if names and all(HUB_LICENSE.fullmatch(name) for name in names):
-        metadata["license"] = sorted(names) if len(names) > 1 else names.pop()
-    size = next((name for limit, name in _SIZES if facts.pairs < limit), "1M<n<10M")
-    metadata["size_categories"] = [size if facts.pairs < 10_000_000 else "10M<n<100M"]
-    metadata["task_categories"] = ["text-generation", "question-answering"]
-    metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if facts.models else [])]
-    if corpus := facts.corpus.get("hub_id"):
-        metadata["source_datasets"] = [corpus]
-    metadata["generated_with"] = {"library": "equal-hf", "version": __version__} | (
-        {"models": sorted(facts.models)} if facts.models else {}
-    )
-    metadata["configs"] = [
-        {
-            "config_name": name,
-            **({"default": True} if name == "default" else {}),
-            # `datasets` caches a local folder under a hash of these entries, whatever the folder and its files hold:
-            # without the content's own hash here, it would go on serving an earlier export, or another run's.
-            "description": f"content {facts.contents.get(folder, 'unknown')}",
-            "data_files": [{"split": "train", "path": f"data/{folder}/*.parquet"}],
-        }
-        for name, folder in CONFIGS.items()
-        if name != "rejected" or facts.dropped  # `datasets` cannot open what has no row
-    ]
-    return metadata
-
-
-def hub_id(name: Any) -> bool:
-    """Whether a name has the form of a Hub repository's id, and not that of a path.
-
-    >>> hub_id("math-ai/AutoMathText"), hub_id("./corpus"), hub_id("data/x.parquet"), hub_id(None)
-    (True, False, False, False)
-    """
-    if not isinstance(name, str) or name.endswith((".parquet", ".jsonl", ".json", ".csv")):
-        return False
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
-
-
-def merge_metadata(ours: Mapping[str, Any], found: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """Our metadata, with what a person added or changed since we wrote it last.
-
-    Args:
-        ours (`Mapping[str, Any]`): What we would write now.
-        found (`Mapping[str, Any]`): What the card holds.
-        written (`Mapping[str, Any]`): What we wrote into it last time.
-
-    >>> merge_metadata({"size": 2, "tags": [1]}, {"size": 1, "tags": [1], "license": "mit"}, {"size": 1, "tags": [1]})
-    {'size': 2, 'tags': [1], 'license': 'mit'}
-    """
-    return {**ours, **persons_metadata(found, written)}
-
-
-def persons_metadata(found: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person added to metadata that we wrote, or changed in it; what follows from the files is never theirs.
-
-    >>> persons_metadata({"license": "mit", "tags": [1], "size_categories": ["n<1K"]}, {"tags": [1]})
-    {'license': 'mit'}
-    """
-    return {
-        key: value
-        for key, value in found.items()
-        if key not in DERIVED and (key not in written or written[key] != value)
-    }
-
-
 def dataset_card(
     facts: RunFacts,
     *,
@@ -160,8 +75,8 @@ def dataset_card(
         written (`Mapping[str, Any]`, *optional*): The metadata we wrote into it last time.
         pictures (`Sequence[str]`, *optional*): Paths of pictures beside the card, of those in `PICTURE_TEXTS`.
     """
-    found, body = split_front_matter(previous)
-    metadata = merge_metadata(dataset_metadata(facts), found, written or {})
+    old, body = split_front_matter(previous)
+    metadata = merge_metadata(dataset_metadata(facts), old, written or {})
     sections = [
         _introduction(facts, name),
         _cost(facts),
@@ -171,7 +86,7 @@ def dataset_card(
         _arms(facts),
         _samples(facts),
         _provenance(facts),
-        _again(facts),
+        _reproduce(facts),
         f"## Citation\n\n{CITATION}",
     ]
     return join_front_matter(metadata, replace_generated(body, "\n\n".join(part for part in sections if part)))
@@ -185,7 +100,7 @@ def _introduction(facts: RunFacts, name: str) -> str:
     aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
     shown = json.dumps(name, ensure_ascii=False)
     pairs, documents, rounds, arms = map(number, (facts.pairs, facts.documents, len(facts.rounds), len(facts.arms)))
-    rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # what was turned down, and why\n'
+    rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # rejected pairs, skipped documents\n'
     rejected = rejected if facts.dropped else ""
     return f"""\
 # Question-answer pairs selected by EQUAL
@@ -228,8 +143,8 @@ def _cost(facts: RunFacts) -> str:
     drops = [
         [code(reason), count] for reason, count in sorted(facts.dropped.items(), key=lambda item: (-item[1], item[0]))
     ]
-    dropped = "\n\nTurned down, by reason:\n\n" + table(["reason", "count"], drops) if drops else ""
-    return f"## What it cost, and what it gave\n\n{table(['', 'total'], rows)}{dropped}"
+    dropped = "\n\nRejected or skipped, by reason:\n\n" + table(["reason", "count"], drops) if drops else ""
+    return f"## Cost and yield\n\n{table(['', 'total'], rows)}{dropped}"
 
 
 def _comparison(summary: Mapping[str, Any] | None) -> str:
@@ -243,7 +158,7 @@ def _comparison(summary: Mapping[str, Any] | None) -> str:
     text = table(["", *(heads[name] for name in runs)], rows)
     steps = " and the same number of training steps" if "steps" in measures else ""
     note = f"The control drew documents uniformly, at the same budget{steps}.\n\n"
-    return "## Against drawing at random\n\n" + (note if "uniform" in runs else "") + text
+    return "## Comparison with uniform sampling\n\n" + (note if "uniform" in runs else "") + text
 
 
 def _pictures(pictures: Sequence[str]) -> str:
@@ -282,7 +197,7 @@ def _samples(facts: RunFacts) -> str:
     if not facts.samples:
         return "## Samples\n\nNo pair was kept yet."
     last = len(facts.samples) - 1
-    chosen = [facts.samples[place] for place in sorted({0, last // 2, last})]
+    chosen = [facts.samples[index] for index in sorted({0, last // 2, last})]
     return "## Samples\n\nText from the corpus or a model, shown as JSON and cut short.\n\n" + json_block(chosen)
 
 
@@ -299,16 +214,16 @@ def _provenance(facts: RunFacts) -> str:
         lines.append(f"- Licences of the source documents, by pair: {counted(facts.licenses)}.")
     if isinstance(url := facts.run.get("tracked_at"), str):
         online = url.startswith(("http://", "https://"))
-        place = f"at <{quote(url, safe=':/?=&%#-._~')}>" if online else f"as {code(url)}"
-        lines.append(f"- The run was tracked {place}.")
+        address = f"at <{quote(url, safe=':/?=&%#-._~')}>" if online else f"as {code(url)}"
+        lines.append(f"- The run was tracked {address}.")
     listed = "\n".join(line for line in lines if line)
-    return f"## Where it comes from\n\n{listed}" if listed else ""
+    return f"## Provenance\n\n{listed}" if listed else ""
 
 
-def _again(facts: RunFacts) -> str:
+def _reproduce(facts: RunFacts) -> str:
     config = {key: _shareable(value) for key, value in sanitise(facts.config).items() if value is not None}
     command = config.pop("command", None)
-    text = "## How to do it again\n\n"
+    text = "## Reproduce\n\n"
     if command:
         words = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
         text += "```bash\n" + re.sub(r"[`\x00-\x1f\x7f]", "?", words) + "\n```\n\n"
@@ -327,7 +242,7 @@ def _spread(rounds: list[RoundFacts]) -> list[RoundFacts]:
     """At most `SHOWN_ROUNDS` of them, evenly spaced, the first and the last among them."""
     if len(rounds) <= SHOWN_ROUNDS:
         return rounds
-    return [rounds[place * (len(rounds) - 1) // (SHOWN_ROUNDS - 1)] for place in range(SHOWN_ROUNDS)]
+    return [rounds[index * (len(rounds) - 1) // (SHOWN_ROUNDS - 1)] for index in range(SHOWN_ROUNDS)]
 
 
 def _shareable(value: Any) -> Any:

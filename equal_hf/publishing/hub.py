@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import EMPTY, dataset_files, export_dataset
-from equal_hf.publishing.held import HeldDataset
 from equal_hf.publishing.previous_export import (
     CARD,
     MANIFEST,
     PUBLISHED,
-    Earlier,
+    HubExport,
+    PreviousExport,
     default_folder,
     known_identities,
     last_push,
@@ -80,7 +80,7 @@ def check_write_access(
         full = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
         api.auth_check(full, repo_type=repo_type, write=True)
         if run_dir is not None:
-            HeldDataset.read(api, full).check(known_identities(run_dir))
+            HubExport.read(api, full).check(known_identities(run_dir))
         return full
 
     what = f"checking write access to {repo_id!r}"
@@ -121,7 +121,7 @@ def publish_dataset(
     def push() -> str:
         full = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
         revision = _push_once(api, run_dir, full, summary)
-        url, card = f"{api.endpoint}/datasets/{full}", Earlier.read(default_folder(run_dir)).persons_part()
+        url, card = f"{api.endpoint}/datasets/{full}", PreviousExport.read(default_folder(run_dir)).persons_part()
         write_json(
             Path(run_dir) / PUBLISHED, {"url": url, "revision": revision, "repo_id": full, "persons_part": card}
         )
@@ -175,35 +175,35 @@ def files_to_send(run_dir: str | Path, repo_id: str, token: str | None = None) -
     api, files = HfApi(token=token), dataset_files(default_folder(run_dir))
     try:
         full = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
-        held = HeldDataset.read(api, full) if api.repo_exists(full, repo_type="dataset") else None
+        remote = HubExport.read(api, full) if api.repo_exists(full, repo_type="dataset") else None
     except PublishError:
         raise
     except Exception as error:  # whatever the network stack raises: what would be sent is not known then
         logger.info("The Hub was not asked what %s holds: %s", repo_id, mask_text(str(error)))
         return None
-    if held is None:
+    if remote is None:
         return files
-    held.check(run_identities(RoundRecords(run_dir).run()))
-    return {name: path for name, path in files.items() if not held.holds(name, path)}
+    remote.check(run_identities(RoundRecords(run_dir).run()))
+    return {name: path for name, path in files.items() if not remote.holds(name, path)}
 
 
 def published(run_dir: str | Path) -> dict[str, str] | None:
     """Address (`url`) and `revision` of the dataset that a run last pushed; `None` where it pushed none."""
-    found = last_push(run_dir)
-    return {name: found[name] for name in ("url", "revision")} if found else None
+    pushed = last_push(run_dir)
+    return {name: pushed[name] for name in ("url", "revision")} if pushed else None
 
 
-def _card_to_keep(run_dir: str | Path, held: HeldDataset) -> Earlier:
+def _card_to_keep(run_dir: str | Path, remote: HubExport) -> PreviousExport:
     """The card that a person's additions are kept of: the one that they edited since the last push, here or there.
 
     Where they edited both, it is the one on the Hub, and the one here is put beside the dataset's folder.
     """
-    here, there = Earlier.read(default_folder(run_dir)), held.earlier
+    here, there = PreviousExport.read(default_folder(run_dir)), remote.export
     if not there.card:
         return here
     last = last_push(run_dir)
-    before = last.get("persons_part") if last.get("repo_id") == held.repo_id else None
-    ours, theirs, before = here.persons_part(), there.persons_part(), before or Earlier().persons_part()
+    before = last.get("persons_part") if last.get("repo_id") == remote.repo_id else None
+    ours, theirs, before = here.persons_part(), there.persons_part(), before or PreviousExport().persons_part()
     if ours in (before, theirs) or not here.card:
         return there
     if theirs == before:
@@ -214,7 +214,7 @@ def _card_to_keep(run_dir: str | Path, held: HeldDataset) -> Earlier:
         logger.warning(
             "The card was edited on the Hub (%s) and here; the one on the Hub is kept, and the one here is now %s: "
             "put its additions into the one on the Hub",
-            held.repo_id,
+            remote.repo_id,
             copy,
         )
     return there
@@ -225,23 +225,23 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     commit."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    held = HeldDataset.read(api, repo_id)
-    held.check(run_identities(RoundRecords(run_dir).run()))
-    card = _card_to_keep(run_dir, held)
-    folder = export_dataset(run_dir, default_folder(run_dir), summary=summary, name=repo_id, earlier=card)
-    manifest = Earlier.read(folder).manifest or {}
-    if (published := (held.earlier.manifest or {}).get("rounds", 0)) > manifest["rounds"]:
+    remote = HubExport.read(api, repo_id)
+    remote.check(run_identities(RoundRecords(run_dir).run()))
+    card = _card_to_keep(run_dir, remote)
+    folder = export_dataset(run_dir, default_folder(run_dir), summary=summary, name=repo_id, previous=card)
+    manifest = PreviousExport.read(folder).manifest or {}
+    if (published := (remote.export.manifest or {}).get("rounds", 0)) > manifest["rounds"]:
         raise PublishError(
             f"{repo_id} holds {published} rounds and {run_dir} only {manifest['rounds']}: publish from the folder the "
             "run went on in, or set `hub_dataset_id` to a new repository"
         )
     local = dataset_files(folder)
-    gone = [name for name in held.files if name.endswith(f"/{EMPTY}") and name not in local]
+    gone = [name for name in remote.files if name.endswith(f"/{EMPTY}") and name not in local]
     # The card comes last, as it speaks of files that are there by then. The manifest comes with it, since it says what
     # of the card's metadata is ours; the very first one comes first, so that a push cut short is known as ours.
-    closing = [CARD, MANIFEST] if held.earlier.manifest else [CARD]
+    closing = [CARD, MANIFEST] if remote.export.manifest else [CARD]
     names = sorted(local, key=lambda name: (name in closing, name != MANIFEST))
-    changed = [name for name in names if not held.holds(name, local[name])]
+    changed = [name for name in names if not remote.holds(name, local[name])]
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         *(CommitOperationDelete(name) for name in gone),
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=local[name]) for name in changed),
@@ -250,7 +250,7 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     parts = [operations[: len(operations) - len(last)]]
     parts = [parts[0][start : start + FILES_PER_COMMIT] for start in range(0, len(parts[0]), FILES_PER_COMMIT)] or [[]]
     parts[-1] += last
-    head = held.head
+    head = remote.head
     for part in filter(None, parts):
         message = f"{manifest['rounds']} rounds"
         head = api.create_commit(repo_id, part, commit_message=message, repo_type="dataset", parent_commit=head).oid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from equal_hf.publishing.dataset_card import hub_id
+from equal_hf.publishing.dataset_metadata import hub_id
 from equal_hf.utils.markdown import code, join_front_matter, replace_generated, split_front_matter
 
 

@@ -1,25 +1,30 @@
-"""What was exported or pushed before: whose it is, and what a person wrote into its card."""
+"""What was exported or pushed before, in a folder or on the Hub: whose it is, and what a person added to it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset_card import persons_metadata
+from equal_hf.publishing.dataset_metadata import persons_metadata
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.utils.markdown import split_front_matter, without_generated
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
 PUBLISHED = "hub/published.json"
 CARD, MANIFEST = "README.md", "equal.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class PreviousExport:
     """An earlier export, here or on the Hub.
 
     Args:
@@ -31,11 +36,11 @@ class Earlier:
     manifest: Mapping[str, Any] | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> Earlier:
+    def read(cls, folder: Path) -> PreviousExport:
         """The export in a folder.
 
         Raises:
-            [`PublishError`]: If somebody damaged it.
+            [`PublishError`]: If card or manifest is damaged.
         """
         card, manifest = folder / CARD, folder / MANIFEST
         try:
@@ -49,7 +54,7 @@ class Earlier:
             ) from error
 
     def persons_part(self) -> str:
-        """Names, by a hash, what a person wrote into the card: text around the generated part, and metadata."""
+        """Hash of what a person wrote into the card: text around the generated part, and metadata."""
         metadata, body = split_front_matter(self.card)
         theirs = persons_metadata(metadata, (self.manifest or {}).get("metadata") or {})
         text = json.dumps([theirs, without_generated(body)], sort_keys=True, default=str)
@@ -57,6 +62,11 @@ class Earlier:
 
     def check(self, run: Collection[str], where: str, setting: str) -> None:
         """Refuse to write over what is not an earlier export of the same run.
+
+        Args:
+            run (`Collection[str]`): What manifests call the run, from [`run_identities`].
+            where (`str`): The folder or repository, for messages.
+            setting (`str`): The setting that names it, for messages.
 
         Raises:
             [`PublishError`]: If it holds another run's dataset, or a card that no run wrote.
@@ -69,14 +79,73 @@ class Earlier:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class HubExport:
+    """A dataset repository at one commit.
+
+    Args:
+        repo_id (`str`): Its id, with its namespace.
+        head (`str`, *optional*): The commit.
+        files (`Mapping[str, RepoFile]`): Its files.
+        export ([`PreviousExport`]): Its card and manifest.
+    """
+
+    repo_id: str
+    head: str | None
+    files: Mapping[str, RepoFile] = field(default_factory=dict)
+    export: PreviousExport = PreviousExport()
+
+    @classmethod
+    def read(cls, api: HfApi, repo_id: str) -> HubExport:
+        """The repository as it is now.
+
+        Raises:
+            [`PublishError`]: If card or manifest is damaged.
+        """
+        from huggingface_hub.hf_api import RepoFile
+
+        head = api.repo_info(repo_id, repo_type="dataset").sha
+        tree = api.list_repo_tree(repo_id, recursive=True, revision=head, repo_type="dataset")
+        files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        with tempfile.TemporaryDirectory() as folder:
+            for name in {CARD, MANIFEST} & set(files):
+                api.hf_hub_download(repo_id, name, repo_type="dataset", revision=head, local_dir=folder)
+            return cls(repo_id, head, files, PreviousExport.read(Path(folder)))
+
+    def check(self, run: Collection[str]) -> None:
+        """Refuse what is neither new nor an earlier push of the same run. A person's card may be there already.
+
+        Args:
+            run (`Collection[str]`): What manifests call the run, from [`run_identities`].
+
+        Raises:
+            [`PublishError`]: If it holds files that no run published, or another run's dataset.
+        """
+        if self.export.manifest is not None:
+            self.export.check(run, self.repo_id, "hub_dataset_id")
+        elif set(self.files) - {".gitattributes", CARD}:  # all that a repository made on the website has
+            raise PublishError(
+                f"{self.repo_id} holds files that no run of equal_hf published: set `hub_dataset_id` to a new "
+                "repository"
+            )
+
+    def holds(self, name: str, path: Path) -> bool:
+        """Whether a file there has the content of a local one, by the hash the Hub keeps of it."""
+        if (file := self.files.get(name)) is None:
+            return False
+        content = path.read_bytes()
+        if file.lfs is not None:
+            return hashlib.sha256(content).hexdigest() == file.lfs.sha256
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id
+
+
 def default_folder(run_dir: str | Path) -> Path:
-    """Where a run's dataset goes when nobody says otherwise: `hub/dataset` in the run folder."""
+    """Where a run's dataset is exported to by default: `hub/dataset` in the run folder."""
     return Path(run_dir) / "hub" / "dataset"
 
 
 def last_push(run_dir: str | Path) -> dict[str, str]:
-    """What a run last pushed, and where to: `repo_id`, `url`, `revision`, `persons_part`; empty where it pushed
-    nothing."""
+    """The last push of a run: `repo_id`, `url`, `revision`, `persons_part`; empty before the first."""
     path = Path(run_dir) / PUBLISHED
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -92,5 +161,5 @@ def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def known_identities(run_dir: str | Path) -> tuple[str, ...]:
-    """As [`run_identities`], of the run in a folder; nothing where no run has started there."""
+    """As [`run_identities`], of the run in a folder; empty where no run has started there."""
     return run_identities(RoundRecords(run_dir).run()) if (Path(run_dir) / "run.json").exists() else ()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.publishing.dataset import export_dataset
-from equal_hf.publishing.dataset_card import dataset_metadata
+from equal_hf.publishing.dataset_metadata import dataset_metadata
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import RunFacts
 from equal_hf.utils.markdown import (
