@@ -1,0 +1,295 @@
+"""One definition per setting: a dataclass field with its default, its help, its type and its range.
+
+```python
+@dataclass
+class PaceConfig:
+    concurrency: Annotated[int, Range(1)] = setting(256, "Requests in flight at most.")
+    urls: list[str] = setting([], "The endpoints.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+```
+
+The class stays an ordinary dataclass that `HfArgumentParser` and `TrlParser` read: they take types without what
+`Annotated` adds to them.
+
+>>> fit("urls", "http://a", list[str]), fit("rate", "1e-4", float | None), fit("concurrency", 8, int)
+(['http://a'], 0.0001, 8)
+>>> fit("concurrency", None, int)
+Traceback (most recent call last):
+equal_hf.errors.ConfigError: `concurrency` is null, but a whole number is needed: set it, or leave it out
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+import numbers
+import os
+import types
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from equal_hf.errors import ConfigError
+
+_UNIONS = (Union, types.UnionType)
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a number may be; part of a type, as `Annotated[int, Range(1)]`.
+
+    Args:
+        min (`float`, *optional*): Smallest value.
+        max (`float`, *optional*): Largest value.
+        above (`float`, *optional*): Every value lies above this one.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies in it; NaN does not.
+
+        >>> Range(1).holds(1), Range(above=0, max=1).holds(0), Range(0).holds(float("nan"))
+        (True, False, False)
+        """
+        return (
+            (self.min is None or value >= self.min)
+            and (self.max is None or value <= self.max)
+            and (self.above is None or value > self.above)
+            and value == value
+        )
+
+    def __str__(self) -> str:
+        low = f"above {self.above:g}" if self.above is not None else None if self.min is None else f"{self.min:g}"
+        if self.max is None:
+            return low if self.above is not None and low else f"{low} or more"
+        if low is None:
+            return f"{self.max:g} at most"
+        return f"{low} and {self.max:g} at most" if self.above is not None else f"{low} to {self.max:g}"
+
+
+def setting(default: Any, help: str, choices: Any = None) -> Any:
+    """A field of a config dataclass.
+
+    Args:
+        default (`Any`): Its default; lists and mappings are copied.
+        help (`str`): What it does, in a sentence; units included.
+        choices (`Iterable[str]`, *optional*): The values it may have.
+    """
+    metadata: dict[str, Any] = {"help": help}
+    if choices is not None:
+        metadata["choices"] = [*choices]
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def types_of(config: Any) -> dict[str, Any]:
+    """The type of each field of a dataclass, with its range where it has one.
+
+    Args:
+        config (`Any`): The dataclass, or an instance of it.
+    """
+    kind = config if isinstance(config, type) else type(config)
+    hints = get_type_hints(kind, include_extras=True)
+    return {one.name: hints[one.name] for one in fields(kind) if one.init}
+
+
+def check_settings(config: Any, prefix: str = "", only: Any = None) -> None:
+    """Check the settings of a config dataclass, and make one value where a list is meant a list of one.
+
+    Args:
+        config (`Any`): The dataclass instance.
+        prefix (`str`, *optional*): What its fields are called with in messages.
+        only (`type`, *optional*): The dataclass whose fields are checked, where `config` is of a class below it.
+
+    Raises:
+        [`ConfigError`]: If a value has another type, lies out of range or is none of the choices.
+    """
+    kind = only or type(config)
+    hints = types_of(kind)
+    for one in fields(kind):
+        if one.init:
+            hint = hints[one.name]
+            if "range" in one.metadata:
+                hint = Annotated[hint, Range(*one.metadata["range"])]
+            value = fit(prefix + one.name, getattr(config, one.name), hint)
+            _check_choices(prefix + one.name, value, one)
+            object.__setattr__(config, one.name, value)  # which a frozen dataclass allows too
+
+
+def fit(name: str, value: Any, hint: Any) -> Any:
+    """A value as its type has it: a list of one for one value, a number for its text.
+
+    Args:
+        name (`str`): The setting.
+        value (`Any`): The value, from YAML, flag or Python.
+        hint (`Any`): The type, as `get_type_hints` gives it.
+
+    Raises:
+        [`ConfigError`]: If it has another type or lies out of range.
+    """
+    found = _fit(value, hint)
+    if found is _UNFIT:
+        shown = "null" if value is None else f"of type {type(value).__name__}"  # the value itself may be secret
+        if isinstance(value, bool | int | float):
+            shown = repr(value)
+        raise ConfigError(f"`{name}` is {shown}, but {_wanted(hint)} is needed: set it, or leave it out")
+    for limit, number in _limits(found, hint):
+        if not limit.holds(number):
+            raise ConfigError(f"`{name}` is {number}: set it to {limit}")
+    return found
+
+
+class _Unfit:
+    pass
+
+
+_UNFIT = _Unfit()
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _fit(value, args[0])
+    if origin in _UNIONS:
+        # What needs no conversion first: "auto" is a text where `float | str` is meant, and 1 is no list of one.
+        for strict in (True, False):
+            for one in args:
+                if (found := _fit(value, one)) is not _UNFIT and (not strict or found is value):
+                    return found
+        return _UNFIT
+    if origin is Literal:
+        return value if value in args else _UNFIT
+    if origin is list or hint is list:
+        item = args[0] if args else Any
+        if isinstance(value, dict) or value is None:
+            return _UNFIT
+        items = [_fit(one, item) for one in (value if isinstance(value, list | tuple) else [value])]
+        if any(one is _UNFIT for one in items):
+            return _UNFIT
+        return value if isinstance(value, list) and items == value else items
+    if origin is dict or hint is dict:
+        return value if isinstance(value, dict) else _UNFIT
+    if hint in (bool, int, float, str):
+        return _scalar(value, hint)
+    if hint is type(None):
+        return None if value is None else _UNFIT
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return value if isinstance(value, hint | str) else _UNFIT
+    return value  # types of the libraries below, which check them
+
+
+def _scalar(value: Any, hint: type) -> Any:
+    if isinstance(value, bool) or hint is bool:
+        return value if isinstance(value, bool) and hint is bool else _UNFIT
+    if hint is str:
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if isinstance(value, int):
+            return str(value)  # a revision or a name of digits alone is a number in YAML
+        return value if isinstance(value, str) else _UNFIT
+    if isinstance(value, str):
+        try:
+            value = hint(value)  # 1e-4 without a point is a text in YAML
+        except ValueError:
+            return _UNFIT
+    if not isinstance(value, numbers.Real) or value != value:
+        return _UNFIT
+    if isinstance(value, numbers.Integral) or hint is float:
+        return value
+    return int(float(value)) if float(value).is_integer() else _UNFIT
+
+
+def _limits(value: Any, hint: Any) -> list[tuple[Range, float]]:
+    """Each number of a value, with the range it has to lie in."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        numbers = [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
+        return [(one, number) for one in args[1:] if isinstance(one, Range) for number in numbers] + _limits(
+            value, args[0]
+        )
+    if origin in _UNIONS:
+        return [found for one in args for found in _limits(value, one)]
+    if origin is list and args and isinstance(value, list):
+        return [found for item in value for found in _limits(item, args[0])]
+    return []
+
+
+def _wanted(hint: Any) -> str:
+    """A type in words.
+
+    >>> _wanted(int | None), _wanted(list[str])
+    ('a whole number', 'a text or a list of them')
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _wanted(args[0])
+    if origin in _UNIONS:
+        return " or ".join(dict.fromkeys(_wanted(one) for one in args if one is not type(None)))
+    if origin is list and args:
+        return f"{_wanted(args[0])} or a list of them"
+    if origin is Literal:
+        return " or ".join(map(repr, args))
+    return _KINDS.get(origin or hint, str(getattr(hint, "__name__", hint)))
+
+
+def _check_choices(name: str, value: Any, one: Field[Any]) -> None:
+    choices = one.metadata.get("choices")
+    if choices is None or value is None:
+        return
+    for item in value if isinstance(value, list) else [value]:
+        if item not in choices:
+            raise ConfigError(f"`{name}` is {item!r}: set it to one of {', '.join(map(str, choices))}")
+
+
+def prefixed(config: type, prefix: str, plain: tuple[str, ...] = ()) -> Any:
+    """A class decorator, below `@dataclass`: adds the fields of a config dataclass, named with a prefix.
+
+    Args:
+        config (`type`): The dataclass.
+        prefix (`str`): What stands before its fields' names.
+        plain (`tuple[str, ...]`, *optional*): Fields that keep their names.
+    """
+    assert is_dataclass(config)
+    hints = get_type_hints(config, include_extras=True)
+
+    def decorate(kind: type) -> type:
+        for one in fields(config):
+            if one.init:
+                name = one.name if one.name in plain else prefix + one.name
+                kind.__annotations__[name] = hints[one.name]
+                setattr(kind, name, _copied(one))
+        return kind
+
+    return decorate
+
+
+def _copied(one: Field[Any]) -> Any:
+    return field(default=one.default, default_factory=one.default_factory, repr=one.repr, metadata=one.metadata)  # type: ignore[call-overload]
+
+
+def take(config: type, source: Any, prefix: str = "", plain: tuple[str, ...] = (), **more: Any) -> Any:
+    """A config dataclass from the fields of another object.
+
+    Args:
+        config (`type`): The dataclass to make.
+        source (`Any`): What has its fields, named as by [`prefixed`].
+        prefix (`str`, *optional*): What stands before their names there.
+        plain (`tuple[str, ...]`, *optional*): Fields without it.
+        **more: Fields that are set to something else.
+    """
+    names = [one.name for one in fields(config) if one.init and one.name not in more]
+    return config(**{name: getattr(source, name if name in plain else prefix + name) for name in names}, **more)
