@@ -38,6 +38,10 @@ class RecordError(EqualError, RuntimeError):
     """A record on disk is damaged or was not written by this library."""
 
 
+class DiskError(EqualError, OSError):
+    """A file cannot be written: the disk is full, or refuses."""
+
+
 class PublishError(EqualError, RuntimeError):
     """The Hub refuses what a run is to publish."""
 

@@ -39,6 +39,8 @@ from equal_hf.extraction.explicit.extractor import marked_pairs as marked
 from equal_hf.extraction.explicit.extractor import python_names as names
 from equal_hf.filters import base, contaminated, duplicate, lengths, normalise
 from equal_hf.types import Document, QAPair
+from equal_hf.utils.files import write_file
+from equal_hf.utils.hashing import file_hash
 
 PACKAGES = (
     "sympy",
@@ -140,11 +142,9 @@ def build(
         "target": {split: len(items) for split, items in target.items()},
         "counts": {**counts, "target_documents": len(passages), "contaminated": repeating},
         "parameters": parameters,
-        "files": {path: sha256(output_dir / path) for path in asset_files(output_dir)},
+        "files": {path: file_hash(output_dir / path) for path in asset_files(output_dir)},
     }
-    partial = output_dir / "manifest.json.partial"
-    partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, output_dir / "manifest.json")
+    write_file(output_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
@@ -162,7 +162,7 @@ def fingerprint(seed: int, max_documents: int, packages: Sequence[str]) -> dict[
         "max_documents": max_documents,
         "packages": {name: version(name) for name in packages},
         "tools": {name: version(name) for name in TOOLS},
-        "code": {Path(path).name: sha256(Path(path)) for path in (__file__, *(str(m.__file__) for m in CODE))},
+        "code": {Path(path).name: file_hash(Path(path)) for path in (__file__, *(str(m.__file__) for m in CODE))},
     }
 
 
@@ -171,7 +171,7 @@ def complete_manifest(output_dir: Path, inputs: dict[str, Any]) -> dict[str, Any
     try:
         manifest = json.loads((output_dir / "manifest.json").read_text(encoding="utf-8"))
         same = manifest["inputs"] == inputs
-        whole = same and all(sha256(output_dir / path) == digest for path, digest in manifest["files"].items())
+        whole = same and all(file_hash(output_dir / path) == digest for path, digest in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return manifest if whole else None
@@ -264,11 +264,6 @@ def asset_files(output_dir: Path) -> list[str]:
     made = ("target", "model", "embedder")
     nested = (path for folder in made for path in (output_dir / folder).rglob("*") if path.is_file())
     return sorted(path.relative_to(output_dir).as_posix() for path in [output_dir / "documents.parquet", *nested])
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import CorpusError
 from equal_hf.target import Target
-from equal_hf.utils.files import fingerprint
+from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.config import IndexArguments

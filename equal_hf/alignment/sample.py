@@ -15,7 +15,8 @@ from equal_hf.corpus.indexing.shards import Shard, read_identities, read_shard
 from equal_hf.extraction.prices import nano
 from equal_hf.extraction.protocol import Extractor, PaidExtractor
 from equal_hf.types import Allowance, Document, QAPair, Usage
-from equal_hf.utils.files import fingerprint, replacing
+from equal_hf.utils.files import replacing
+from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.config import IndexArguments

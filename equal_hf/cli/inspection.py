@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from hashlib import blake2b
 from heapq import nsmallest
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.reasons import REASONS
 from equal_hf.types import QAPair, Rejection, Round
+from equal_hf.utils.hashing import digest
 
 EXTRACTION = "extraction"
 
@@ -165,9 +165,8 @@ class _Chosen:
 
     def offer(self, sample: Sample) -> None:
         content = f"{self._seed}\n{sample.document_id}\n{sample.question}\n{sample.answer}\n{sample.raw}"
-        digest = blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         self._offered += 1
-        self._found.append((digest, self._offered, sample))
+        self._found.append((digest(content, 8), self._offered, sample))
         if len(self._found) > 1000 + self._wanted:
             self._found = nsmallest(self._wanted, self._found)
 

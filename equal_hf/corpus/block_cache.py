@@ -8,6 +8,10 @@ import os
 import threading
 from pathlib import Path
 
+from equal_hf.errors import DiskError
+from equal_hf.utils.files import write_file
+from equal_hf.utils.hashing import text_hash
+
 
 class BlockCache:
     """Keeps ranges of files on the local disk.
@@ -50,14 +54,8 @@ class BlockCache:
         if len(block) + 16 > self._max_bytes:
             return
         path = self._path(file, start, length)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(_checksum(block) + block)
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with contextlib.suppress(DiskError):
+            write_file(path, _checksum(block) + block)
         with self._lock:
             if self._held is not None:
                 self._held += len(block) + 16
@@ -84,7 +82,7 @@ class BlockCache:
 
     def _path(self, file: str, start: int, length: int) -> Path:
         block = f"{self._source}:{file}:{start}:{length}"
-        return self._folder / hashlib.sha256(block.encode()).hexdigest()[:40]
+        return self._folder / text_hash(block, 40)
 
 
 def _checksum(block: bytes) -> bytes:

@@ -19,13 +19,13 @@ from equal_hf.corpus.dataset import ReadReport, read_documents
 from equal_hf.corpus.embedder import Embedder
 from equal_hf.corpus.indexing.embed_assign import build_corpus
 from equal_hf.corpus.kmeans import default_threads, prepare_clustering
-from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest
+from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest, refuse_taken
 from equal_hf.corpus.parquet_reader import ClusterReader, read_index
 from equal_hf.corpus.prefetcher import Prefetcher
 from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
-from equal_hf.utils.folder import new_folder, refuse_taken
+from equal_hf.utils.files import new_folder
 from equal_hf.utils.threads import limited_threads
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
+from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -128,7 +129,7 @@ def open_dataset(
     ) as error:
         raise CorpusError(
             f"`{setting}`: {source!r} (configuration {name!r}, split {split!r}) cannot be opened: "
-            f"{_first_line(error)}. Check the name, the configuration, the split and the connection."
+            f"{first_line(error)}. Check the name, the configuration, the split and the connection."
         ) from error
 
 
@@ -277,8 +278,3 @@ def _is_scalar(feature: Any) -> bool:
     from datasets import ClassLabel, Value
 
     return isinstance(feature, ClassLabel) or (isinstance(feature, Value) and "binary" not in feature.dtype)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

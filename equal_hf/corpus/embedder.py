@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equal_hf.errors import ConfigError
+from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -243,8 +244,7 @@ def _load(model: str, device: str | None, revision: str | None, dtype: str) -> S
             dtype = half if on_gpu else "float32"
         return loaded.to(getattr(torch, dtype))
     except (OSError, ValueError, HFValidationError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"`embedder`: no sentence-transformers model can be loaded from {model!r}: {reason.rstrip('.')}. Name a "
+            f"`embedder`: no sentence-transformers model can be loaded from {model!r}: {first_line(error)}. Name a "
             "local folder or a Hub model that exists and that you may read."
         ) from error

@@ -13,6 +13,7 @@ from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE
 from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.corpus.profiles import PROFILES_FILE
 from equal_hf.errors import CorpusError, PublishError
+from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileSystem
@@ -67,9 +68,9 @@ def fetch_summary(
                 "private one log in with `hf auth login` or pass `token`."
             ) from error
         raise CorpusError(
-            f"The corpus {repo_id!r} (revision {revision or 'main'!r}) cannot be read from the Hub: {_reason(error)}. "
-            "Check the name, the revision, the connection and the token; offline, `load` a corpus that was saved to a "
-            "folder."
+            f"The corpus {repo_id!r} (revision {revision or 'main'!r}) cannot be read from the Hub: "
+            f"{first_line(error)}. Check the name, the revision, the connection and the token; offline, `load` a "
+            "corpus that was saved to a folder."
         ) from error
     return path.parent, commit, manifest
 
@@ -95,7 +96,7 @@ def download(repo_id: str, revision: str, names: list[str], folder: Path, token:
         )
     except hub_errors() as error:
         raise CorpusError(
-            f"The corpus {repo_id!r} cannot be downloaded: {_reason(error)}. Check the connection and the token."
+            f"The corpus {repo_id!r} cannot be downloaded: {first_line(error)}. Check the connection and the token."
         ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # notes on the download, no part of the corpus
 
@@ -138,7 +139,7 @@ def push(
         )
     except hub_errors() as error:
         raise PublishError(
-            f"The corpus cannot be pushed to {repo_id!r}: {_reason(error)}. Log in with `hf auth login` or pass a "
+            f"The corpus cannot be pushed to {repo_id!r}: {first_line(error)}. Log in with `hf auth login` or pass a "
             "`token` that may write there."
         ) from error
     return commit.commit_url
@@ -195,8 +196,8 @@ def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: st
         ).commit_url
     except hub_errors() as error:
         raise PublishError(
-            f"The embedder cannot be pushed to {repo_id!r}: {_reason(error)}. Log in with `hf auth login` or name a "
-            "repository that the token may write to in `hub_embedder_id`."
+            f"The embedder cannot be pushed to {repo_id!r}: {first_line(error)}. Log in with `hf auth login` or "
+            "name a repository that the token may write to in `hub_embedder_id`."
         ) from error
 
 
@@ -221,8 +222,8 @@ def download_folder(
         )
     except hub_errors() as error:
         raise CorpusError(
-            f"{name} of the corpus {repo_id!r} cannot be downloaded: {_reason(error)}. Check the connection and the "
-            "token."
+            f"{name} of the corpus {repo_id!r} cannot be downloaded: {first_line(error)}. Check the connection and "
+            "the token."
         ) from error
     return Path(whole) / name
 
@@ -232,8 +233,3 @@ def block_folder(cache_dir: str | Path | None) -> Path:
     from huggingface_hub import constants
 
     return Path(cache_dir or constants.HF_HUB_CACHE) / "equal-hf-blocks"
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

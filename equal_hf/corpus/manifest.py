@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from equal_hf.errors import CorpusError
-from equal_hf.utils.files import fingerprint, replacing
+from equal_hf.utils.files import write_file
+from equal_hf.utils.hashing import fingerprint
 
 MANIFEST_FILE = "corpus.json"
 CARD_FILE = "README.md"
@@ -47,8 +48,7 @@ def make_manifest(files: dict[str, dict[str, Any]], facts: dict[str, Any]) -> di
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest into the folder it describes, whole or not at all."""
-    with replacing(folder / MANIFEST_FILE) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(folder / MANIFEST_FILE, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_manifest(path: Path, source: str) -> dict[str, Any]:
@@ -113,3 +113,11 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> None:
         if found != facts["bytes"]:
             state = "is missing" if found is None else f"has {found} bytes instead of {facts['bytes']}"
             raise CorpusError(f"The corpus {folder} is damaged: {name} {state}. Build or download it again.")
+
+
+def refuse_taken(path: Path) -> None:
+    """Raise `CorpusError` where a new corpus would overwrite something."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CorpusError(
+            f"`path`: {path} exists and is no empty folder. `ClusteredCorpus.load` it, remove it, or choose another."
+        )

@@ -18,6 +18,7 @@ from equal_hf.corpus.block_cache import BlockCache
 from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE, embeddings_name
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
+from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
     import fsspec
@@ -185,10 +186,9 @@ class ClusterReader:
         return bytes(block)
 
     def _unreadable(self, file: str, error: BaseException) -> CorpusError:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return CorpusError(
-            f"{file} of the corpus {self._root} cannot be read: {reason}. If it is local, build or download the "
-            "corpus again; if it is on the Hub, check the connection and the token."
+            f"{file} of the corpus {self._root} cannot be read: {first_line(error)}. If it is local, build or "
+            "download the corpus again; if it is on the Hub, check the connection and the token."
         )
 
 

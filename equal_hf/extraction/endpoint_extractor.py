@@ -11,8 +11,6 @@ for extraction in extractor.extract(documents, Allowance(prompt_tokens=1_000_000
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import sys
 import tempfile
@@ -45,6 +43,8 @@ from equal_hf.extraction.transport.rate_limit import MinuteCap
 from equal_hf.extraction.transport.url import Address
 from equal_hf.types import Allowance, Document, Extraction, QAPair
 from equal_hf.utils.event_loop import LoopThread
+from equal_hf.utils.hashing import fingerprint
+from equal_hf.utils.printable import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ class EndpointExtractor:
             "model": settings.model,
             "model_revision": settings.revision,
             "prompt_hash": self.prompt.prompt_hash,
-            "schema_hash": hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()[:16],
+            "schema_hash": fingerprint(schema, 16),
             "sampling": dict(self._sampling),
             "max_new_tokens": self._max_new_tokens,
             "max_prompt_tokens": settings.prompt_limit,
@@ -403,9 +403,8 @@ def _load_tokenizer(name: str) -> Tokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"The tokenizer {name} cannot be loaded: {reason}. Correct `extractor_tokenizer`."
+            f"The tokenizer {name} cannot be loaded: {first_line(error)}. Correct `extractor_tokenizer`."
         ) from error
     tokenizer.model_max_length = sys.maxsize  # counting what is too long is the point
     if not tokenizer.chat_template:

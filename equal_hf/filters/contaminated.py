@@ -22,6 +22,7 @@ import numpy.typing as npt
 from equal_hf.errors import ConfigError
 from equal_hf.filters.normalise import normalise, words
 from equal_hf.types import Document, QAPair
+from equal_hf.utils.hashing import digest
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -41,10 +42,10 @@ class ContaminationFilter:
 
     def __init__(self, questions: Sequence[str], answers: Sequence[str] = (), *, n: int = 13) -> None:
         self._decontaminator = Decontaminator(questions, answers, n=n)
-        digest = blake2b(digest_size=8)
+        protected = blake2b(digest_size=8)
         for text in (*questions, *answers):
-            digest.update(blake2b(text.encode("utf-8", "surrogatepass")).digest())
-        self._identity = {"name": self.name, "version": 1, "ngram": n, "protected": digest.hexdigest()}
+            protected.update(blake2b(text.encode("utf-8", "surrogatepass")).digest())
+        self._identity = {"name": self.name, "version": 1, "ngram": n, "protected": protected.hexdigest()}
 
     def identity(self) -> dict[str, Any]:
         """Name, version, settings and a digest of all that is protected."""
@@ -151,7 +152,7 @@ class Decontaminator:
         """A number for each word; the same in every process, which Python's own hash is not."""
         for token in tokens:
             if token not in self._ids:
-                self._ids[token] = int.from_bytes(blake2b(token.encode(), digest_size=8).digest(), "little")
+                self._ids[token] = int.from_bytes(digest(token, 8), "little")
         return np.array([self._ids[token] for token in tokens], np.uint64)
 
 

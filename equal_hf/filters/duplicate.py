@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any
 
 from equal_hf.filters.normalise import normalise
 from equal_hf.types import Document, QAPair
+from equal_hf.utils.hashing import digest
 
 
 class DuplicateFilter:
@@ -43,4 +43,4 @@ class DuplicateFilter:
 def _digest(pair: QAPair) -> bytes:
     # A normalised text holds no newline, so the two parts cannot run into each other.
     text = f"{normalise(pair.question)}\n{normalise(pair.answer)}"
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return digest(text)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.normalise import normalise
 from equal_hf.types import Document, QAPair
+from equal_hf.utils.hashing import digest
 
 if TYPE_CHECKING:
     from rensa import RMinHash
@@ -115,7 +115,7 @@ def shingles(pair: QAPair) -> list[str]:
     code = [" ".join(block.split()) for text in (pair.question, pair.answer) for block in _CODE.findall(text)]
     tokens = normalise(_CODE.sub(" ", pair.text())) if code else f"{normalise(pair.question)} {answer}"
     fixed = [*_FIXED.findall(tokens), *code, *([answer] if answer.count(" ") < _SHORT_ANSWER else ())]
-    head = blake2b(" ".join(fixed).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    head = digest(" ".join(fixed), 8).hex()
     return [f"{head}|{run}" for run in runs(tokens)]
 
 

@@ -18,8 +18,6 @@ import hashlib
 import io
 import json
 import logging
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +38,8 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunFacts
 from equal_hf.types import Round
+from equal_hf.utils.files import write_file
+from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,8 +143,7 @@ def _draw(run_dir: str | Path) -> dict[str, bytes]:
 
 def filters_hash(run: Mapping[str, Any]) -> str:
     """Hash of the quality filters with their versions and settings; the card's fingerprint lists them in full."""
-    text = json.dumps(run["fingerprint"].get("filters", {}), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return fingerprint(run["fingerprint"].get("filters", {}), 16)
 
 
 def reward_column(name: str) -> str:
@@ -242,7 +241,4 @@ def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; leave it alone if it holds that already."""
     if path.exists() and path.read_bytes() == content:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_file(path, content)

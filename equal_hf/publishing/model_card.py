@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from equal_hf.publishing.dataset_metadata import hub_id
+from equal_hf.utils.files import write_file
 from equal_hf.utils.markdown import code, join_front_matter, replace_generated, split_front_matter
 
 
@@ -38,7 +38,5 @@ def link_model_card(model_dir: str | Path, dataset: str | Path, *, rounds: int |
         f"## Training data\n\nTrained{span} on {shown}: question-answer pairs that EQUAL "
         "([arXiv:2505.12250](https://arxiv.org/abs/2505.12250)) extracted from the documents it found worth it."
     )
-    temporary = path.with_name(f".README-{os.getpid()}")
-    temporary.write_text(join_front_matter(metadata, replace_generated(body, sentence)), encoding="utf-8")
-    os.replace(temporary, path)
+    write_file(path, join_front_matter(metadata, replace_generated(body, sentence)))
     return path

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import RoundFacts, Totals, mean
 from equal_hf.types import QAPair, Round
+from equal_hf.utils.hashing import digest
 
 SHOWN_PAIRS = 6  # best and worst ones shown
 ARM_SAMPLES = 2  # pairs shown of each cluster
@@ -203,7 +203,7 @@ def _shown(records: RoundRecords, pull: Pull) -> ShownPair:
     round = records.load(pull.round)
     pair = min(
         (pair for pair in round.pairs if pair.cluster == pull.arm),
-        key=lambda pair: blake2b(pair.text().encode("utf-8", "surrogatepass"), digest_size=8).digest(),
+        key=lambda pair: digest(pair.text(), 8),
     )
     return ShownPair(pair, pull.round, pull.reward or 0.0, _row(round, pair))
 

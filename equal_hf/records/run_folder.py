@@ -13,7 +13,6 @@ Parquet, JSON and safetensors only.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import uuid
@@ -27,6 +26,7 @@ import numpy as np
 from equal_hf.errors import RecordError, ResumeError
 from equal_hf.records.schema import decision_schema, pair_from_row, pair_row, pair_schema, rejected_schema
 from equal_hf.types import Decision, Document, Rejection, Round, Usage
+from equal_hf.utils.files import new_folder, write_file
 
 _FOLDER = re.compile(r"round-(\d{5,})")
 
@@ -164,16 +164,9 @@ class RoundRecords:
         import pyarrow.parquet as pq
         from safetensors.numpy import save_file
 
-        final = self.folder(round.index) / "extracted"
-        building = final.with_name(f".extracted-{os.getpid()}")
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
-
         scores = {decision.arm: decision.score for decision in round.decisions}
         rows = [pair_row(pair, round.index, scores[pair.cluster], documents[pair.document_id]) for pair in round.pairs]
-        pq.write_table(pa.Table.from_pylist(rows, pair_schema(documents.values())), building / "pairs.parquet")
         rejected = [asdict(rejection) for rejection in round.rejected]
-        pq.write_table(pa.Table.from_pylist(rejected, rejected_schema()), building / "rejected.parquet")
         yields = round.pairs_by_arm()
         decisions = [
             {
@@ -190,27 +183,26 @@ class RoundRecords:
             }
             for decision, pairs, usage in zip(round.decisions, yields, usage_by_arm, strict=True)
         ]
-        pq.write_table(pa.Table.from_pylist(decisions, decision_schema()), building / "decisions.parquet")
         kept = {"pairs": embeddings} | ({} if document_embeddings is None else {"documents": document_embeddings})
         tensors = {name: np.ascontiguousarray(vectors, dtype=np.float32) for name, vectors in kept.items()}
-        save_file(tensors, building / "embeddings.safetensors")
-        write_json(
-            building / "round.json",
-            {
-                "index": round.index,
-                "credited_through": round.credited_through,
-                "last": round.last,
-                "documents": round.documents,
-                "pairs": len(round.pairs),
-                "usage": asdict(round.usage),
-                "dropped": round.dropped,
-                "rewards": {name: list(values) for name, values in round.rewards.items()},
-            },
-        )
-        for path in building.iterdir():
-            _flush(path)
-        os.rename(building, final)
-        _flush(final.parent)
+        with new_folder(self.folder(round.index) / "extracted") as building:
+            pq.write_table(pa.Table.from_pylist(rows, pair_schema(documents.values())), building / "pairs.parquet")
+            pq.write_table(pa.Table.from_pylist(rejected, rejected_schema()), building / "rejected.parquet")
+            pq.write_table(pa.Table.from_pylist(decisions, decision_schema()), building / "decisions.parquet")
+            save_file(tensors, building / "embeddings.safetensors")
+            write_json(
+                building / "round.json",
+                {
+                    "index": round.index,
+                    "credited_through": round.credited_through,
+                    "last": round.last,
+                    "documents": round.documents,
+                    "pairs": len(round.pairs),
+                    "usage": asdict(round.usage),
+                    "dropped": round.dropped,
+                    "rewards": {name: list(values) for name, values in round.rewards.items()},
+                },
+            )
 
     def load(self, index: int) -> Round:
         """One round as it was extracted.
@@ -292,12 +284,7 @@ def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is there whole or not at all, and survives a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    _flush(temporary)
-    os.replace(temporary, path)
-    _flush(path.parent)
+    write_file(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -307,14 +294,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path} is missing: is {path.parent} a run folder?") from None
     except ValueError as error:
         raise RecordError(f"{path} is damaged ({error}): restore it, or start a new run elsewhere") from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _short(value: Any) -> str:

@@ -15,7 +15,7 @@ from equal_hf.corpus.keywords import ClusterWords
 from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.errors import MissingDependencyError
 from equal_hf.report.html import graph_objects, hover, plain_figure, render_page
-from equal_hf.utils.files import replacing
+from equal_hf.utils.files import replacing, write_file
 
 FOLDER = "map"
 MOST_FOR_TSNE = 5_000
@@ -54,8 +54,7 @@ def draw_map(
     picture, page = folder / FOLDER / "map.png", folder / FOLDER / "map.html"
     with replacing(picture) as temporary:
         _draw(places, radii, terms, temporary)
-    with replacing(page) as temporary:
-        temporary.write_text(_page(places, radii, words, terms), encoding="utf-8")
+    write_file(page, _page(places, radii, words, terms))
     return [picture, page]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from equal_hf.errors import PublishError
 from equal_hf.extraction.responses.maintenance import money_paid
 from equal_hf.records.read import RunReport, read_run
 from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map, document_of, find_corpus
+from equal_hf.utils.files import write_file
 
 PAGE = "report.html"
 REWARDS_FIRST = ("transport", "value")  # known with and without a trainer, so that two runs can be compared
@@ -60,10 +60,10 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     measures = shown_rewards(runs)
     page = render(runs, measures, where, terms, documents, problem, money=money_paid(report.folder, report.run))
-    _write(folder / PAGE, page.encode("utf-8", "replace"))
+    write_file(folder / PAGE, page.encode("utf-8", "replace"))
     if pictures:
         for name, content in draw_pictures(runs, measures, where).items():
-            _write(folder / name, content)
+            write_file(folder / name, content)
     return folder / PAGE
 
 
@@ -95,13 +95,6 @@ def _control(report: RunReport, control: str | Path | None) -> dict[str, RunRepo
         return {}
     other = read_run(folder)
     return {"uniform control" if control is None else folder.name: other} if other.rounds else {}
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 __all__ = ["PAGE", "ClusterMap", "RunReport", "cluster_map", "read_run", "run_pictures", "write_report"]

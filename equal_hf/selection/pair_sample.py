@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from equal_hf.types import QAPair
+from equal_hf.utils.hashing import digest
 
 POOL_PAIRS = 2_000
 EARLIER_PAIRS = 300
@@ -44,5 +44,4 @@ class HashPool:
 
 
 def _hash(pair: QAPair) -> int:
-    text = pair.text().encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+    return int.from_bytes(digest(pair.text(), 8), "big")

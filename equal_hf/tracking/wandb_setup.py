@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from equal_hf.tracking.media import import_tracker
+from equal_hf.utils.printable import first_line
 from equal_hf.utils.redaction import mask_text, mask_url, sanitise
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def prepare_wandb(project: str | None = None) -> None:
         try:
             problem = "" if wandb.login(prompt=False) else "no key is set (WANDB_API_KEY, or `wandb login`)"
         except wandb.errors.Error as error:
-            problem = mask_text(str(error).partition("\n")[0])
+            problem = mask_text(first_line(error))
     if problem:
         os.environ["WANDB_MODE"] = "offline"
         wandb.teardown()  # it read its environment before

@@ -1,4 +1,4 @@
-"""Proof on disk that a piece of work is complete: files appear whole, and a record written last says what they are.
+"""Files and folders that appear whole or not at all, and a record, written last, of what a piece of work left.
 
 A record names what the piece was made from (`inputs`) and the size and hash of every file it left. It counts only
 while all of that still holds, so whatever a kill or a full disk leaves behind is made again.
@@ -7,15 +7,17 @@ while all of that still holds, so whatever a kill or a full disk leaves behind i
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
+import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from equal_hf.errors import CorpusError
+from equal_hf.errors import DiskError, EqualError
+from equal_hf.utils.hashing import file_hash
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -25,19 +27,58 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which becomes `path` when the block ends well: flushed to disk, then renamed.
 
     Raises:
-        CorpusError: The disk is full, or refuses.
+        [`DiskError`]: The disk is full, or refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with _disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, path)
+            _flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file as [`replacing`] does; text as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` when the block ends well and is removed when it does not.
+
+    Raises:
+        [`DiskError`]: The disk is full, or refuses.
+    """
+    target = path.absolute()
+    # Beside the target, so that the rename stays on one file system. A leftover is of a process that was killed.
+    work = target.parent / f".{target.name}.building"
+    with _disk_errors(path):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            yield work
+            for file in work.rglob("*"):
+                _flush(file)
+            os.replace(work, target)
+            _flush(target.parent)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield
+    except EqualError:  # some are an OSError too
+        raise
     except OSError as error:
-        raise CorpusError(disk_problem(path, error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise DiskError(disk_problem(path, error)) from error
 
 
 def disk_problem(path: Path, error: OSError) -> str:
@@ -45,25 +86,23 @@ def disk_problem(path: Path, error: OSError) -> str:
     if error.errno in _FULL:
         return (
             f"No room to write {path}: {error.strerror}. Nothing half-written is kept: free space on that disk, or "
-            "set `index_dir` and `corpus_dir` to a larger one, and start again; what is complete is kept."
+            "set `output_dir` (of an index also `index_dir` and `corpus_dir`) to a folder on a larger one, and start "
+            "again; what is complete is kept."
         )
     return f"{path} cannot be written: {error}. Check the folder and its permissions, and start again."
 
 
-def fingerprint(value: Any) -> str:
-    """Hash of anything that JSON can hold.
-
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Size and hash of a file, as manifests list them."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return {"bytes": path.stat().st_size, "sha256": file_hash(path)}
 
 
 def write_record(path: Path, inputs: Mapping[str, Any], files: Iterable[Path], facts: Mapping[str, Any]) -> dict:
@@ -80,8 +119,7 @@ def write_record(path: Path, inputs: Mapping[str, Any], files: Iterable[Path], f
     """
     listed = {os.path.relpath(file, path.parent): describe_file(file) for file in files}
     content = {"inputs": inputs, "files": listed, "facts": facts}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    write_file(path, json.dumps(content, ensure_ascii=False))
     return dict(json.loads(json.dumps(facts)))
 
 

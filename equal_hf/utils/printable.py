@@ -7,6 +7,16 @@ red: \x1b[31m, bell: \x07, reversed: \u202e, Ünïcode: 数 ∑
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    r"""First line of an error's message, without its full stop; the error's class where it says nothing.
+
+    >>> first_line(ValueError("\n no such column.\nSee the manual.")), first_line(KeyError())
+    ('no such column', 'KeyError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().rstrip(".") if lines else type(error).__name__
+
+
 def escape(text: str) -> str:
     r"""A text with every character that is not printable written as an escape sequence.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from equal_hf.utils.hashing import digest
 
 PASS_ROWS = 1 << 27
 
@@ -71,5 +72,5 @@ def _repeated(
 
 
 def _hashed(ids: Sequence[str]) -> np.ndarray:
-    hashes = b"".join(hashlib.blake2b(id_.encode(), digest_size=16).digest() for id_ in ids)
+    hashes = b"".join(digest(id_) for id_ in ids)
     return np.frombuffer(hashes, np.uint8).reshape(-1, 16)

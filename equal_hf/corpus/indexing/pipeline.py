@@ -48,7 +48,7 @@ from equal_hf.corpus.kmeans import (
 from equal_hf.corpus.profiles import principal_directions
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.utils.distributed import Ranks
-from equal_hf.utils.files import fingerprint
+from equal_hf.utils.hashing import fingerprint
 from equal_hf.utils.printable import escape
 from equal_hf.utils.threads import limited_threads
 

@@ -12,7 +12,8 @@ from equal_hf.corpus.dataset import ReadReport
 from equal_hf.corpus.indexing import deduplicate as duplicates
 from equal_hf.corpus.indexing.shards import Shard, read_identities, write_shards
 from equal_hf.corpus.indexing.source_files import SourceFile, UnreadableFile, read_file
-from equal_hf.utils.files import fingerprint, replacing
+from equal_hf.utils.files import replacing
+from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.config import IndexArguments

@@ -19,6 +19,7 @@ import pyarrow as pa
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.files import replacing
+from equal_hf.utils.hashing import digest
 
 SHARD_DOCUMENTS = 8192
 CHARACTERS_PER_DOCUMENT = 4096  # a shard of longer documents has fewer of them: it is held in memory
@@ -47,7 +48,7 @@ class Shard:
 
 def text_digest(text: str) -> bytes:
     """Identity of a text: duplicates are found, embeddings kept and documents ordered by it."""
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+    return digest(text, DIGEST_BYTES)
 
 
 def write_shards(
@@ -160,11 +161,11 @@ def _chunks(documents: Iterable[Document], most: int) -> Iterator[list[Document]
 
 
 def _key(documents: list[Document]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+    hashed = hashlib.blake2b(digest_size=16)
     for document in documents:
         described: list[Any] = [document.id, text_digest(document.text).hex(), dict(document.metadata)]
-        digest.update(json.dumps(described, default=repr, ensure_ascii=True).encode())
-    return digest.hexdigest()
+        hashed.update(json.dumps(described, default=repr, ensure_ascii=True).encode())
+    return hashed.hexdigest()
 
 
 def _table(documents: list[Document]) -> pa.Table:

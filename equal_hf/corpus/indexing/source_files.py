@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.corpus.dataset import ReadReport, open_dataset, read_documents
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
+from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.config import IndexArguments
@@ -81,10 +82,9 @@ def read_file(file: SourceFile, args: IndexArguments, report: ReadReport) -> Ite
     except CorpusError:
         raise
     except Exception as error:  # what a damaged file raises is up to its format: pyarrow, json, csv, zlib, …
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise UnreadableFile(
-            f"The file {file.name} of the corpus cannot be read after {report.rows} rows: {reason}. Repair or remove "
-            "it, or set `on_bad_file` to 'skip' to go on without it."
+            f"The file {file.name} of the corpus cannot be read after {report.rows} rows: "
+            f"{first_line(error)[:300]}. Repair or remove it, or set `on_bad_file` to 'skip' to go on without it."
         ) from error
 
 

@@ -23,7 +23,8 @@ from equal_hf.corpus.keywords import ClusterWords
 from equal_hf.corpus.kmeans import Centroids
 from equal_hf.corpus.manifest import MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles
-from equal_hf.utils.files import fingerprint, replacing
+from equal_hf.utils.files import replacing
+from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.pipeline import Index

@@ -14,7 +14,6 @@ Two and two make four.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING
 
 from equal_hf.errors import ConfigError
 from equal_hf.types import Messages
+from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -125,7 +126,7 @@ class PromptTemplate:
     def prompt_hash(self) -> str:
         """Identity of everything the prompt adds to a document: 16 hexadecimal digits."""
         parts = [self.source, REPAIR, *(text for example in self.examples for text in example)]
-        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return text_hash("\0".join(parts))
 
     def messages(self, document: str, *, repair: bool = False) -> Messages:
         """The chat messages for a document, or a part of one.
@@ -194,10 +195,9 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(hf_hub_download(f"{parts[0]}/{repo}", file, repo_type="dataset", revision=revision or None))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"{absent}, and there is no {file} in the dataset repository {parts[0]}/{repo} on the Hub ({reason}). "
-            "Correct `extractor_prompt`."
+            f"{absent}, and there is no {file} in the dataset repository {parts[0]}/{repo} on the Hub "
+            f"({first_line(error)}). Correct `extractor_prompt`."
         ) from error
 
 
@@ -209,7 +209,7 @@ def fence(document: str) -> str:
     """
     salt = 0
     while True:
-        digest = hashlib.sha256(f"{salt or ''}{document}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        digest = text_hash(f"{salt or ''}{document}", 12)
         line = f"=== DOCUMENT {digest} ==="
         if line not in document:
             return line

@@ -14,6 +14,7 @@ from typing import Any
 from equal_hf.errors import ConfigError, RecordError
 from equal_hf.extraction.prices import NANO
 from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.utils.files import replacing
 
 _DAY_S = 86_400
 _COLUMNS = "key text finish_reason prompt_tokens completion_tokens max_new_tokens flavour model created_unix_s".split()
@@ -120,9 +121,8 @@ def export(path: str | Path, target: str | Path, selection: Selection) -> int:
     target = Path(target)
     if target.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"cannot export to {target}: let the name end in .jsonl or .parquet")
-    partial = target.with_name(f".{target.name}.partial")
     count = 0
-    with connect(path) as connection:
+    with connect(path) as connection, replacing(target) as partial:
         batches = _batches(connection, selection)
         if target.suffix == ".jsonl":
             with partial.open("w", encoding="utf-8") as file:
@@ -131,7 +131,6 @@ def export(path: str | Path, target: str | Path, selection: Selection) -> int:
                     count += len(rows)
         else:
             count = _write_parquet(partial, batches)
-    partial.replace(target)
     return count
 
 
