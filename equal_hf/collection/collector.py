@@ -38,7 +38,7 @@ from equal_hf.selection.rewards import reward_name, stage_of, value_reward
 from equal_hf.selection.selector import Draw, Selector
 from equal_hf.target_weights import target_shares
 from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
-from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.hashing import content_hash
 from equal_hf.utils.redaction import sanitise
 
 if TYPE_CHECKING:
@@ -414,4 +414,4 @@ class EqualDataCollector:
 
 def _digest(items: Sequence[TargetItem]) -> str:
     text = json.dumps([[item.question, item.answer] for item in items], ensure_ascii=False)
-    return text_hash(text)
+    return content_hash(text)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from pathlib import Path
 
 from equal_hf.errors import DiskError
 from equal_hf.utils.files import write_file
-from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.hashing import content_hash, digest
 
 
 class BlockCache:
@@ -82,8 +81,8 @@ class BlockCache:
 
     def _path(self, file: str, start: int, length: int) -> Path:
         block = f"{self._source}:{file}:{start}:{length}"
-        return self._folder / text_hash(block, 40)
+        return self._folder / content_hash(block, 40)
 
 
 def _checksum(block: bytes) -> bytes:
-    return hashlib.blake2b(block, digest_size=16).digest()
+    return digest(block)

@@ -39,7 +39,7 @@ from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunFacts
 from equal_hf.types import Round
 from equal_hf.utils.files import write_file
-from equal_hf.utils.hashing import fingerprint
+from equal_hf.utils.hashing import content_hash, fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -224,7 +224,7 @@ class _Shards:
             for path in (self.folder / kind).glob("*.parquet"):
                 if path.name not in files:
                     path.unlink()
-        return {kind: hashlib.sha256(b"".join(files.values())).hexdigest()[:16] for kind, files in self.files.items()}
+        return {kind: content_hash(b"".join(files.values())) for kind, files in self.files.items()}
 
     def _put(self, kind: str, name: str, table: pa.Table) -> None:
         import pyarrow.parquet as pq

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Collection, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset_metadata import persons_metadata
 from equal_hf.records.run_folder import RoundRecords
-from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.hashing import content_hash
 from equal_hf.utils.markdown import split_front_matter, without_generated
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class PreviousExport:
         metadata, body = split_front_matter(self.card)
         theirs = persons_metadata(metadata, (self.manifest or {}).get("metadata") or {})
         text = json.dumps([theirs, without_generated(body)], sort_keys=True, default=str)
-        return text_hash(text)
+        return content_hash(text)
 
     def check(self, run: Collection[str], where: str, setting: str) -> None:
         """Refuse to write over what is not an earlier export of the same run.
@@ -157,7 +158,7 @@ def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
     Two runs of the same settings are two runs: a model that answers differently would give their rounds other rows.
     """
     text = json.dumps(run["fingerprint"], sort_keys=True, ensure_ascii=False)
-    return run["id"], text_hash(text)
+    return run["id"], content_hash(text)
 
 
 def known_identities(run_dir: str | Path) -> tuple[str, ...]:

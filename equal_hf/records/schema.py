@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.types import Document, QAPair
-from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.hashing import content_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ def pair_row(pair: QAPair, index: int, score: float, document: Document) -> dict
         "question": pair.question,
         "answer": pair.answer,
         "document_id": pair.document_id,
-        "document_hash": text_hash(document.text, 64),
+        "document_hash": content_hash(document.text, 64),
         "cluster": pair.cluster,
         "round": index,
         "arm_score": score,

@@ -10,7 +10,6 @@ Index(args, "runs/corpus", seed=42).run()
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +47,7 @@ from equal_hf.corpus.kmeans import (
 from equal_hf.corpus.profiles import principal_directions
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.utils.distributed import Ranks
-from equal_hf.utils.hashing import fingerprint
+from equal_hf.utils.hashing import content_hash, fingerprint
 from equal_hf.utils.printable import escape
 from equal_hf.utils.threads import limited_threads
 
@@ -326,7 +325,7 @@ class Index:
 
     def assign(self) -> None:
         """Assign the documents to their nearest centroids, each rank its own shards, and write sorted runs."""
-        centroids = [self.centroids.settings(), hashlib.sha256(self.centroids.vectors.tobytes()).hexdigest()]
+        centroids = [self.centroids.settings(), content_hash(self.centroids.vectors.tobytes(), 64)]
         self.runs = [
             self.folder / "runs" / fingerprint([shard.key, key, centroids, self.seed, self.threads])
             for shard, key in zip(self.shards, self.keys, strict=True)

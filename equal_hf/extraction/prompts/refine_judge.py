@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.extraction.prompts.parse_reply import MAX_PAIRS, parse_pairs
 from equal_hf.extraction.prompts.template import REPAIR, compile_template, fence
 from equal_hf.types import Messages
-from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.hashing import content_hash
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -122,7 +122,7 @@ class SecondPass:
     @cached_property
     def prompt_hash(self) -> str:
         """Identity of the prompt: 16 hexadecimal digits."""
-        return text_hash(f"{self.source}\0{REPAIR}")
+        return content_hash(f"{self.source}\0{REPAIR}")
 
     def messages(self, document: str, pairs: Sequence[Pair], *, repair: bool = False) -> Messages:
         """The chat messages about these pairs of a document, or of a part of one."""

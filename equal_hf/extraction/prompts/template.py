@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from equal_hf.errors import ConfigError
 from equal_hf.types import Messages
-from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.hashing import content_hash
 from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class PromptTemplate:
     def prompt_hash(self) -> str:
         """Identity of everything the prompt adds to a document: 16 hexadecimal digits."""
         parts = [self.source, REPAIR, *(text for example in self.examples for text in example)]
-        return text_hash("\0".join(parts))
+        return content_hash("\0".join(parts))
 
     def messages(self, document: str, *, repair: bool = False) -> Messages:
         """The chat messages for a document, or a part of one.
@@ -209,7 +209,7 @@ def fence(document: str) -> str:
     """
     salt = 0
     while True:
-        digest = text_hash(f"{salt or ''}{document}", 12)
+        digest = content_hash(f"{salt or ''}{document}", 12)
         line = f"=== DOCUMENT {digest} ==="
         if line not in document:
             return line

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from equal_hf.types import Messages, Usage
-from equal_hf.utils.hashing import text_hash
+from equal_hf.utils.hashing import content_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def response_key(
     """
     parts = [model, revision, messages, dict(sampling), dict(schema) if schema is not None else None, attempt]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text_hash(text, 64)
+    return content_hash(text, 64)
 
 
 @dataclass(frozen=True, slots=True)
