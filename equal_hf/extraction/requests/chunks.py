@@ -1,10 +1,11 @@
-"""What is asked about one chunk of a document: its pairs, once more if the reply is no JSON, then refine and judge."""
+"""What is asked about one chunk of a document: its pairs, then to refine and to judge them; each at most twice."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA, Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
@@ -13,12 +14,10 @@ from equal_hf.extraction.requests.cached_requests import CachedRequests, Documen
 from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Chunk, TokenBounds
 from equal_hf.extraction.responses.ledger import Response
 from equal_hf.extraction.transport.dialects import PostJson
-from equal_hf.types import Allowance, Document, Extraction, QAPair, Rejection, Usage
+from equal_hf.types import Allowance, Document, Extraction, Messages, QAPair, Rejection, Usage
 from equal_hf.utils.retry import Refusal, TransportFault
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # A valid empty list is an answer; these are not.
 _WORTH_REPAIR = ("empty_reply", "not_json", "wrong_schema")
@@ -27,11 +26,71 @@ _LOOP_CHARACTERS = 32
 _BYTES_PER_TOKEN = 4
 
 
-class ChunkExtractor:
-    """The requests about a chunk, each at most twice.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A request about a chunk, and the same once more where its response cannot be read.
 
     Args:
-        requests ([`CachedRequests`]): Gets replies.
+        name (`str`): `"extract"`, `"refine"` or `"judge"`.
+        bounds (`tuple[int, int]`): Upper bounds of both prompts' tokens.
+        messages (`tuple[Messages, Messages]`, *optional*): Both prompts; `None` as long as the pairs that they are
+            about are not known.
+        schema (`dict[str, Any]`): What the reply text should look like.
+        read (`Callable`): Reads a reply text.
+        readable (`Callable`): Whether what was read is of use.
+    """
+
+    name: str
+    bounds: tuple[int, int]
+    messages: tuple[Messages, Messages] | None
+    schema: dict[str, Any]
+    read: Callable[[str], Any]
+    readable: Callable[[Any], bool]
+
+    def outcome(self, request: Request, response: Response) -> Outcome:
+        """What a response to this step says."""
+        return Outcome(request.key, response, self.read("" if response.finish_reason == "refused" else response.text))
+
+    def is_done(self, outcome: Outcome) -> bool:
+        """Whether there is no use in asking again."""
+        finished = outcome.response is None or outcome.response.finish_reason != "stop"
+        return finished or self.readable(outcome.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a step.
+
+    Args:
+        key (`str`): Key of the response.
+        response ([`Response`], *optional*): The response; `None` where none came.
+        value (`Any`): What was read.
+    """
+
+    key: str = ""
+    response: Response | None = None
+    value: Any = None
+
+
+@dataclass
+class _Pairs:
+    """A chunk's pairs so far, and what was rejected."""
+
+    pairs: list[Pair]
+    rejected: list[Rejection]
+    finish_reason: str
+    method: str
+    key: str
+
+
+Steps = Generator[Step, Outcome | None, _Pairs | None]
+
+
+class ChunkExtractor:
+    """The requests about a chunk: bounded for the budget, then sent.
+
+    Args:
+        requests ([`CachedRequests`]): Gets responses.
         prompt ([`PromptTemplate`]): What is asked first.
         bounds ([`TokenBounds`]): How prompts are bounded.
         post (`Callable`): Posts to a path of a server that counts.
@@ -53,7 +112,7 @@ class ChunkExtractor:
         self.requests, self.prompt, self.bounds, self._post = requests, prompt, bounds, post
         self.second = list(zip(second, overheads, strict=True))
         self.judge_min_score = judge_min_score
-        self._told_too_long = False
+        self._warned_too_long = False
 
     @staticmethod
     def reserve(max_new_tokens: int, overheads: Sequence[int], *, counts: bool) -> int:
@@ -61,201 +120,212 @@ class ChunkExtractor:
         quoted = max_new_tokens * (1 if counts else _BYTES_PER_TOKEN) + MARGIN_TOKENS
         return max((max(0, overhead) + quoted for overhead in overheads), default=0)
 
-    def worst(self, text: str, chunks: Sequence[Chunk], allowance: Allowance) -> tuple[Usage, int]:
+    def worst(self, document: Document, text: str, chunks: Sequence[Chunk], allowance: Allowance) -> tuple[Usage, int]:
         """The most a document can use, and the most it can cost in billionths of the currency.
 
-        Each chunk is asked twice in each pass, each time at its bound. What is stored already costs nothing.
+        Tokens are bounded as if nothing were stored, so that what is stored decides about no document; money is
+        bounded without what is stored.
         """
-        worst, cost = Usage(), 0
-        limit = self.requests.settings.max_new_tokens
-        for chunk in chunks:
-            for attempt in (0, 1):
-                request = self._first(chunk, attempt)
-                held = self.requests.look_up(request)
-                # A reply paid for under a higher `max_new_tokens` still serves, so it counts as what it is.
-                used = held.usage if held else Usage()
-                worst += Usage(max(request.bound, used.prompt_tokens), max(limit, used.completion_tokens), 1)
-            for _, overhead in self.second:
-                at_most = Usage(self._second_bound(chunk, overhead), limit, 1)
-                worst += at_most + at_most
-            if allowance.cost is not None:
-                cost += self._unpaid(text[slice(*chunk.span)], chunk)
-        return worst, cost
-
-    def _unpaid(self, text: str, chunk: Chunk) -> int:
-        """The most that asking about a chunk can cost beyond what is stored."""
         settings = self.requests.settings
+        worst, cost = Usage(), 0
 
-        def at_most(bound: int) -> int:
-            return settings.prices.cost(Usage(bound, settings.max_new_tokens, 1))
+        def bound_tokens(step: Step) -> None:
+            nonlocal worst
+            for attempt, bound in enumerate(step.bounds):
+                stored = self._look_up(step, attempt)
+                # A response obtained under a higher `max_new_tokens` still serves, so it counts as what it is.
+                used = stored[1].usage if stored else Usage()
+                worst += Usage(max(bound, used.prompt_tokens), max(settings.max_new_tokens, used.completion_tokens), 1)
 
-        missing, parsed = self._stored_twice(lambda attempt: self._first(chunk, attempt), parse_pairs, _needs_repair)
-        cost = (missing == 2) * at_most(chunk.prompt_tokens)
-        cost += (missing >= 1) * at_most(chunk.prompt_tokens + self.bounds.repair)
-        pairs = list(parsed.pairs) if parsed else []
-        known = missing == 0
-        for step, overhead in self.second:
-            if known and not pairs:
-                break
-            missing, values = self._stored_second(step, text, pairs) if known else (2, None)
-            cost += missing * at_most(self._second_bound(chunk, overhead))
-            known = known and missing == 0
-            if step is REFINE and values is not None:
-                pairs = [value for value in values if value is not None]
-        return cost
+        def bound_cost(step: Step) -> Outcome | None:
+            nonlocal cost
+            missing, outcome = self._stored(step)
+            unpaid = step.bounds[len(step.bounds) - missing :]
+            cost += sum(settings.prices.cost(Usage(bound, settings.max_new_tokens, 1)) for bound in unpaid)
+            return outcome
 
-    def _stored_second(self, step: SecondPass, text: str, pairs: list[Pair]) -> tuple[int, list[Any] | None]:
-        def request(attempt: int) -> Request:
-            messages = step.messages(text, pairs, repair=bool(attempt))
-            return self.requests.request(messages, 0, step.schema, attempt)
-
-        return self._stored_twice(request, lambda reply: step.read(reply, len(pairs)), _unreadable)
-
-    def _stored_twice(
-        self, request: Callable[[int], Request], read: Callable[[str], T], again: Callable[[Response, Any], bool]
-    ) -> tuple[int, T | None]:
-        """How many of a request and its repair may still have to be paid for, and what the stored replies say."""
-        for attempt in (0, 1):
-            held = self.requests.look_up(request(attempt))
-            if held is None:
-                return 2 - attempt, None
-            value = read("" if held.finish_reason == "refused" else held.text)
-            if not again(held, value):
-                break
-        return 0, value
+        for chunk in chunks:
+            _drive(self._steps(document, text, chunk), bound_tokens)
+            if allowance.cost is not None:
+                _drive(self._steps(document, text, chunk), bound_cost)
+        return worst, cost
 
     async def extract(
         self, document: Document, text: str, chunk: Chunk, reservation: DocumentReservation
     ) -> Extraction:
-        """One chunk, as if it were a document of its own."""
+        """Extract one chunk, as if it were a document of its own."""
         uses: list[Usage] = []
+        steps = self._steps(document, text, chunk)
+        outcome: Outcome | None = None
         try:
-            request, reply, parsed = await self._ask_twice(
-                lambda attempt: self._first(chunk, attempt), parse_pairs, _needs_repair, reservation, uses
-            )
+            while True:
+                step = steps.send(outcome)
+                outcome = await self._ask(step, reservation, uses)
+        except StopIteration as end:
+            result: _Pairs = end.value
         except TransportFault as fault:
             rejection = Rejection(document.id, "transport_error", raw=str(fault))
             return Extraction(document.id, usage=sum(uses, Usage()), finish_reason="error", rejected=(rejection,))
-        finish_reason = {"refused": "error"}.get(reply.finish_reason, reply.finish_reason)
-        reasons = {"refused": ["refused"], "length": [_cut_short(reply.text)]}.get(reply.finish_reason)
-        if reasons is None:
-            reasons = [parsed.reason] if parsed.reason else ["invalid_pair"] * parsed.invalid
-        # The raw reply is kept once, however many of its entries are broken.
-        raws = [reply.text, *[""] * len(reasons)]
-        rejected = [Rejection(document.id, reason, raw=raw) for reason, raw in zip(reasons, raws, strict=False)]
-        pairs = list(parsed.pairs)
-        method, source = "endpoint", request.key
-        for step, overhead in self.second:
-            if not pairs:
+        pairs = tuple(self._pair(document, chunk, pair, result) for pair in result.pairs)
+        usage = sum(uses, Usage())
+        return Extraction(document.id, pairs, usage, result.finish_reason, tuple(result.rejected))
+
+    # -- what is asked ---------------------------------------------------------------------------------------------
+
+    def _steps(self, document: Document, text: str, chunk: Chunk) -> Steps:
+        """What to ask about a chunk, in order. Sent what came of each step, or `None` where that is not known yet;
+        returns the pairs, or `None` where they are not known."""
+        outcome = yield self._first_step(chunk)
+        result = _first_pairs(document, outcome) if outcome else None
+        for second, overhead in self.second:
+            if result is not None and not result.pairs:
                 break
-            key, values = await self._again(step, overhead, text[slice(*chunk.span)], chunk, pairs, reservation, uses)
-            if step is REFINE:
-                if values is None:
-                    continue
-                method, source = "endpoint+refine", key
-                lost = [pair for pair, value in zip(pairs, values, strict=True) if value is None]
-                rejected += [Rejection(document.id, "refined_away", *pair) for pair in lost]
-                pairs = [value for value in values if value is not None]
+            outcome = yield self._second_step(second, overhead, text[slice(*chunk.span)], chunk, result)
+            if outcome is None or result is None:
+                result = None
+            elif second is REFINE:
+                _refine(document, result, outcome)
             else:
-                grades = values or [0] * len(pairs)
-                for pair, grade in zip(pairs, grades, strict=True):
-                    if grade < self.judge_min_score:
-                        reason = "judged_low" if grade else "not_judged"
-                        rejected.append(Rejection(document.id, reason, *pair, raw=f"grade {grade}" if grade else ""))
-                pairs = [pair for pair, grade in zip(pairs, grades, strict=True) if grade >= self.judge_min_score]
-        kept = tuple(self._pair(document, chunk, pair, method, source) for pair in pairs)
-        return Extraction(document.id, kept, sum(uses, Usage()), finish_reason, tuple(rejected))
+                self._judge(document, result, outcome)
+        return result
 
-    async def _again(
-        self,
-        step: SecondPass,
-        overhead: int,
-        text: str,
-        chunk: Chunk,
-        pairs: list[Pair],
-        reservation: DocumentReservation,
-        uses: list[Usage],
-    ) -> tuple[str, list[Any] | None]:
-        """Ask about pairs: the reply's key, and what it says; `None` where it cannot be read, or its prompt does not
-        fit what was set aside for it."""
-        asked = [step.messages(text, pairs, repair=repair) for repair in (False, True)]
-        try:
-            bounds = [await self.bounds.counted(self._post, messages) for messages in asked]
-        except (TransportFault, Refusal):
-            return "", None
-        limit = self.requests.settings.prompt_limit
-        if max(bounds) > self._second_bound(chunk, overhead) or (limit is not None and max(bounds) > limit):
-            if not self._told_too_long:
-                self._told_too_long = True
-                logger.warning("Some pairs are too long to %s within `extractor_max_new_tokens`.", step.name)
-            return "", None
-        try:
-            request, _, values = await self._ask_twice(
-                lambda attempt: self.requests.request(asked[attempt], bounds[attempt], step.schema, attempt),
-                lambda reply: step.read(reply, len(pairs)),
-                _unreadable,
-                reservation,
-                uses,
-            )
-        except TransportFault:
-            return "", None
-        return request.key, values
+    def _first_step(self, chunk: Chunk) -> Step:
+        def readable(parsed: Parsed) -> bool:
+            return parsed.reason not in _WORTH_REPAIR
 
-    async def _ask_twice(
-        self,
-        request: Callable[[int], Request],
-        read: Callable[[str], T],
-        again: Callable[[Response, T], bool],
-        reservation: DocumentReservation,
-        uses: list[Usage],
-    ) -> tuple[Request, Response, T]:
-        """Ask, and once more where the reply cannot be read; `uses` takes down what each reply used."""
-        asked = request(0)
-        reply = await self.requests.ask(asked, reservation)
-        uses.append(reply.usage)
-        value = read("" if reply.finish_reason == "refused" else reply.text)
-        if again(reply, value):
-            asked = request(1)
-            reply = await self.requests.ask(asked, reservation)
-            uses.append(reply.usage)
-            value = read("" if reply.finish_reason == "refused" else reply.text)
-        return asked, reply, value
+        messages = (chunk.messages, self.prompt.repaired(chunk.messages))
+        bounds = (chunk.prompt_tokens, chunk.prompt_tokens + self.bounds.repair)
+        return Step("extract", bounds, messages, PAIRS_SCHEMA, parse_pairs, readable)
 
-    def _first(self, chunk: Chunk, attempt: int) -> Request:
-        messages = chunk.messages
-        if attempt:
-            messages = self.prompt.repaired(messages)
-        bound = chunk.prompt_tokens + (self.bounds.repair if attempt else 0)
-        return self.requests.request(messages, bound, PAIRS_SCHEMA, attempt)
-
-    def _second_bound(self, chunk: Chunk, overhead: int) -> int:
+    def _second_step(self, second: SecondPass, overhead: int, text: str, chunk: Chunk, result: _Pairs | None) -> Step:
         limit = self.requests.settings.max_new_tokens
         reserve = self.reserve(limit, [overhead], counts=self.bounds.counts)
-        return chunk.prompt_tokens + self.bounds.repair + reserve
+        bound = chunk.prompt_tokens + self.bounds.repair + reserve
+        pairs = list(result.pairs) if result else []
+        messages = (
+            (second.messages(text, pairs), second.messages(text, pairs, repair=True)) if result is not None else None
+        )
 
-    def _pair(self, document: Document, chunk: Chunk, pair: Pair, method: str, key: str) -> QAPair:
+        def read(reply_text: str) -> list[Any] | None:
+            return second.read(reply_text, len(pairs))
+
+        return Step(second.name, (bound, bound), messages, second.schema, read, lambda values: values is not None)
+
+    # -- what is stored, and what is sent --------------------------------------------------------------------------
+
+    def _look_up(self, step: Step, attempt: int) -> tuple[Request, Response] | None:
+        if step.messages is None:
+            return None
+        request = self.requests.request(step.messages[attempt], step.bounds[attempt], step.schema, attempt)
+        response = self.requests.look_up(request)
+        return None if response is None else (request, response)
+
+    def _stored(self, step: Step) -> tuple[int, Outcome | None]:
+        """How many of a step's two requests may still have to be paid for, and what the stored responses say."""
+        outcome = None
+        for attempt in (0, 1):
+            stored = self._look_up(step, attempt)
+            if stored is None:
+                return 2 - attempt, None
+            outcome = step.outcome(*stored)
+            if step.is_done(outcome):
+                break
+        return 0, outcome
+
+    async def _ask(self, step: Step, reservation: DocumentReservation, uses: list[Usage]) -> Outcome:
+        """Send a step's request, and the second one where the first response cannot be read; `uses` takes down what
+        each response used.
+
+        A second pass is done without where it cannot be asked: it gets an outcome without a response.
+        """
+        assert step.messages is not None, "a chunk that is sent knows its pairs"
+        outcome = Outcome()
+        try:
+            bounds = step.bounds if step.name == "extract" else await self._counted(step)
+            for attempt, bound in enumerate(bounds):
+                request = self.requests.request(step.messages[attempt], bound, step.schema, attempt)
+                response = await self.requests.ask(request, reservation)
+                uses.append(response.usage)
+                outcome = step.outcome(request, response)
+                if step.is_done(outcome):
+                    break
+        except (TransportFault, Refusal):
+            if step.name == "extract":
+                raise
+            return Outcome()
+        return outcome
+
+    async def _counted(self, step: Step) -> list[int]:
+        """The tokens of a second pass's prompts, which quote pairs of any length; none where they are too many."""
+        bounds = [await self.bounds.counted(self._post, messages) for messages in step.messages or ()]
+        limit = self.requests.settings.prompt_limit
+        if max(bounds) <= step.bounds[0] and (limit is None or max(bounds) <= limit):
+            return bounds
+        if not self._warned_too_long:
+            self._warned_too_long = True
+            logger.warning("Some pairs are too long to %s within `extractor_max_new_tokens`.", step.name)
+        return []
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def _judge(self, document: Document, result: _Pairs, outcome: Outcome) -> None:
+        grades = outcome.value or [0] * len(result.pairs)
+        graded = list(zip(result.pairs, grades, strict=True))
+        for pair, grade in graded:
+            if grade < self.judge_min_score:
+                reason = "judged_low" if grade else "not_judged"
+                raw = f"grade {grade}" if grade else ""
+                result.rejected.append(Rejection(document.id, reason, *pair, raw=raw))
+        result.pairs = [pair for pair, grade in graded if grade >= self.judge_min_score]
+
+    def _pair(self, document: Document, chunk: Chunk, pair: Pair, result: _Pairs) -> QAPair:
         settings = self.requests.settings
         return QAPair(
             *pair,
             document_id=document.id,
             cluster=document.cluster,
             span=(chunk.span.start, chunk.span.end),
-            method=method,
+            method=result.method,
             model=settings.model,
             model_revision=settings.revision,
             prompt_hash=self.prompt.prompt_hash,
-            response_key=key,
+            response_key=result.key,
         )
 
 
-def _cut_short(text: str) -> str:
-    # Guided decoding allows blanks between tokens of JSON, and some models never stop writing them.
-    return "whitespace_loop" if len(text) - len(text.rstrip()) >= _LOOP_CHARACTERS else "truncated"
+def _drive(steps: Steps, answer: Callable[[Step], Outcome | None]) -> None:
+    """Take every step, without sending anything."""
+    outcome: Outcome | None = None
+    try:
+        while True:
+            outcome = answer(steps.send(outcome))
+    except StopIteration:
+        pass
 
 
-def _unreadable(reply: Response, values: list[Any] | None) -> bool:
-    return reply.finish_reason == "stop" and values is None
+def _first_pairs(document: Document, outcome: Outcome) -> _Pairs:
+    response, parsed = outcome.response, outcome.value
+    assert response is not None, "without a response there is an error"
+    reasons = [parsed.reason] if parsed.reason else ["invalid_pair"] * parsed.invalid
+    if response.finish_reason == "refused":
+        reasons = ["refused"]
+    elif response.finish_reason == "length":
+        # Guided decoding allows blanks between tokens of JSON, and some models never stop writing them.
+        blanks = len(response.text) - len(response.text.rstrip())
+        reasons = ["whitespace_loop" if blanks >= _LOOP_CHARACTERS else "truncated"]
+    # The raw reply text is kept once, however many of its entries are broken.
+    rejected = [
+        Rejection(document.id, reason, raw="" if position else response.text)
+        for position, reason in enumerate(reasons)
+    ]
+    finish_reason = "error" if response.finish_reason == "refused" else response.finish_reason
+    return _Pairs(list(parsed.pairs), rejected, finish_reason, "endpoint", outcome.key)
 
 
-def _needs_repair(reply: Response, parsed: Parsed) -> bool:
-    return reply.finish_reason == "stop" and parsed.reason in _WORTH_REPAIR
+def _refine(document: Document, result: _Pairs, outcome: Outcome) -> None:
+    if outcome.value is None:
+        return
+    refined = list(zip(result.pairs, outcome.value, strict=True))
+    result.rejected += [Rejection(document.id, "refined_away", *pair) for pair, value in refined if value is None]
+    result.pairs = [value for _, value in refined if value is not None]
+    result.method, result.key = "endpoint+refine", outcome.key

@@ -92,7 +92,9 @@ class Batch:
                     bar.update()
                     continue
                 worst, worst_cost = (
-                    self.chunk_extractor.worst(sendable(document.text), plan, allowance) if limited else (Usage(), 0)
+                    self.chunk_extractor.worst(document, sendable(document.text), plan, allowance)
+                    if limited
+                    else (Usage(), 0)
                 )
                 while (verdict := admission.decide(worst, worst_cost)) == "wait" and self._error is None:
                     self._came_back.clear()
