@@ -7,11 +7,12 @@ reward, and the *test* set is touched by nothing but the final measurement.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from equal_hf.errors import CorpusError, TargetError
+from equal_hf.errors import ConfigError, CorpusError, TargetError
+from equal_hf.types import QAPair
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -134,6 +135,80 @@ def read_items(
     if not items:
         raise TargetError(f"{where} holds no question with an answer: name another split or other columns")
     return items
+
+
+def conversational(items: Sequence[TargetItem]) -> Dataset | None:
+    """Target items as a conversational prompt-completion dataset, or `None` where there are none."""
+    from datasets import Dataset
+
+    rows = [QAPair(item.question, item.answer, document_id="").messages() for item in items]
+    return Dataset.from_list(rows) if rows else None
+
+
+def evaluation_sets(
+    targets: Mapping[str, Target], part: Literal["validation", "test"]
+) -> Dataset | dict[str, Dataset] | None:
+    """A part of the targets as a trainer evaluates it: a dataset where there is one target, else one by name.
+
+    Args:
+        targets (`Mapping[str, Target]`): The targets.
+        part (`str`): `"validation"` or `"test"`.
+
+    Returns:
+        `Dataset`, `dict[str, Dataset]` or `None`: `None` where no target has that part.
+    """
+    sets = {name: conversational(getattr(target, part)) for name, target in targets.items()}
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    return {name: items for name, items in sets.items() if items is not None} or None
+
+
+def target_shares(names: Iterable[str], weights: Sequence[float] | Mapping[str, float] | None) -> dict[str, float]:
+    """Weights of the targets, made to add up to 1.
+
+    >>> target_shares(["gsm8k", "math"], [3.0, 1.0])
+    {'gsm8k': 0.75, 'math': 0.25}
+
+    Args:
+        names (`Iterable[str]`): The targets.
+        weights (`Sequence[float]` or `Mapping[str, float]`, *optional*): One each, in the same order or by name; the
+            same where left out.
+
+    Raises:
+        [`ConfigError`]: If they do not fit the targets, one is below 0, or all are 0.
+    """
+    names = list(names)
+    if weights is not None and not isinstance(weights, Mapping):
+        if len(weights) != len(names):
+            raise ConfigError(
+                f"`target_weights` has {len(weights)} values for {len(names)} targets ({', '.join(names)}): "
+                "give one each"
+            )
+        weights = dict(zip(names, weights, strict=True))
+    given = dict.fromkeys(names, 1.0) | dict(weights or {})
+    if set(given) != set(names) or min(given.values()) < 0 or not sum(given.values()) > 0:
+        raise ConfigError(
+            f"`target_weights` is {dict(weights or {})} for the targets {', '.join(names)}: give each of them a "
+            "weight, none below 0 and not all 0"
+        )
+    return {name: given[name] / sum(given.values()) for name in names}
+
+
+def weighted_mean(values: Mapping[str, float], shares: Mapping[str, float]) -> float:
+    """Mean over the targets that have a value, by their shares; a plain mean where all of these count nothing.
+
+    Args:
+        values (`Mapping[str, float]`): A value for one target at least.
+        shares (`Mapping[str, float]`): What each target counts.
+
+    >>> weighted_mean({"math": 4.0}, {"gsm8k": 0.75, "math": 0.25})
+    4.0
+    """
+    weights = {name: shares[name] for name in values}
+    total = sum(weights.values())
+    if not total > 0:
+        return sum(values.values()) / len(values)
+    return sum(weights[name] * value for name, value in values.items()) / total
 
 
 def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> Dataset:

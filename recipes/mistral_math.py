@@ -25,7 +25,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from equal_hf import EqualConfig, EqualError, EqualTrainer
 from equal_hf.cli.arguments import RunArguments, parse_config
-from equal_hf.cli.factories import evaluation_sets, make_collector, make_extractor, open_corpus, open_targets
+from equal_hf.cli.factories import make_collector, make_extractor, open_corpus, open_targets
 from equal_hf.cli.preflight import preflight
 from equal_hf.cli.target_arguments import target_settings
 from equal_hf.publishing.background_push import RoundPublisher
@@ -34,8 +34,7 @@ from equal_hf.publishing.hub import publish_dataset
 from equal_hf.publishing.model_card import link_model_card
 from equal_hf.records.run_folder import write_json
 from equal_hf.records.summary import format_summary
-from equal_hf.target import Target
-from equal_hf.target_weights import target_shares, weighted_mean
+from equal_hf.target import Target, evaluation_sets, target_shares, weighted_mean
 from equal_hf.tracking.trackers import tracked
 from equal_hf.training.callbacks import PublishCallback
 from equal_hf.training.evaluation import exact_match

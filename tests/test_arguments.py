@@ -10,7 +10,7 @@ from equal_hf.cli.factories import make_rewards
 from equal_hf.cli.target_arguments import target_settings
 from equal_hf.errors import ConfigError
 from equal_hf.selection.rewards import reward_name
-from equal_hf.target_weights import target_shares, weighted_mean
+from equal_hf.target import target_shares, weighted_mean
 from equal_hf.training.config import EqualConfig
 from equal_hf.types import Decision, QAPair, Round, Usage
 

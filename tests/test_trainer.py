@@ -15,11 +15,11 @@ from equal_hf import (
     loss_drop_reward,
     transport_reward,
 )
-from equal_hf.cli.factories import evaluation_sets
 from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
+from equal_hf.target import evaluation_sets
 from tests.world import make_target
 
 

@@ -22,7 +22,7 @@ from equal_hf import (
     loss_drop_reward,
     transport_reward,
 )
-from equal_hf.cli.factories import conversational
+from equal_hf.target import conversational
 from equal_hf.tracking.trackers import tracked
 from equal_hf.utils.logging import set_up_terminal
 from tests.world import make_target

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.arguments import RunArguments
 from equal_hf.cli.target_arguments import target_settings
@@ -283,29 +283,3 @@ def make_rewards(run: RunArguments) -> list[Callable[..., list[float | None]]]:
         return per_cost(REWARD_FUNCTIONS[name.removesuffix("_per_cost")], *prices)
 
     return [make(name) for name in run.reward_funcs]
-
-
-def conversational(items: Any) -> Any:
-    """Target items as a conversational prompt-completion dataset, or `None` where there are none."""
-    from datasets import Dataset
-
-    from equal_hf.types import QAPair
-
-    rows = [QAPair(item.question, item.answer, document_id="").messages() for item in items]
-    return Dataset.from_list(rows) if rows else None
-
-
-def evaluation_sets(targets: Mapping[str, Target], part: Literal["validation", "test"]) -> Any:
-    """A part of the targets as a trainer evaluates it: a dataset where there is one target, else one by name.
-
-    Args:
-        targets (`Mapping[str, Target]`): The targets.
-        part (`str`): `"validation"` or `"test"`.
-
-    Returns:
-        `Dataset`, `dict[str, Dataset]` or `None`: `None` where no target has that part.
-    """
-    sets = {name: conversational(getattr(target, part)) for name, target in targets.items()}
-    if len(sets) == 1:
-        return next(iter(sets.values()))
-    return {name: items for name, items in sets.items() if items is not None} or None

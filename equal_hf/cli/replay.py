@@ -86,7 +86,7 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.corpus.embedder import Embedder
     from equal_hf.selection.selector import Selector
-    from equal_hf.target_weights import target_shares
+    from equal_hf.target import target_shares
 
     known = {field.name for field in fields(RunArguments)}
     if not {"corpus", "target"} <= set(settings):

@@ -36,7 +36,7 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
 from equal_hf.selection.rewards import reward_name, stage_of, value_reward
 from equal_hf.selection.selector import Draw, Selector
-from equal_hf.target_weights import target_shares
+from equal_hf.target import target_shares
 from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
 from equal_hf.utils.hashing import content_hash
 from equal_hf.utils.redaction import sanitise

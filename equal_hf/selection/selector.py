@@ -26,7 +26,7 @@ from equal_hf.selection.pair_sample import EARLIER_PAIRS, HashPool
 from equal_hf.selection.reward_scaling import RewardMixer
 from equal_hf.selection.rewards import RewardFunction, Stage, document_prior, reward_name, stage_of
 from equal_hf.selection.value_model import Promise
-from equal_hf.target_weights import target_shares
+from equal_hf.target import target_shares
 from equal_hf.types import Round, Usage
 
 # Rewards on the scale of transport: the transport reward of the clusters' own documents is their prior.

@@ -21,7 +21,7 @@ from transformers.trainer_utils import IntervalStrategy, TrainOutput
 
 from equal_hf.collection.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, EqualError
-from equal_hf.target_weights import weighted_mean
+from equal_hf.target import weighted_mean
 from equal_hf.tracking.callbacks import track_rounds
 from equal_hf.training.callbacks import RoundCallback
 from equal_hf.training.checkpoints import last_complete_checkpoint
