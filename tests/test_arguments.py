@@ -31,6 +31,8 @@ def test_flags_win_over_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "flags", "message"),
     [
+        (GOOD + "extractor_flavour: tgi\n", [], "'extractor_flavour'.*is now called `extractor_dialect`"),
+        (GOOD, ["--extractor_flavour", "tgi"], "'--extractor_flavour' is now called `extractor_dialect`"),
         (GOOD + "num_clusters: 5\n", [], "unknown key 'num_clusters'.*did you mean `n_clusters`"),
         (GOOD + "zzzz: 5\n", [], "unknown key 'zzzz'.*remove it"),
         (GOOD, ["--corpsu", "x"], "unknown flag '--corpsu'.*`corpus`"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +19,8 @@ from equal_hf.selection.rewards import current_reward_name
 from equal_hf.utils.redaction import mask_text
 
 LEAST_PUSH_EVERY_S = 60.0  # the Hub takes some 128 commits an hour
+# Keys that earlier versions had.
+RENAMED = {"extractor_flavour": "extractor_dialect"}
 EXTRACTORS = ("endpoint", "explicit")
 BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform")
 REWARDS = (
@@ -82,7 +83,7 @@ class RunArguments:
             them out.
         extractor_judge (`bool`, *optional*, defaults to `False`): Ask for a grade from 1 to 5 for each pair.
         extractor_judge_min_score (`int`, *optional*, defaults to `3`): Pairs graded below are rejected.
-        extractor_flavour (`str`, *optional*, defaults to `"auto"`): What serves: `"tgi"`, `"llama.cpp"`, `"vllm"`,
+        extractor_dialect (`str`, *optional*, defaults to `"auto"`): What serves: `"tgi"`, `"llama.cpp"`, `"vllm"`,
             `"openai"`.
         extractor_max_new_tokens (`int`, *optional*, defaults to `1024`): Longest reply.
         extractor_temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
@@ -170,7 +171,7 @@ class RunArguments:
     extractor_refine: bool = field(default=False, metadata={"help": "Ask again to put pairs right."})
     extractor_judge: bool = field(default=False, metadata={"help": "Ask for a grade of each pair."})
     extractor_judge_min_score: int = field(default=3, metadata={"help": "Pairs graded below (1 to 5) are rejected."})
-    extractor_flavour: str = field(default="auto", metadata={"help": "auto, tgi, llama.cpp, vllm or openai."})
+    extractor_dialect: str = field(default="auto", metadata={"help": "auto, tgi, llama.cpp, vllm or openai."})
     extractor_max_new_tokens: int = field(default=1024, metadata={"help": "Longest reply, in tokens."})
     extractor_temperature: float = field(default=0.0, metadata={"help": "Sampling temperature."})
     extractor_max_input_tokens: int | None = field(default=None, metadata={"help": "Longest prompt, in tokens."})
@@ -209,8 +210,6 @@ class RunArguments:
                 raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
         if isinstance(self.extractor_url, str):
             self.extractor_url = [self.extractor_url]
-        if isinstance(self.extractor_headers, str):
-            self.extractor_headers = _json_of_texts(self.extractor_headers)
         if self.hub_push_every_s < LEAST_PUSH_EVERY_S:
             raise ConfigError(
                 f"`hub_push_every_s` is {self.hub_push_every_s}, but the Hub takes some 128 commits an hour: "
@@ -239,17 +238,6 @@ class RunArguments:
     def clusters(self) -> int | Literal["auto"]:
         """`n_clusters` as a number, or `"auto"`."""
         return "auto" if str(self.n_clusters) == "auto" else int(self.n_clusters)
-
-
-def _json_of_texts(text: str) -> dict[str, str]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        # The text itself holds secrets.
-        raise ConfigError('`extractor_headers` is no JSON object of texts: write it like \'{"X-Api-Key": "…"}\'')
-    return found
 
 
 def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str | Path) -> tuple[Any, ...]:
@@ -290,6 +278,8 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
     flags = [word.split("=")[0] for word in argv if word.startswith("--") and word != "--config"]
     given |= {flag[2:]: f"flag {flag!r}" for flag in flags}
     for name, where in given.items():
+        if str(name) in RENAMED:
+            raise ConfigError(f"{where} is now called `{RENAMED[name]}`: rename it")
         if str(name).replace("-", "_").removeprefix("no_") not in known and name not in known:
             close = get_close_matches(str(name), known, n=1)
             raise ConfigError(f"unknown {where}" + (f": did you mean `{close[0]}`?" if close else ": remove it"))

@@ -188,7 +188,7 @@ def check_endpoint(run: RunArguments, prepare: Callable[[str], Any]) -> Check:
         seconds = time.monotonic() - began
     usage = extraction.usage
     listed = "; ".join(
-        f"{one['url']} is {one['flavour']}, model {one['model']} ({one['revision']}), schema {one['schema']}, "
+        f"{one['url']} is {one['dialect']}, model {one['model']} ({one['revision']}), schema {one['schema']}, "
         f"prompts up to {one['max_prompt_tokens'] or 'an unknown number of'} tokens, "
         f"up to {one['max_concurrent']} at once"
         for one in told

@@ -26,11 +26,13 @@ from equal_hf.selection.experimental.transport_rewards import (
 from equal_hf.selection.rewards import loss_drop_reward, reward_name, transport_reward, value_reward, yield_reward
 from equal_hf.selection.thompson import Thompson
 from equal_hf.target import Target, load_target
+from equal_hf.utils.settings import take
 
 if TYPE_CHECKING:
     from equal_hf.collection.collector import EqualDataCollector
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.extraction.config import EndpointConfig
     from equal_hf.extraction.prompts.template import PromptTemplate
     from equal_hf.extraction.protocol import Extractor
 
@@ -155,34 +157,24 @@ def make_extractor(
     from equal_hf.extraction.endpoint_extractor import EndpointExtractor
     from equal_hf.extraction.prices import Prices
 
-    store = Path(run.response_store) if run.response_store else Path(output_dir) / "responses.sqlite"
     return EndpointExtractor(
-        run.extractor_url,
-        model=run.extractor_model,
-        model_revision=run.extractor_model_revision,
-        api_key=run.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
-        headers=run.extractor_headers if isinstance(run.extractor_headers, dict) else None,
-        flavour=run.extractor_flavour,
+        endpoint_config(run),
         prompt=make_prompt(run, targets, seed),
-        max_new_tokens=run.extractor_max_new_tokens,
-        max_input_tokens=run.extractor_max_input_tokens,
-        tokenizer=run.extractor_tokenizer,
-        temperature=run.extractor_temperature,
         seed=seed,
-        refine=run.extractor_refine,
-        judge=run.extractor_judge,
-        judge_min_score=run.extractor_judge_min_score,
-        concurrency=run.extractor_concurrency,
-        requests_per_minute=run.extractor_requests_per_minute,
-        tokens_per_minute=run.extractor_tokens_per_minute,
-        timeout_s=run.extractor_timeout_s,
-        max_retries=run.extractor_max_retries,
-        max_error_rate=run.extractor_max_error_rate,
-        error_window=run.extractor_error_window,
-        load_timeout_s=run.extractor_load_timeout_s,
         prices=Prices(run.price_per_million_prompt_tokens, run.price_per_million_completion_tokens),
-        store=store,
+        store=Path(run.response_store) if run.response_store else Path(output_dir) / "responses.sqlite",
     )
+
+
+def endpoint_config(run: RunArguments) -> EndpointConfig:
+    """The endpoint's settings of a run: its `extractor_…` arguments, and the key from the environment.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+    """
+    from equal_hf.extraction.config import EndpointConfig
+
+    return take(EndpointConfig, run, "extractor_", api_key=run.extractor_api_key or os.environ.get("EQUAL_API_KEY"))
 
 
 def make_prompt(run: RunArguments, targets: Mapping[str, Target] | None, seed: int) -> PromptTemplate:

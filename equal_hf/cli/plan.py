@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
 import sys
 from collections.abc import Iterator
@@ -64,6 +63,7 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     from trl import ModelConfig
 
     from equal_hf.cli.arguments import RunArguments, parse_config
+    from equal_hf.cli.factories import endpoint_config
     from equal_hf.extraction.survey import survey
     from equal_hf.training.config import EqualConfig
 
@@ -76,17 +76,7 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     texts, size = _sample(what, args.sample, how.seed)
     urls = what.extractor_url or []
     prompt = _prompt(what, how.seed)
-    found = survey(
-        texts,
-        urls[0] if urls else None,
-        api_key=what.extractor_api_key or os.environ.get("EQUAL_API_KEY"),
-        headers=what.extractor_headers if isinstance(what.extractor_headers, dict) else None,
-        flavour=what.extractor_flavour,
-        model=what.extractor_model,
-        prompt=prompt,
-        max_new_tokens=what.extractor_max_new_tokens,
-        max_input_tokens=what.extractor_max_input_tokens,
-    )
+    found = survey(texts, endpoint_config(what), prompt)
     load, known = _load(
         what, str(how.output_dir), found, max(1, len(urls)), a_round := how.arms_per_round * how.documents_per_arm
     )
@@ -122,9 +112,9 @@ def _seen(found: Survey, sampled: int, size: int | None) -> Iterator[str]:
     if found.server is None:
         yield f"the endpoint could not be asked ({found.problem}): 4 bytes of text are a token"
     elif not found.counted:
-        yield f"the endpoint ({found.server.flavour}) counts no tokens: 4 bytes of text are a token"
+        yield f"the endpoint ({found.server.dialect}) counts no tokens: 4 bytes of text are a token"
     else:
-        yield f"the endpoint ({found.server.flavour}, {found.server.model}) counted the tokens"
+        yield f"the endpoint ({found.server.dialect}, {found.server.model}) counted the tokens"
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.prices import Prices
 from equal_hf.extraction.probe import Findings
 from equal_hf.extraction.requests.cached_requests import Settings
@@ -17,11 +18,7 @@ logger = logging.getLogger(__name__)
 def agree(
     findings: Sequence[Findings],
     shown: Sequence[str],
-    *,
-    model_revision: str | None,
-    max_new_tokens: int,
-    max_input_tokens: int | None,
-    tokens_per_minute: int | None,
+    config: EndpointConfig,
     sampling: dict[str, Any],
     prices: Prices,
 ) -> Settings:
@@ -30,8 +27,9 @@ def agree(
     Args:
         findings (`Sequence[Findings]`): What each is.
         shown (`Sequence[str]`): Its URL, as it may be shown.
-        model_revision, max_new_tokens, max_input_tokens, tokens_per_minute, sampling, prices: As of
-            [`EndpointExtractor`].
+        config ([`EndpointConfig`]): What the user asks for.
+        sampling (`dict[str, Any]`): Sampling parameters that change a reply.
+        prices ([`Prices`]): What tokens cost.
 
     Raises:
         `EndpointError`: If they serve different models or revisions.
@@ -43,27 +41,30 @@ def agree(
                 f"{shown[0]} serves {first.model} at revision {first.revision}, and {url} {found.server.model} at "
                 f"{found.server.revision}. Pairs of one run come from one model: correct `extractor_url`."
             )
-    revision = first.revision or model_revision
+    revision = first.revision or config.model_revision
     if revision is None:
         logger.warning(
             "%s does not tell the revision of %s: records will say 'unknown'. Set `extractor_model_revision`.",
             shown[0],
             first.model,
         )
-    elif model_revision not in (None, revision):
+    elif config.model_revision not in (None, revision):
         logger.warning(
             "%s serves %s at revision %s, not at `extractor_model_revision` %s: records name what is served.",
             shown[0],
             first.model,
             revision,
-            model_revision,
+            config.model_revision,
         )
-    limits = [found.server.prompt_limit(max_new_tokens) for found in findings]
-    limits += [max_input_tokens, None if tokens_per_minute is None else tokens_per_minute - max_new_tokens]
+    limits = [found.server.prompt_limit(config.max_new_tokens) for found in findings]
+    limits += [
+        config.max_input_tokens,
+        None if config.tokens_per_minute is None else config.tokens_per_minute - config.max_new_tokens,
+    ]
     return Settings(
         model=first.model,
         revision=revision or "unknown",
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=config.max_new_tokens,
         prompt_limit=min((limit for limit in limits if limit is not None), default=None),
         sampling=sampling,
         guided=all(found.schema != "refused" for found in findings),

@@ -15,13 +15,14 @@ import logging
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.agreement import agree
+from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.prices import Prices
 from equal_hf.extraction.probe import Findings, probe
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
@@ -35,12 +36,10 @@ from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.concurrency import Window
-from equal_hf.extraction.transport.dialects import FLAVOURS
 from equal_hf.extraction.transport.endpoint_state import Member
 from equal_hf.extraction.transport.error_rate import FailureWindow
 from equal_hf.extraction.transport.load_balancer import Pool
 from equal_hf.extraction.transport.rate_limit import MinuteCap
-from equal_hf.extraction.transport.url import Address
 from equal_hf.types import Allowance, Document, Extraction, QAPair
 from equal_hf.utils.event_loop import LoopThread
 from equal_hf.utils.hashing import fingerprint
@@ -78,42 +77,14 @@ class EndpointExtractor:
     `refined_away`, `judged_low`, `not_judged`.
 
     Args:
-        url (`str` or `Sequence[str]`): The server, such as `http://localhost:8080`; a trailing `/v1` is ignored.
-            Credentials in it become basic authentication. Several must serve the same model and revision.
-        model (`str`, *optional*): Model id. Needed where the server offers several; else what is served.
-        model_revision (`str`, *optional*): The model's revision, where the server does not tell (TGI does).
-        api_key (`str`, *optional*): Bearer token. Without one the Hugging Face token (`HF_TOKEN`) is sent, but to
-            `https` hosts of Hugging Face only. Never logged, recorded or shown.
-        headers (`Mapping[str, str]`, *optional*): Further headers of every request, for gateways that want some.
-            Never logged, recorded or shown either.
-        flavour (`str`, *optional*, defaults to `"auto"`): `"tgi"`, `"llama.cpp"`, `"vllm"`, `"openai"`, or find out.
-        prompt (`PromptTemplate`, *optional*): What to ask; the default prompt if unset.
-        max_new_tokens (`int`, *optional*, defaults to `1024`): Limit of a reply.
-        max_input_tokens (`int`, *optional*): Limit of a prompt, chat template included, below the server's own; for a
-            server that tells no limit of its own.
-        tokenizer (`str`, *optional*): Hub id or folder of the model's tokenizer, to count tokens here. Where it is
-            left out the server counts, and where that cannot, bytes are the bound.
-        temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
+        config ([`EndpointConfig`], `str` or `Sequence[str]`): Its settings, or just the server's URL, or several.
+        prompt ([`PromptTemplate`], *optional*): What to ask; the default prompt if unset.
         seed (`int`, *optional*, defaults to `42`): Sampling seed; only sent with a temperature above 0.
-        refine (`bool`, *optional*, defaults to `False`): Ask a second time about each document's pairs, to put them
-            right or strike them out.
-        judge (`bool`, *optional*, defaults to `False`): Ask for a grade from 1 to 5 for each pair.
-        judge_min_score (`int`, *optional*, defaults to `3`): Pairs graded below are rejected.
-        concurrency (`int`, *optional*, defaults to `256`): Requests under way at each endpoint at most.
-        requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of each endpoint, in any 60 seconds. Prompt
-            and completion tokens count, by their upper bound until the reply is there.
-        timeout_s (`float`, *optional*, defaults to `300.0`): Limit of one request. Waiting for a turn here is not part
-            of it.
-        max_retries (`int`, *optional*, defaults to `10`): How often a request is sent again before its document is
-            given up with `transport_error`.
-        max_error_rate (`float`, *optional*, defaults to `0.5`): Extraction stops when more than this share of the last
-            `error_window` requests failed, each three times in a row or for good.
-        error_window (`int`, *optional*, defaults to `100`): See there.
-        load_timeout_s (`float`, *optional*, defaults to `600.0`): How long to wait for a server that is loading, or
-            that went away after it had answered.
         prices ([`Prices`], *optional*): What tokens cost; for `Allowance.cost` and the ledger.
         store (`ResponseStore`, `str` or `Path`, *optional*): Where replies are kept, so that none is paid for twice.
             Without one they are kept until the extractor is closed.
+        **settings: Further fields of [`EndpointConfig`], where `config` is a URL: `model`, `api_key`,
+            `max_new_tokens`, `temperature`, …
 
     Raises:
         `ConfigError`: If an argument is out of range.
@@ -122,77 +93,32 @@ class EndpointExtractor:
 
     def __init__(
         self,
-        url: str | Sequence[str],
+        config: EndpointConfig | str | Sequence[str] = (),
         *,
-        model: str | None = None,
-        model_revision: str | None = None,
-        api_key: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        flavour: str = "auto",
         prompt: PromptTemplate | None = None,
-        max_new_tokens: int = 1024,
-        max_input_tokens: int | None = None,
-        tokenizer: str | None = None,
-        temperature: float = 0.0,
         seed: int = 42,
-        refine: bool = False,
-        judge: bool = False,
-        judge_min_score: int = 3,
-        concurrency: int = 256,
-        requests_per_minute: int | None = None,
-        tokens_per_minute: int | None = None,
-        timeout_s: float = 300.0,
-        max_retries: int = 10,
-        max_error_rate: float = 0.5,
-        error_window: int = 100,
-        load_timeout_s: float = 600.0,
         prices: Prices | None = None,
         store: ResponseStore | str | Path | None = None,
+        **settings: Any,
     ) -> None:
-        if flavour not in ("auto", *FLAVOURS):
-            raise ConfigError(f"`flavour` is {flavour!r}. Set it to auto, {', '.join(FLAVOURS)}.")
-        prices = prices or Prices()
-        ranges = {
-            "max_new_tokens": (max_new_tokens, 1, None),
-            "max_input_tokens": (max_input_tokens, 1, None),
-            "temperature": (temperature, 0, None),
-            "seed": (seed, 0, None),
-            "judge_min_score": (judge_min_score, 1, 5),
-            "concurrency": (concurrency, 1, None),
-            "requests_per_minute": (requests_per_minute, 1, None),
-            "tokens_per_minute": (tokens_per_minute, max_new_tokens + 1, None),
-            "timeout_s": (timeout_s, 0.001, None),
-            "max_retries": (max_retries, 0, None),
-            "max_error_rate": (max_error_rate, 0, 1),
-            "error_window": (error_window, 1, None),
-            "load_timeout_s": (load_timeout_s, 0, None),
-            "price_per_million_prompt_tokens": (prices.prompt, 0, None),
-            "price_per_million_completion_tokens": (prices.completion, 0, None),
-        }
-        for name, (value, least, most) in ranges.items():
-            if value is not None and not (value >= least and (most is None or value <= most)):
-                wanted = f"{least} or more" if most is None else f"{least} to {most}"
-                raise ConfigError(f"`{name}` is {value}. Set it to {wanted}.")
-        urls = [url] if isinstance(url, str) else list(url)
-        if not urls:
-            raise ConfigError("`extractor_url` names no endpoint. Set it to one such as http://localhost:8080.")
+        if not isinstance(config, EndpointConfig):
+            if "flavour" in settings:
+                raise ConfigError("`flavour` is now called `dialect`.")
+            urls = [config] if isinstance(config, str) else list(config)
+            config = EndpointConfig(**({"url": urls} | settings))
+        elif settings:
+            raise ConfigError(f"`config` is complete: set {', '.join(settings)} in it.")
+        if seed < 0:
+            raise ConfigError(f"`seed` is {seed}. Set it to 0 or more.")
+        self.config = config
         self.prompt = prompt or PromptTemplate()
-        self.prices = prices
+        self.prices = prices or Prices()
         self.run = "unnamed"
-        self._addresses = list(
-            {address.base: address for address in (Address.parse(u, api_key, headers) for u in urls)}.values()
-        )
-        self._model, self._model_revision, self._flavour = model, model_revision, flavour
-        self._max_new_tokens, self._max_input_tokens = max_new_tokens, max_input_tokens
+        self._addresses = config.addresses()
         # At temperature 0 no seed changes a reply, so runs under different seeds share what was paid for.
-        self._sampling = {"temperature": temperature} | ({"seed": seed} if temperature > 0 else {})
-        self._second: list[SecondPass] = [REFINE] * refine + [JUDGE] * judge
-        self._tokenizer = tokenizer
-        self._judge_min_score = judge_min_score
-        self._concurrency = concurrency
-        self._requests_per_minute, self._tokens_per_minute = requests_per_minute, tokens_per_minute
-        self._timeout_s, self._max_retries, self._load_timeout_s = timeout_s, max_retries, load_timeout_s
-        self._failures = FailureWindow(max_error_rate, error_window)
+        self._sampling = {"temperature": config.temperature} | ({"seed": seed} if config.temperature > 0 else {})
+        self._second: list[SecondPass] = [REFINE] * config.refine + [JUDGE] * config.judge
+        self._failures = FailureWindow(config.max_error_rate, config.error_window)
         self._loop = LoopThread()
         scratch = tempfile.TemporaryDirectory(prefix="equal-hf-") if store is None else None
         path = Path(scratch.name) / "responses.sqlite" if scratch is not None else store
@@ -219,7 +145,7 @@ class EndpointExtractor:
         settings = self._prepared().settings
         second = {step.name: step.prompt_hash for step in self._second}
         if JUDGE in self._second:
-            second["judge_min_score"] = str(self._judge_min_score)
+            second["judge_min_score"] = str(self.config.judge_min_score)
         schema = PAIRS_SCHEMA if settings.guided else None
         return {
             "kind": "endpoint",
@@ -228,7 +154,7 @@ class EndpointExtractor:
             "prompt_hash": self.prompt.prompt_hash,
             "schema_hash": fingerprint(schema, 16),
             "sampling": dict(self._sampling),
-            "max_new_tokens": self._max_new_tokens,
+            "max_new_tokens": self.config.max_new_tokens,
             "max_prompt_tokens": settings.prompt_limit,
             **({"second_pass": second} if second else {}),
         }
@@ -240,7 +166,7 @@ class EndpointExtractor:
             "endpoints": [
                 {
                     "url": member.client.address.shown,
-                    "flavour": member.server.flavour,
+                    "dialect": member.server.dialect,
                     "model": member.server.model,
                     "revision": member.server.revision,
                     "schema": findings.schema,
@@ -325,42 +251,23 @@ class EndpointExtractor:
             ready.pool.post,
             self._second,
             ready.findings[0].overheads,
-            self._judge_min_score,
+            self.config.judge_min_score,
         )
         self._batch = Batch(requests, ready.chunker, chunk_extractor)
         return await self._batch.run(documents, allowance)
 
     async def _first_contact(self) -> _Ready:
-        tokenizer = _load_tokenizer(self._tokenizer) if self._tokenizer is not None else None
-        clients = [ChatClient(address, self._timeout_s) for address in self._addresses]
+        config = self.config
+        tokenizer = _load_tokenizer(config.tokenizer) if config.tokenizer is not None else None
+        clients = [ChatClient(address, config.timeout_s) for address in self._addresses]
         try:
             findings = await asyncio.gather(
-                *(
-                    probe(
-                        client,
-                        self._flavour,
-                        self._model,
-                        self.prompt,
-                        self._sampling,
-                        self._second,
-                        self._load_timeout_s,
-                        tokenizer,
-                    )
-                    for client in clients
-                )
+                *(probe(client, config, self.prompt, self._sampling, self._second, tokenizer) for client in clients)
             )
-            settings = agree(
-                findings,
-                [client.address.shown for client in clients],
-                model_revision=self._model_revision,
-                max_new_tokens=self._max_new_tokens,
-                max_input_tokens=self._max_input_tokens,
-                tokens_per_minute=self._tokens_per_minute,
-                sampling=self._sampling,
-                prices=self.prices,
-            )
+            shown = [client.address.shown for client in clients]
+            settings = agree(findings, shown, config, self._sampling, self.prices)
             bounds = findings[0].bounds
-            reserve = ChunkExtractor.reserve(self._max_new_tokens, findings[0].overheads, counts=bounds.counts)
+            reserve = ChunkExtractor.reserve(config.max_new_tokens, findings[0].overheads, counts=bounds.counts)
             bounds.require_room(settings.prompt_limit, reserve)
         except BaseException:
             for client in clients:
@@ -372,23 +279,23 @@ class EndpointExtractor:
             Member(
                 client,
                 found.server,
-                Window(min(self._concurrency, found.server.max_concurrent or self._concurrency)),
-                MinuteCap(self._requests_per_minute),
-                MinuteCap(self._tokens_per_minute),
+                Window(min(config.concurrency, found.server.max_concurrent or config.concurrency)),
+                MinuteCap(config.requests_per_minute),
+                MinuteCap(config.tokens_per_minute),
             )
             for client, found in zip(clients, findings, strict=True)
         ]
         pool = Pool(
             members,
-            max_retries=self._max_retries,
-            load_timeout_s=self._load_timeout_s,
+            max_retries=config.max_retries,
+            load_timeout_s=config.load_timeout_s,
             failures=self._failures,
         )
         for member in members:
             logger.info(
                 "%s (%s) serves %s: prompts of up to %s tokens, up to %d requests at a time.",
                 member.client.address.shown,
-                member.server.flavour,
+                member.server.dialect,
                 settings.model,
                 settings.prompt_limit or "any number of",
                 member.window.limit,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from equal_hf.errors import ConfigError
 from equal_hf.types import Usage
 
 NANO = 1_000_000_000
@@ -22,10 +23,18 @@ class Prices:
     Args:
         prompt (`float`): Price of a million prompt tokens.
         completion (`float`): Price of a million completion tokens.
+
+    Raises:
+        [`ConfigError`]: If one is below 0.
     """
 
     prompt: float = 0.0
     completion: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "completion"):
+            if not (price := getattr(self, name)) >= 0:
+                raise ConfigError(f"`price_per_million_{name}_tokens` is {price}. Set it to 0 or more.")
 
     def cost(self, usage: Usage) -> int:
         """Billionths of the currency, rounded up for each request.

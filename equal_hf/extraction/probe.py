@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
@@ -48,33 +49,29 @@ class Findings:
 
 async def probe(
     client: ChatClient,
-    flavour: str,
-    model: str | None,
+    config: EndpointConfig,
     prompt: PromptTemplate,
     sampling: dict[str, Any],
     second: Sequence[SecondPass],
-    load_timeout_s: float,
     tokenizer: Tokenizer | None = None,
 ) -> Findings:
     """Make one short chat request and a few questions about the server.
 
     Args:
         client ([`ChatClient`]): The endpoint.
-        flavour (`str`): One of `FLAVOURS`, or `"auto"`.
-        model (`str`, *optional*): The model the user asks for.
+        config ([`EndpointConfig`]): What the user says about it.
         prompt ([`PromptTemplate`]): The prompt in use.
         sampling (`dict[str, Any]`): Sampling parameters.
         second (`Sequence[SecondPass]`): Second requests to come.
-        load_timeout_s (`float`): How long to wait for a server that is loading.
         tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer, to count without asking.
 
     Raises:
         `EndpointError`: If the endpoint cannot be used.
     """
     try:
-        await _wait_until_loaded(client, load_timeout_s)
+        await _wait_until_loaded(client, config.load_timeout_s)
         try:
-            server = await identify(client.get, flavour, model)
+            server = await identify(client.get, config.dialect, config.model)
         except EndpointError as error:
             raise client.key_error or client.error(str(error)) from None
         completion, schema = await _first_request(client, server, sampling)
@@ -112,7 +109,7 @@ async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
 async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[Completion, str]:
     """One short chat request: does it work, and is the schema heeded?"""
     try:
-        completion = await _persist(client, server, sampling | guided(server.flavour, PAIRS_SCHEMA))
+        completion = await _persist(client, server, sampling | guided(server.dialect, PAIRS_SCHEMA))
     except Refusal as refusal:
         try:
             completion = await _persist(client, server, sampling)

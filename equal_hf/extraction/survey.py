@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from equal_hf.cli.planning import SampledDocument
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.chunking import Chunker, TokenBounds
 from equal_hf.extraction.requests.documents import sendable
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import Server, identify
-from equal_hf.extraction.transport.url import Address
 from equal_hf.utils.event_loop import LoopThread
 from equal_hf.utils.retry import Refusal, TransportFault
 
@@ -42,29 +42,23 @@ class Survey:
 
 def survey(
     texts: Sequence[str],
-    url: str | None,
-    *,
-    api_key: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    flavour: str = "auto",
-    model: str | None = None,
+    config: EndpointConfig,
     prompt: PromptTemplate,
-    max_new_tokens: int,
-    max_input_tokens: int | None = None,
     timeout_s: float = 30.0,
 ) -> Survey:
     """Measure documents as an endpoint would be sent them.
 
     Args:
         texts (`Sequence[str]`): The sample.
-        url (`str`, *optional*): The endpoint; without one, or where it cannot be reached, tokens are estimated.
-        api_key, headers, flavour, model, prompt, max_new_tokens, max_input_tokens: As of [`EndpointExtractor`].
+        config ([`EndpointConfig`]): The endpoint; its first where there are several. Without one, or where it cannot
+            be reached, tokens are estimated.
+        prompt ([`PromptTemplate`]): The prompt.
         timeout_s (`float`, *optional*, defaults to `30.0`): Limit of one question.
     """
-    if url is None:
-        return Survey(_by_bytes(texts, prompt, max_input_tokens), None, "`extractor_url` is not set", False)
+    if not config.url:
+        return Survey(_by_bytes(texts, prompt, config.max_input_tokens), None, "`extractor_url` is not set", False)
     thread = LoopThread()
-    address = Address.parse(url, api_key, headers)
+    address = config.addresses()[0]
 
     async def ask() -> Survey:
         client = ChatClient(address, timeout_s)
@@ -72,10 +66,10 @@ def survey(
             state, fault = await client.state()
             if state != "up":
                 raise EndpointError(f"it is {state}: {fault}")
-            server = await identify(client.get, flavour, model)
+            server = await identify(client.get, config.dialect, config.model)
             bounds = await TokenBounds.measure(client.post, server, prompt, _MESSAGES, None)
-            limits = [limit for limit in (server.prompt_limit(max_new_tokens), max_input_tokens) if limit is not None]
-            limit = min(limits, default=None)
+            limits = (server.prompt_limit(config.max_new_tokens), config.max_input_tokens)
+            limit = min((limit for limit in limits if limit is not None), default=None)
             if not bounds.counts:
                 return Survey(_by_bytes(texts, prompt, limit), server, None, False)
             bounds.require_room(limit)
@@ -94,7 +88,7 @@ def survey(
     try:
         return thread.run(ask())
     except (EndpointError, TransportFault, Refusal) as error:
-        return Survey(_by_bytes(texts, prompt, max_input_tokens), None, str(error), False)
+        return Survey(_by_bytes(texts, prompt, config.max_input_tokens), None, str(error), False)
     finally:
         thread.stop()
 

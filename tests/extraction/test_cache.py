@@ -32,7 +32,7 @@ def path(tmp_path):
 def test_a_reply_survives_closing(path) -> None:
     with ResponseStore(path) as store:
         assert store.get("key", 16) is None
-        assert store.put("key", reply(), 16, flavour="tgi", model="m") == reply()
+        assert store.put("key", reply(), 16, dialect="tgi", model="m") == reply()
     with ResponseStore(path) as store:
         assert store.get("key", 16) == reply()
         assert len(store) == 1
@@ -119,6 +119,20 @@ def test_files_of_others_are_refused_and_left_alone(tmp_path) -> None:
         with pytest.raises(RecordError, match=path.name):
             ResponseStore(path)
         assert path.read_bytes() == before
+
+
+def test_a_store_of_the_version_that_said_flavour_is_taken_over(path) -> None:
+    with ResponseStore(path) as store:
+        store.put("key", reply(), 16, dialect="tgi")
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE responses RENAME COLUMN dialect TO flavour")
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with ResponseStore(path) as store:
+        assert store.get("key", 16) == reply()
+        store.put("other", reply(), 16, dialect="tgi")
+    with ResponseStore(path) as store:
+        assert len(store) == 2
 
 
 def test_a_damaged_store_is_refused_and_left_alone(path) -> None:

@@ -37,7 +37,7 @@ def test_a_wrong_key_for_servers_that_guard_every_path() -> None:
     with spawn("tests.servers.llama", "--api-key", "right-key") as url:
         for model in (None, "m"):
             with pytest.raises(EndpointError, match=r"401.*`extractor_api_key`"):
-                extractor(url, api_key="wrong-key", model=model, flavour="openai").check()
+                extractor(url, api_key="wrong-key", model=model, dialect="openai").check()
         with pytest.raises(EndpointError, match=r"401.*`extractor_api_key`"):
             extractor(url).check()
         extractor(url, api_key="right-key").check()
@@ -126,10 +126,12 @@ def test_offline_mode_is_named(monkeypatch, tgi) -> None:
 
 def test_settings_out_of_range() -> None:
     for name in ("max_new_tokens", "concurrency", "timeout_s", "max_input_tokens"):
-        with pytest.raises(ConfigError, match=f"`{name}`"):
+        with pytest.raises(ConfigError, match=f"`extractor_{name}`"):
             extractor("http://localhost", **{name: 0})
-    with pytest.raises(ConfigError, match="`flavour`"):
-        extractor("http://localhost", flavour="tgi2")
+    with pytest.raises(ConfigError, match="`extractor_dialect`"):
+        extractor("http://localhost", dialect="tgi2")
+    with pytest.raises(ConfigError, match="`flavour` is now called `dialect`"):
+        extractor("http://localhost", flavour="tgi")
 
 
 def test_limits_that_leave_no_room_for_a_document(tgi) -> None:

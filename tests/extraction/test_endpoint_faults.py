@@ -86,7 +86,7 @@ def test_a_server_that_takes_fewer_requests_than_we_send(documents) -> None:
         assert {e.finish_reason for e in extractor(url, max_retries=0).extract(documents)} == {"stop"}
         # Behind a gateway that hides /info the 429s do it.
         with FaultyServer(url, pages={"/info": Fault(404)}) as server:
-            endpoint = extractor(server.url, flavour="tgi", model="m", concurrency=6, max_retries=30)
+            endpoint = extractor(server.url, dialect="tgi", model="m", concurrency=6, max_retries=30)
             assert {e.finish_reason for e in endpoint.extract(documents[:6])} == {"stop"}
             assert len(server.chats) > 1 + 6, "there was no 429"
 

@@ -126,5 +126,5 @@ def test_a_cap_of_tokens_limits_prompts_too(documents) -> None:
         canned(server)
         endpoint = extractor(server.url, max_new_tokens=100, tokens_per_minute=1_000_000)
         assert endpoint.identity()["max_prompt_tokens"] == 1_000_000 - 100
-    with pytest.raises(ConfigError, match="`tokens_per_minute`"):
+    with pytest.raises(ConfigError, match="`extractor_tokens_per_minute`"):
         extractor("http://localhost", max_new_tokens=100, tokens_per_minute=100)

@@ -175,7 +175,7 @@ class CachedRequests:
             ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
             completion, member = await self.pool.chat(ask, attempts)
         except Refusal as refusal:
-            reply, cost, flavour = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
+            reply, cost, dialect = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
         except TransportFault as fault:
             if attempts.spent:
                 raise BudgetSpentError(str(fault)) from fault
@@ -186,10 +186,10 @@ class CachedRequests:
             tokens = limit if completion.completion_tokens is None else completion.completion_tokens
             usage = Usage(prompt, tokens, 1)
             reply = Response(completion.text, "length" if completion.cut_short else "stop", usage)
-            cost, flavour = settings.prices.cost(usage), member.server.flavour
+            cost, dialect = settings.prices.cost(usage), member.server.dialect
             self._compare(usage, request.bound)
         reservation.paid += cost
-        answer = ResponseReceived(request.key, reply, limit, flavour, settings.model, attempts.attempt, cost)
+        answer = ResponseReceived(request.key, reply, limit, dialect, settings.model, attempts.attempt, cost)
         return await self.writer.write(answer) or reply
 
     def _compare(self, usage: Usage, bound: int) -> None:

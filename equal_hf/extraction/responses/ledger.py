@@ -91,7 +91,7 @@ class ResponseReceived:
         key (`str`): From [`response_key`].
         response ([`Response`]): The response.
         max_new_tokens (`int`): How many tokens the request allowed.
-        flavour, model (`str`): Dialect and model id, for information.
+        dialect, model (`str`): Dialect and model id, for information.
         attempt (`int`, *optional*): The attempt; `None` for a response that is put in without one.
         cost (`int`): What it cost, in billionths of the currency.
     """
@@ -99,7 +99,7 @@ class ResponseReceived:
     key: str
     response: Response
     max_new_tokens: int
-    flavour: str = ""
+    dialect: str = ""
     model: str = ""
     attempt: int | None = None
     cost: int = 0

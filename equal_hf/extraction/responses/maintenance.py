@@ -17,7 +17,7 @@ from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.utils.files import replacing
 
 _DAY_S = 86_400
-_COLUMNS = "key text finish_reason prompt_tokens completion_tokens max_new_tokens flavour model created_unix_s".split()
+_COLUMNS = "key text finish_reason prompt_tokens completion_tokens max_new_tokens dialect model created_unix_s".split()
 _ROWS_AT_A_TIME = 1000
 
 

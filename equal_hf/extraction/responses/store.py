@@ -34,8 +34,8 @@ from equal_hf.types import Usage
 
 # Tells our files from other programs' SQLite files; the bytes spell "EQUA".
 _APPLICATION_ID = 0x45515541
-_VERSION = 2
-# Version 1 had no ledger: creating what is missing brings a file up to date.
+_VERSION = 3
+# Version 1 had no ledger: creating what is missing brings a file up to date. Version 2 called a dialect a flavour.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY,
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS responses (
     prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
     max_new_tokens INTEGER NOT NULL,
-    flavour TEXT NOT NULL,
+    dialect TEXT NOT NULL,
     model TEXT NOT NULL,
     created_unix_s REAL NOT NULL
 ) WITHOUT ROWID;
@@ -66,7 +66,7 @@ INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
     text = excluded.text, finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,
     completion_tokens = excluded.completion_tokens, max_new_tokens = excluded.max_new_tokens,
-    flavour = excluded.flavour, created_unix_s = excluded.created_unix_s
+    dialect = excluded.dialect, created_unix_s = excluded.created_unix_s
 WHERE (finish_reason = 'length' AND excluded.max_new_tokens > max_new_tokens)
     OR (finish_reason = 'refused' AND excluded.max_new_tokens < max_new_tokens)
 """
@@ -119,14 +119,14 @@ class ResponseStore:
         return response if response.serves(paid, max_new_tokens) else None
 
     def put(
-        self, key: str, response: Response, max_new_tokens: int, *, flavour: str = "", model: str = ""
+        self, key: str, response: Response, max_new_tokens: int, *, dialect: str = "", model: str = ""
     ) -> Response:
         """Store a response for good; see [`ResponseReceived`].
 
         Returns:
             `Response`: What the store holds now: where another process was faster, its response.
         """
-        (stored,) = self.commit([ResponseReceived(key, response, max_new_tokens, flavour, model)])
+        (stored,) = self.commit([ResponseReceived(key, response, max_new_tokens, dialect, model)])
         return stored or response
 
     def commit(self, writes: Sequence[Write]) -> list[Response | None]:
@@ -198,7 +198,7 @@ class ResponseStore:
         response = write.response
         tokens = (response.usage.prompt_tokens, response.usage.completion_tokens)
         row = (write.key, response.text, response.finish_reason, *tokens, write.max_new_tokens)
-        changed = execute(_PUT, (*row, write.flavour, write.model, now)).rowcount
+        changed = execute(_PUT, (*row, write.dialect, write.model, now)).rowcount
         if write.attempt is not None:
             execute(_ANSWERED, (*tokens, write.cost, write.attempt))
         if changed:
@@ -229,6 +229,8 @@ class ResponseStore:
         if version != _VERSION:
             # One transaction: a kill leaves the file as it was or a whole store.
             self._connection.execute("BEGIN IMMEDIATE")
+            if "flavour" in {row[1] for row in self._connection.execute("PRAGMA table_info(responses)")}:
+                self._connection.execute("ALTER TABLE responses RENAME COLUMN flavour TO dialect")
             for statement in _SCHEMA.split(";"):
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -1,6 +1,6 @@
 """What each kind of model server calls things: how to tell them apart, ask for JSON, and count tokens.
 
-| flavour | told by | JSON schema goes into | tokens are counted by |
+| dialect | told by | JSON schema goes into | tokens are counted by |
 |---|---|---|---|
 | `tgi` | `/info` | `response_format: {"type": "json", "value": …}` | `/chat_tokenize` |
 | `llama.cpp` | `/props` | `response_format: {"type": "json_object", "schema": …}` | `/apply-template`, `/tokenize` |
@@ -21,7 +21,7 @@ from equal_hf.errors import EndpointError
 from equal_hf.types import Messages
 from equal_hf.utils.retry import Refusal, TransportFault
 
-FLAVOURS = ("tgi", "llama.cpp", "vllm", "openai")
+DIALECTS = ("tgi", "llama.cpp", "vllm", "openai")
 
 GetJson = Callable[[str], Awaitable[Any]]
 """Fetches a path of the server; `None` where there is no JSON to be had."""
@@ -34,7 +34,7 @@ class Server:
     """What a server tells about itself.
 
     Args:
-        flavour (`str`): `"tgi"`, `"llama.cpp"`, `"vllm"` or `"openai"`.
+        dialect (`str`): `"tgi"`, `"llama.cpp"`, `"vllm"` or `"openai"`.
         model (`str`): The model's name, without the folders of the machine it lies on.
         requested_model (`str`): What requests carry as `model`.
         revision (`str`, *optional*): The model's commit, where the server tells.
@@ -43,7 +43,7 @@ class Server:
         max_concurrent (`int`, *optional*): How many requests it takes at a time before it answers 429.
     """
 
-    flavour: str
+    dialect: str
     model: str
     requested_model: str
     revision: str | None = None
@@ -65,19 +65,19 @@ class Server:
         return min(limits, default=None)
 
 
-async def identify(get: GetJson, flavour: str, model: str | None) -> Server:
+async def identify(get: GetJson, dialect: str, model: str | None) -> Server:
     """Find out what kind of server answers, and what it serves.
 
     Args:
         get (`Callable`): Fetches a path.
-        flavour (`str`): One of `FLAVOURS` to take that for granted, or `"auto"`.
+        dialect (`str`): One of `DIALECTS` to take that for granted, or `"auto"`.
         model (`str`, *optional*): The model the user asks for.
 
     Raises:
         `EndpointError`: If it serves another model than the one asked for, or one has to be named. The message leaves
             out the URL, which the caller knows.
     """
-    if flavour in ("auto", "tgi"):
+    if dialect in ("auto", "tgi"):
         info = await get("/info")
         if isinstance(info, dict) and isinstance(info.get("model_id"), str) and "max_total_tokens" in info:
             return Server(
@@ -92,31 +92,31 @@ async def identify(get: GetJson, flavour: str, model: str | None) -> Server:
     data = listing.get("data") if isinstance(listing, dict) else None
     entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
     names = [entry["id"] for entry in entries if isinstance(entry.get("id"), str)]
-    if flavour in ("auto", "llama.cpp"):
+    if dialect in ("auto", "llama.cpp"):
         props = await get("/props")
         settings = props.get("default_generation_settings") if isinstance(props, dict) else None
         if isinstance(settings, dict):
             aliases = [alias for entry in entries for alias in entry.get("aliases") or [] if isinstance(alias, str)]
             choice = _choose(names, model, ignores_model=True, aliases=aliases)
             return Server("llama.cpp", *choice, max_total_tokens=_count(settings.get("n_ctx")))
-    if flavour == "auto":
+    if dialect == "auto":
         version = await get("/version")
         is_vllm = isinstance(version, dict) and isinstance(version.get("version"), str)
-        flavour = "vllm" if is_vllm else "openai"
+        dialect = "vllm" if is_vllm else "openai"
     chosen = _choose(names, model)
     lengths = [_count(entry.get("max_model_len")) for entry in entries if entry.get("id") == chosen[1]]
-    return Server(flavour, *chosen, max_total_tokens=lengths[0] if lengths else None)
+    return Server(dialect, *chosen, max_total_tokens=lengths[0] if lengths else None)
 
 
-def guided(flavour: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Body fields that make a server of this flavour decode along a JSON schema.
+def guided(dialect: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Body fields that make a server of this dialect decode along a JSON schema.
 
     >>> guided("vllm", {"type": "object"})
     {'structured_outputs': {'json': {'type': 'object'}}}
     """
-    if flavour == "tgi":
+    if dialect == "tgi":
         return {"response_format": {"type": "json", "value": _without_bounds(schema)}}
-    if flavour == "vllm":
+    if dialect == "vllm":
         return {"structured_outputs": {"json": schema}}
     return {"response_format": {"type": "json_object", "schema": schema}}
 
@@ -125,22 +125,22 @@ async def count_prompt(post: PostJson, server: Server, messages: Messages) -> in
     """Tokens of a prompt as the server will see it, chat template included.
 
     Raises:
-        `Refusal`: If a server of this flavour cannot count.
+        `Refusal`: If a server of this dialect cannot count.
         `TransportFault`: If its reply is no count.
     """
-    if server.flavour == "tgi":
+    if server.dialect == "tgi":
         reply = await post("/chat_tokenize", {"messages": messages})
         return _length(reply, "tokenize_response")
-    if server.flavour == "llama.cpp":
+    if server.dialect == "llama.cpp":
         reply = await post("/apply-template", {"messages": messages})
         if not isinstance(reply, dict) or not isinstance(reply.get("prompt"), str):
             raise TransportFault("/apply-template gave no prompt", kind="malformed")
         body = {"content": reply["prompt"], "add_special": True, "parse_special": True}
         return _length(await post("/tokenize", body), "tokens")
-    if server.flavour == "vllm":
+    if server.dialect == "vllm":
         reply = await post("/tokenize", {"model": server.requested_model, "messages": messages})
         return _length(reply, "tokens")
-    raise Refusal(404, f"a server of flavour {server.flavour} counts no tokens")
+    raise Refusal(404, f"a server of dialect {server.dialect} counts no tokens")
 
 
 async def count_text(post: PostJson, server: Server, text: str) -> int:
@@ -149,10 +149,10 @@ async def count_text(post: PostJson, server: Server, text: str) -> int:
     Raises:
         `TransportFault`: If its reply is no count.
     """
-    if server.flavour == "tgi":
+    if server.dialect == "tgi":
         reply = await post("/tokenize", {"inputs": text})
         return _length({"tokens": reply}, "tokens")
-    if server.flavour == "llama.cpp":
+    if server.dialect == "llama.cpp":
         return _length(await post("/tokenize", {"content": text}), "tokens")
     body = {"model": server.requested_model, "prompt": text, "add_special_tokens": False}
     return _length(await post("/tokenize", body), "tokens")

@@ -125,7 +125,7 @@ class Pool:
                     ask.messages,
                     server.requested_model,
                     ask.max_tokens,
-                    ask.sampling | (guided(server.flavour, ask.schema) if ask.schema is not None else {}),
+                    ask.sampling | (guided(server.dialect, ask.schema) if ask.schema is not None else {}),
                 )
             except TransportFault as fault:
                 member.failed(turn, time.monotonic(), fault.kind)
@@ -170,8 +170,8 @@ class Pool:
             if self._lost is not None:
                 raise self._lost
             # Only servers of the first one's kind have the path.
-            flavour = self.members[0].server.flavour
-            alike = (member for member in self.members if member.server.flavour == flavour)
+            dialect = self.members[0].server.dialect
+            alike = (member for member in self.members if member.server.dialect == dialect)
             member = next((member for member in alike if member.state == "up"), None)
             if member is None:
                 await asyncio.sleep(_TICK_S / 10)

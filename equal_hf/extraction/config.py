@@ -1,0 +1,121 @@
+"""The settings of [`EndpointExtractor`], each defined once: default, help and range.
+
+A recipe's YAML and the command line have the same names with `extractor_` before them.
+
+>>> EndpointConfig(url="http://localhost:8080", temperature=0.7).url
+['http://localhost:8080']
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from equal_hf.errors import ConfigError
+from equal_hf.extraction.transport.dialects import DIALECTS
+from equal_hf.extraction.transport.url import Address
+from equal_hf.utils.settings import Range, check_settings, setting
+
+
+@dataclass
+class EndpointConfig:
+    """Where the endpoints are, how to get in, what to ask of them and how hard.
+
+    Args:
+        url (`str` or `list[str]`): The server, such as `http://localhost:8080`; a trailing `/v1` is ignored.
+            Credentials in it become basic authentication. Several must serve the same model and revision.
+        model (`str`, *optional*): Model id. Needed where the server offers several; else what is served.
+        model_revision (`str`, *optional*): The model's revision, where the server does not tell (TGI does).
+        api_key (`str`, *optional*): Bearer token. Without one the Hugging Face token (`HF_TOKEN`) is sent, but to
+            `https` hosts of Hugging Face only. Never logged, recorded or shown.
+        headers (`dict[str, str]`, *optional*): Further headers of every request, for gateways that want some; as a
+            flag, JSON. Never logged, recorded or shown either.
+        dialect (`str`, *optional*, defaults to `"auto"`): `"tgi"`, `"llama.cpp"`, `"vllm"`, `"openai"`, or find out.
+        max_new_tokens (`int`, *optional*, defaults to `1024`): Limit of a reply.
+        max_input_tokens (`int`, *optional*): Limit of a prompt, chat template included, below the server's own; for a
+            server that tells no limit of its own.
+        tokenizer (`str`, *optional*): Hub id or folder of the model's tokenizer, to count tokens here. Where it is
+            left out the server counts, and where that cannot, bytes are the bound.
+        temperature (`float`, *optional*, defaults to `0.0`): Sampling temperature.
+        refine (`bool`, *optional*, defaults to `False`): Ask a second time about each document's pairs, to put them
+            right or strike them out.
+        judge (`bool`, *optional*, defaults to `False`): Ask for a grade from 1 to 5 for each pair.
+        judge_min_score (`int`, *optional*, defaults to `3`): Pairs graded below are rejected.
+        concurrency (`int`, *optional*, defaults to `256`): Maximum of requests in flight at each endpoint; how many
+            there are is learned from what it takes.
+        requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of each endpoint, in any 60 seconds. Prompt
+            and completion tokens count, by their upper bound until the response is there.
+        timeout_s (`float`, *optional*, defaults to `300.0`): Limit of one request. Waiting for a slot here is not part
+            of it.
+        max_retries (`int`, *optional*, defaults to `10`): How often a request is sent again before its document is
+            given up with `transport_error`.
+        max_error_rate (`float`, *optional*, defaults to `0.5`): Extraction stops when more than this share of the last
+            `error_window` requests failed, each three times in a row or for good.
+        error_window (`int`, *optional*, defaults to `100`): Number of requests that share is taken of.
+        load_timeout_s (`float`, *optional*, defaults to `600.0`): How long to wait for a server that is loading, or
+            that went away after it had responded.
+
+    Raises:
+        [`ConfigError`]: If a value is out of range.
+    """
+
+    # Three that may hold secrets, and so are no part of what is printed.
+    url: list[str] | None = field(default=None, repr=False, metadata={"help": "The endpoint's URL, or several."})
+    api_key: str | None = field(
+        default=None, repr=False, metadata={"help": "Prefer EQUAL_API_KEY in the environment."}
+    )
+    headers: dict[str, str] | str | None = field(
+        default=None, repr=False, metadata={"help": "Further headers of every request, as JSON."}
+    )
+    model: str | None = setting(None, "Model to ask the endpoint for.")
+    model_revision: str | None = setting(None, "Its revision, where the endpoint does not tell.")
+    dialect: str = setting("auto", "What kind of server it is.", choices=("auto", *DIALECTS))
+    max_new_tokens: Annotated[int, Range(1)] = setting(1024, "Longest reply, in tokens.")
+    max_input_tokens: Annotated[int, Range(1)] | None = setting(None, "Longest prompt, in tokens.")
+    tokenizer: str | None = setting(None, "The model's tokenizer, to count tokens here.")
+    temperature: Annotated[float, Range(0)] = setting(0.0, "Sampling temperature.")
+    refine: bool = setting(False, "Ask again to put pairs right.")
+    judge: bool = setting(False, "Ask for a grade of each pair.")
+    judge_min_score: Annotated[int, Range(1, 5)] = setting(3, "Pairs graded below (1 to 5) are rejected.")
+    concurrency: Annotated[int, Range(1)] = setting(256, "Maximum of requests in flight, per endpoint.")
+    requests_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
+    tokens_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
+    timeout_s: Annotated[float, Range(above=0)] = setting(300.0, "Seconds a request may take once sent.")
+    max_retries: Annotated[int, Range(0)] = setting(10, "How often a request is sent again.")
+    max_error_rate: Annotated[float, Range(0, 1)] = setting(0.5, "Share of failures that ends the run.")
+    error_window: Annotated[int, Range(1)] = setting(100, "Requests that share is taken of.")
+    load_timeout_s: Annotated[float, Range(0)] = setting(600.0, "Seconds to wait for an endpoint that loads.")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.headers, str):
+            self.headers = _json_of_texts(self.headers)
+        check_settings(self, "extractor_")
+        if self.tokens_per_minute is not None and self.tokens_per_minute <= self.max_new_tokens:
+            raise ConfigError(
+                f"`extractor_tokens_per_minute` is {self.tokens_per_minute}. Set it above `extractor_max_new_tokens`, "
+                f"which is {self.max_new_tokens}."
+            )
+
+    def addresses(self) -> list[Address]:
+        """Where the endpoints are and how to get in, each once.
+
+        Raises:
+            [`ConfigError`]: If there is none, or one is no URL.
+        """
+        if not self.url:
+            raise ConfigError("`extractor_url` names no endpoint. Set it to one such as http://localhost:8080.")
+        headers = self.headers if isinstance(self.headers, dict) else None  # parsed above
+        addresses = (Address.parse(url, self.api_key, headers) for url in self.url)
+        return list({address.base: address for address in addresses}.values())
+
+
+def _json_of_texts(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        # The text itself holds secrets.
+        raise ConfigError('`extractor_headers` is no JSON object of texts: write it like \'{"X-Api-Key": "…"}\'')
+    return found
