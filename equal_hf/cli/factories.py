@@ -68,10 +68,10 @@ def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = 
         [`CorpusError`]: If it cannot be read or built.
         [`ConfigError`]: If the kept corpus was built from other settings.
     """
-    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus, find_clustered
     from equal_hf.corpus.dataset import open_dataset
 
-    if (corpus := find_clustered(run)) is not None:
+    if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
         return corpus
     kept = Path(run.corpus_dir) if run.corpus_dir else Path(output_dir) / "corpus"
     if not (kept / "corpus.json").is_file():
@@ -91,33 +91,6 @@ def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = 
             seed=seed,
         )
     return ClusteredCorpus.load(kept)
-
-
-def find_clustered(run: RunArguments) -> ClusteredCorpus | None:
-    """The clustered corpus that `corpus` names, here or on the Hub; `None` where it names plain documents.
-
-    Args:
-        run ([`RunArguments`]): The arguments.
-    """
-    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
-
-    if (Path(run.corpus) / "corpus.json").is_file():
-        return ClusteredCorpus.load(run.corpus)
-    if not Path(run.corpus).exists() and _is_clustered(run.corpus, run.corpus_revision):
-        return ClusteredCorpus.from_hub(run.corpus, revision=run.corpus_revision)
-    return None
-
-
-def _is_clustered(repo_id: str, revision: str | None) -> bool:
-    from huggingface_hub import HfApi
-
-    from equal_hf.corpus.hub import hub_errors
-    from equal_hf.corpus.manifest import MANIFEST_FILE
-
-    try:
-        return HfApi().file_exists(repo_id, MANIFEST_FILE, repo_type="dataset", revision=revision)
-    except hub_errors():  # what is wrong is told by whatever opens it as a plain dataset next
-        return False
 
 
 def open_targets(run: RunArguments, seed: int) -> dict[str, Target]:

@@ -125,10 +125,10 @@ def _prompt(run: RunArguments, seed: int) -> Any:
 
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
     """Texts of some documents of the corpus, and how many there are where that is known."""
-    from equal_hf.cli.factories import find_clustered
+    from equal_hf.corpus.clustered_corpus import find_clustered
     from equal_hf.corpus.dataset import ReadReport, open_dataset, read_documents
 
-    if (corpus := find_clustered(run)) is not None:
+    if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
         places = random.Random(seed).sample(range(int(corpus.sizes.sum())), min(count, int(corpus.sizes.sum())))
         ends = corpus.sizes.cumsum()
         texts = []

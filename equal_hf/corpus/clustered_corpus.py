@@ -422,3 +422,23 @@ class ClusteredCorpus:
             repo_id, commit = self.source.split("@")
             hub.download(repo_id, commit, names, target, self._token)
         check_files(target, self.manifest)
+
+
+def find_clustered(name: str, revision: str | None = None) -> ClusteredCorpus | None:
+    """The clustered corpus of that name: a folder, or a repository on the Hub.
+
+    Args:
+        name (`str`): Folder or repository.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+
+    Returns:
+        `ClusteredCorpus` or `None`: `None` where the name is of plain documents.
+
+    Raises:
+        CorpusError: It is a clustered corpus, but damaged.
+    """
+    if (Path(name) / MANIFEST_FILE).is_file():
+        return ClusteredCorpus.load(name)
+    if not Path(name).exists() and hub.is_clustered(name, revision):
+        return ClusteredCorpus.from_hub(name, revision=revision)
+    return None

@@ -75,6 +75,16 @@ def fetch_summary(
     return path.parent, commit, manifest
 
 
+def is_clustered(repo_id: str, revision: str | None) -> bool:
+    """Whether a dataset repository holds a clustered corpus; `False` also where the Hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().file_exists(repo_id, MANIFEST_FILE, repo_type="dataset", revision=revision)
+    except hub_errors():  # what is wrong is told by whatever opens it as a plain dataset next
+        return False
+
+
 def open_filesystem(token: str | bool | None) -> HfFileSystem:
     """The Hub as a file system."""
     from huggingface_hub import HfFileSystem

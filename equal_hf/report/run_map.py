@@ -6,7 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def find_corpus(
         path (`str` or `Path`, *optional*): Its folder, where it is not where the run's settings say.
         ask_hub (`bool`, *optional*, defaults to `True`): Whether to look on the Hub for one that is not here.
     """
-    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus, find_clustered
 
     config: Mapping[str, Any] = report.run.get("config", {})
     places = [path] if path else [report.folder / "corpus", config.get("corpus_dir"), config.get("corpus")]
@@ -64,14 +64,9 @@ def find_corpus(
         return None, "the run does not say what its corpus is"
     if not ask_hub:
         return None, "it is not on this machine"
-    from equal_hf.cli.arguments import RunArguments
-    from equal_hf.cli.factories import find_clustered
-
-    known = {field.name for field in fields(RunArguments)}
-    settings = {name: value for name, value in config.items() if name in known}
     try:
-        corpus = find_clustered(RunArguments(**settings))
-    except (EqualError, TypeError) as error:
+        corpus = find_clustered(config["corpus"], config.get("corpus_revision"))
+    except EqualError as error:
         return None, str(error)
     return _checked(corpus, report) if corpus is not None else (None, "no clustered corpus was found")
 
