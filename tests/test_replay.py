@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector, ExplicitExtractor, Uniform
 from equal_hf.cli import replay as command
 from equal_hf.collection.replay import recorded_documents, replay
+from equal_hf.corpus import Embedder
 from equal_hf.errors import ConfigError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import Greedy
 from equal_hf.selection.cost import per_cost, per_token
 from equal_hf.selection.rewards import transport_reward, value_reward, yield_reward
-from tests.world import make_target
+from recipes.tiny_models import build_embedder
+from tests.world import make_documents, make_target
 
 SETTINGS = {"num_rounds": 4, "arms_per_round": 2, "documents_per_arm": 4}
 
@@ -110,6 +113,32 @@ def test_the_command_reads_a_run_folder(recipe_run, capsys):
     assert args.func(args) == 0
     out = capsys.readouterr().out
     assert "would need new calls" in out and "exact: the first 0 of" in out
+
+
+def test_a_corpus_with_an_embedder_of_its_own_is_replayed_with_that_one(world, tmp_path, capsys):
+    """As an alignment leaves it: the name is the original model's, the vectors are another's."""
+    rows = make_documents(40)
+    build_embedder([row["text"] for row in rows], tmp_path / "aligned", seed=5, dimension=16)
+    embedder = Embedder(str(tmp_path / "aligned"))
+    ClusteredCorpus.build(rows, tmp_path / "corpus", embedder=embedder, n_clusters=10, show_progress=False)
+    shutil.copytree(tmp_path / "aligned", tmp_path / "corpus/embedder")
+    manifest = json.loads((tmp_path / "corpus/corpus.json").read_text())
+    manifest["embedder"] |= {"name": str(world / "embedder"), "folder": "embedder"}
+    (tmp_path / "corpus/corpus.json").write_text(json.dumps(manifest))
+    collector = make(ClusteredCorpus.load(tmp_path / "corpus"), tmp_path / "run", rewards=[transport_reward])
+    collector.config = {
+        "corpus": str(tmp_path / "corpus"),
+        "target": str(world / "target"),
+        "n_reference": None,
+        "reward_funcs": ["transport"],
+    }
+    rounds = list(collector.rounds())
+    collector.close()
+    args = parse(tmp_path / "run", "--json")
+    assert args.func(args) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exact_rounds"] == len(rounds) == 4
+    assert [r["rewards"] for r in told["rounds"]] == [dict(r.rewards) for r in rounds]
 
 
 def test_a_run_on_several_targets_is_replayed_with_all_of_them(world, corpus, tmp_path, capsys):

@@ -138,11 +138,11 @@ def retrieval(documents: np.ndarray, pairs: np.ndarray, owners: np.ndarray, k: i
         k (`int`, *optional*, defaults to `10`): Ranks looked at for recall.
 
     Returns:
-        `dict[str, float]`: `recall_at_10`: mean share of a document's pairs (of at most `k`) in its first `k`; `mrr`:
+        `dict[str, float]`: `recall_at_{k}`: mean share of a document's pairs (of at most `k`) in its first `k`; `mrr`:
         mean reciprocal rank of its first.
 
     >>> retrieval(np.eye(2), np.eye(2)[[0, 1, 1]], np.array([0, 0, 1]), k=1)
-    {'recall_at_10': 0.5, 'mrr': 0.75}
+    {'recall_at_1': 0.5, 'mrr': 0.75}
     """
     recalls, ranks = [], []
     for start in range(0, len(documents), 256):
@@ -151,7 +151,7 @@ def retrieval(documents: np.ndarray, pairs: np.ndarray, owners: np.ndarray, k: i
             hits = owners[found] == row
             recalls.append(hits[:k].sum() / min(k, hits.sum()))
             ranks.append(1.0 / (1 + int(hits.argmax())))
-    return {f"recall_at_{10}": round(float(np.mean(recalls)), 6), "mrr": round(float(np.mean(ranks)), 6)}
+    return {f"recall_at_{k}": round(float(np.mean(recalls)), 6), "mrr": round(float(np.mean(ranks)), 6)}
 
 
 def _measure(

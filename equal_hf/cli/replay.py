@@ -84,7 +84,6 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.cli.factories import make_bandit, make_rewards, open_corpus, open_targets
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
-    from equal_hf.corpus.embedder import Embedder
     from equal_hf.selection.selector import Selector
     from equal_hf.target import target_shares
 
@@ -103,7 +102,7 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
     if corpus.fingerprint != fingerprint["corpus"]:
         raise ConfigError(f"{corpus.source} is not the corpus that {args.run} ran on: name that one with `--corpus`")
     targets = open_targets(run, fingerprint["seed"])
-    embedder = Embedder(corpus.embedder_name)
+    embedder = corpus.open_embedder()
     weights = args.reward_weights or (None if args.reward_funcs else settings.get("reward_weights"))
     return Selector(
         make_bandit(run),
