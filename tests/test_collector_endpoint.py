@@ -8,8 +8,8 @@ import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector
 from equal_hf.errors import ConfigError
+from equal_hf.extraction.budget import NANO, Prices
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
-from equal_hf.extraction.prices import NANO, Prices
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.tracking.tracked_run import TrackedRun

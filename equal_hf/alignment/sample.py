@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from equal_hf.corpus.indexing.hash_order import SAMPLE, lowest_keys, seeded_keys
 from equal_hf.corpus.indexing.shards import Shard, read_identities, read_shard
-from equal_hf.extraction.prices import nano
+from equal_hf.extraction.budget import nano
 from equal_hf.extraction.protocol import Extractor, PaidExtractor
 from equal_hf.types import Allowance, Document, QAPair, Usage
 from equal_hf.utils.files import replacing

@@ -127,8 +127,8 @@ def make_extractor(
         raise ConfigError(f"`extractor` is {run.extractor!r}: set it to 'endpoint' or 'explicit'")
     if not run.extractor_url:
         raise ConfigError("`extractor_url` is not set: name the endpoint, such as http://localhost:8080")
+    from equal_hf.extraction.budget import Prices
     from equal_hf.extraction.endpoint_extractor import EndpointExtractor
-    from equal_hf.extraction.prices import Prices
 
     return EndpointExtractor(
         endpoint_config(run),

@@ -157,7 +157,7 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
 
 
 def _load(run: RunArguments, output_dir: str, found: Survey, endpoints: int, a_round: int) -> tuple[Load, list[str]]:
-    from equal_hf.extraction.prices import Prices
+    from equal_hf.extraction.budget import Prices
 
     reply_tokens = request_s = None
     store = Path(run.response_store) if run.response_store else Path(output_dir) / "responses.sqlite"

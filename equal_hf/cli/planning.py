@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from equal_hf.extraction.prices import Prices
+from equal_hf.extraction.budget import Prices
 
 # Where no reply of the model is stored yet. A reply restates part of the document: half its length is much.
 REPLY_SHARE = 0.5

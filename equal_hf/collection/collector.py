@@ -28,7 +28,7 @@ import numpy as np
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError, ResumeError
-from equal_hf.extraction.prices import NANO, Prices, nano
+from equal_hf.extraction.budget import NANO, Prices, nano
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.filters.base import Filter, apply_filters, remember
 from equal_hf.records.history import History

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
-from equal_hf.extraction.prices import Prices
 from equal_hf.extraction.probe import Findings
 from equal_hf.extraction.requests.cached_requests import Settings
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.agreement import agree
+from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
-from equal_hf.extraction.prices import Prices
 from equal_hf.extraction.probe import Findings, probe
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
@@ -35,11 +35,11 @@ from equal_hf.extraction.requests.documents import Batch
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.extraction.transport.client import ChatClient
-from equal_hf.extraction.transport.concurrency import Window
-from equal_hf.extraction.transport.endpoint_state import Member
-from equal_hf.extraction.transport.error_rate import FailureWindow
-from equal_hf.extraction.transport.load_balancer import Pool
-from equal_hf.extraction.transport.rate_limit import MinuteCap
+from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
+from equal_hf.extraction.transport.endpoint_state import EndpointState
+from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
+from equal_hf.extraction.transport.load_balancer import LoadBalancer
+from equal_hf.extraction.transport.rate_limit import RateLimiter
 from equal_hf.types import Allowance, Document, Extraction, QAPair
 from equal_hf.utils.event_loop import LoopThread
 from equal_hf.utils.hashing import fingerprint
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 class _Ready:
     """What is known after the first contact."""
 
-    pool: Pool
+    balancer: LoadBalancer
     chunker: Chunker
     settings: Settings
     findings: list[Findings]
@@ -118,7 +118,7 @@ class EndpointExtractor:
         # At temperature 0 no seed changes a reply, so runs under different seeds share what was paid for.
         self._sampling = {"temperature": config.temperature} | ({"seed": seed} if config.temperature > 0 else {})
         self._second: list[SecondPass] = [REFINE] * config.refine + [JUDGE] * config.judge
-        self._failures = FailureWindow(config.max_error_rate, config.error_window)
+        self._breaker = ErrorRateBreaker(config.max_error_rate, config.error_window)
         self._loop = LoopThread()
         scratch = tempfile.TemporaryDirectory(prefix="equal-hf-") if store is None else None
         path = Path(scratch.name) / "responses.sqlite" if scratch is not None else store
@@ -165,23 +165,23 @@ class EndpointExtractor:
         return {
             "endpoints": [
                 {
-                    "url": member.client.address.shown,
-                    "dialect": member.server.dialect,
-                    "model": member.server.model,
-                    "revision": member.server.revision,
+                    "url": endpoint.client.address.shown,
+                    "dialect": endpoint.server.dialect,
+                    "model": endpoint.server.model,
+                    "revision": endpoint.server.revision,
                     "schema": findings.schema,
                     "counts_tokens": findings.bounds.counts,
                     "max_prompt_tokens": ready.settings.prompt_limit,
-                    "max_concurrent": member.window.limit,
+                    "max_concurrent": endpoint.concurrency.limit,
                 }
-                for member, findings in zip(ready.pool.members, ready.findings, strict=True)
+                for endpoint, findings in zip(ready.balancer.endpoints, ready.findings, strict=True)
             ]
         }
 
     @property
     def in_flight(self) -> int:
         """Requests under way at this moment."""
-        return self._ready.pool.in_flight if self._ready is not None else 0
+        return self._ready.balancer.in_flight if self._ready is not None else 0
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -242,13 +242,13 @@ class EndpointExtractor:
     async def _extract(
         self, ready: _Ready, documents: Sequence[Document], allowance: Allowance | None
     ) -> list[Extraction]:
-        ready.pool.restart()
-        requests = CachedRequests(ready.pool, self._store, ready.settings, self.run)
+        ready.balancer.restart()
+        requests = CachedRequests(ready.balancer, self._store, ready.settings, self.run)
         chunk_extractor = ChunkExtractor(
             requests,
             self.prompt,
             ready.chunker.bounds,
-            ready.pool.post,
+            ready.balancer.post,
             self._second,
             ready.findings[0].overheads,
             self.config.judge_min_score,
@@ -275,33 +275,33 @@ class EndpointExtractor:
             raise
         for client in clients:
             self._loop.at_stop(client.close)
-        members = [
-            Member(
+        endpoints = [
+            EndpointState(
                 client,
                 found.server,
-                Window(min(config.concurrency, found.server.max_concurrent or config.concurrency)),
-                MinuteCap(config.requests_per_minute),
-                MinuteCap(config.tokens_per_minute),
+                ConcurrencyLimit(min(config.concurrency, found.server.max_concurrent or config.concurrency)),
+                RateLimiter(config.requests_per_minute),
+                RateLimiter(config.tokens_per_minute),
             )
             for client, found in zip(clients, findings, strict=True)
         ]
-        pool = Pool(
-            members,
+        balancer = LoadBalancer(
+            endpoints,
             max_retries=config.max_retries,
             load_timeout_s=config.load_timeout_s,
-            failures=self._failures,
+            breaker=self._breaker,
         )
-        for member in members:
+        for endpoint in endpoints:
             logger.info(
                 "%s (%s) serves %s: prompts of up to %s tokens, up to %d requests at a time.",
-                member.client.address.shown,
-                member.server.dialect,
+                endpoint.client.address.shown,
+                endpoint.server.dialect,
                 settings.model,
                 settings.prompt_limit or "any number of",
-                member.window.limit,
+                endpoint.concurrency.limit,
             )
-        chunker = Chunker(pool.post, bounds, self.prompt, settings.prompt_limit, reserve)
-        return _Ready(pool, chunker, settings, findings)
+        chunker = Chunker(balancer.post, bounds, self.prompt, settings.prompt_limit, reserve)
+        return _Ready(balancer, chunker, settings, findings)
 
 
 def _load_tokenizer(name: str) -> Tokenizer:

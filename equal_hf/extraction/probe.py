@@ -16,10 +16,10 @@ from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.chunking import TokenBounds, Tokenizer
-from equal_hf.extraction.transport.client import ChatClient
-from equal_hf.extraction.transport.completion import Completion
+from equal_hf.extraction.transport.client import ChatClient, ChatResponse
 from equal_hf.extraction.transport.dialects import Server, guided, identify
-from equal_hf.utils.retry import Refusal, TransportFault, backoff_s
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
+from equal_hf.utils.retry import backoff_s
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
     logger.warning("%s is ready.", client.address.shown)
 
 
-async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[Completion, str]:
+async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[ChatResponse, str]:
     """One short chat request: does it work, and is the schema heeded?"""
     try:
         completion = await _persist(client, server, sampling | guided(server.dialect, PAIRS_SCHEMA))
@@ -129,7 +129,7 @@ async def _first_request(client: ChatClient, server: Server, sampling: dict[str,
     return completion, "heeded"
 
 
-async def _persist(client: ChatClient, server: Server, body: dict[str, Any]) -> Completion:
+async def _persist(client: ChatClient, server: Server, body: dict[str, Any]) -> ChatResponse:
     random = Random()
     for attempt in range(_RETRIES + 1):
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from equal_hf.types import Allowance, Document, Extraction, QAPair
 
 if TYPE_CHECKING:
-    from equal_hf.extraction.prices import Prices
+    from equal_hf.extraction.budget import Prices
     from equal_hf.extraction.responses.ledger import Paid
 
 

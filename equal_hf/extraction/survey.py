@@ -14,8 +14,8 @@ from equal_hf.extraction.requests.chunking import Chunker, TokenBounds
 from equal_hf.extraction.requests.documents import sendable
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import Server, identify
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.utils.event_loop import LoopThread
-from equal_hf.utils.retry import Refusal, TransportFault
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.cli.planning import Limits, Load, SampledDocument, estimate
-from equal_hf.extraction.prices import Prices
+from equal_hf.extraction.budget import Prices
 from tests.extraction.endpoints import MODELS
 from tests.servers import ROOT, spawn
 from tests.servers.faults import FaultyServer

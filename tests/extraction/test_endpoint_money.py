@@ -12,7 +12,7 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equal_hf.extraction.prices import Prices, nano
+from equal_hf.extraction.budget import Prices, nano
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.types import Allowance, Document, Usage
@@ -87,7 +87,7 @@ def test_the_cap_holds_whatever_breaks(seed: int, cap: float) -> None:
 
 CLIENT = """
 import sys
-from equal_hf.extraction.prices import Prices
+from equal_hf.extraction.budget import Prices
 from tests.extraction.test_endpoint_money import PRICES, apples
 from tests.extraction.endpoints import extractor
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from equal_hf.extraction.transport.error_rate import FailureWindow
+from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
 
 
 def test_few_requests_prove_nothing_and_old_ones_are_forgotten() -> None:
-    failures = FailureWindow(0.5, size=10)
+    failures = ErrorRateBreaker(0.5, size=10)
     for _ in range(9):
         failures.add("HTTP 500")
     assert failures.verdict() is None
@@ -18,7 +18,7 @@ def test_few_requests_prove_nothing_and_old_ones_are_forgotten() -> None:
 
 
 def test_the_commonest_reasons_come_first_and_are_bounded() -> None:
-    failures = FailureWindow(0.1, size=7)
+    failures = ErrorRateBreaker(0.1, size=7)
     for reason in ["no answer within 5 s", *["HTTP 502 " + "x" * 5000] * 3, "HTTP 500", "HTTP 500", "last and least"]:
         failures.add(reason)
     verdict = failures.verdict() or ""
@@ -28,7 +28,7 @@ def test_the_commonest_reasons_come_first_and_are_bounded() -> None:
 
 
 def test_a_share_of_one_never_stops() -> None:
-    failures = FailureWindow(1.0, size=3)
+    failures = ErrorRateBreaker(1.0, size=3)
     for _ in range(10):
         failures.add("HTTP 500")
     assert failures.verdict() is None

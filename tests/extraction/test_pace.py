@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.transport.rate_limit import MinuteCap
+from equal_hf.extraction.transport.rate_limit import RateLimiter
 
 
 @given(
@@ -13,7 +13,7 @@ from equal_hf.extraction.transport.rate_limit import MinuteCap
     st.lists(st.tuples(st.floats(0, 30), st.integers(1, 500), st.floats(0, 1)), max_size=60),
 )
 def test_no_minute_holds_more_than_the_cap(cap: int, arrivals: list[tuple[float, int, float]]) -> None:
-    minutes, now, sent = MinuteCap(cap), 0.0, []
+    minutes, now, sent = RateLimiter(cap), 0.0, []
     for gap, wanted, used in arrivals:
         amount = min(wanted, cap)
         now += gap
@@ -29,7 +29,7 @@ def test_no_minute_holds_more_than_the_cap(cap: int, arrivals: list[tuple[float,
 
 
 def test_without_a_cap_nothing_waits_and_nothing_is_kept() -> None:
-    minutes = MinuteCap(None)
+    minutes = RateLimiter(None)
     for second in range(1000):
         minutes.take(float(second), 10**9)
     assert minutes.wait_s(1000.0, 10**9) == 0.0
@@ -37,7 +37,7 @@ def test_without_a_cap_nothing_waits_and_nothing_is_kept() -> None:
 
 
 def test_what_is_larger_than_the_cap_waits_for_an_empty_minute() -> None:
-    minutes = MinuteCap(100)
+    minutes = RateLimiter(100)
     minutes.take(0.0, 10)
     assert minutes.wait_s(1.0, 500) == 59.0
     assert minutes.wait_s(60.0, 500) == 0.0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.transport.concurrency import Window
+from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
 
 
 def simulate(
@@ -23,12 +23,12 @@ def simulate(
 ) -> tuple[float, float, int]:
     """Share of the server's capacity that is reached, share of requests refused, both after the first 60 seconds, and
     the window's last size. After 100 seconds the server has `later` slots."""
-    rng, order, window = random.Random(0), count(), Window(limit)
+    rng, order, window = random.Random(0), count(), ConcurrencyLimit(limit)
     events: list[tuple[float, int, str, int]] = []
     now, held, answered, refused = 0.0, 0, 0, 0
     while now < seconds:
         while window.free:
-            heapq.heappush(events, (now + 0.005, next(order), "arrives", window.sent()))
+            heapq.heappush(events, (now + 0.005, next(order), "arrives", window.acquire()))
         now, _, event, ticket = heapq.heappop(events)
         has = later if later is not None and now > 100 else slots
         if event == "arrives" and held < has and rng.random() >= bad_luck:
@@ -41,10 +41,10 @@ def simulate(
             held -= 1
             heapq.heappush(events, (now + 0.005, next(order), "answered", ticket))
         elif event == "answered":
-            window.answered(ticket)
+            window.on_response(ticket)
             answered += now > 60
         else:
-            window.refused(ticket)
+            window.on_overload(ticket)
             refused += now > 60
     share = answered * latency_s / ((seconds - 60) * min(slots, limit))
     return share, refused / (answered + refused), window.size
@@ -72,40 +72,40 @@ def test_a_server_that_loses_slots_is_followed(later: int) -> None:
 
 
 def test_slow_start_doubles_and_stops_at_the_limit() -> None:
-    window, sizes = Window(50), []
+    window, sizes = ConcurrencyLimit(50), []
     for _ in range(5):
         sizes.append(window.size)
-        for ticket in [window.sent() for _ in range(window.free)]:
-            window.answered(ticket)
+        for ticket in [window.acquire() for _ in range(window.free)]:
+            window.on_response(ticket)
     assert sizes == [4, 8, 16, 32, 50]
 
 
 def test_a_window_that_is_not_used_does_not_grow() -> None:
-    window = Window(50)
+    window = ConcurrencyLimit(50)
     for _ in range(20):
-        window.answered(window.sent())
+        window.on_response(window.acquire())
     assert window.size == 4
 
 
 def test_a_round_trip_that_is_refused_halves_the_window() -> None:
-    window = Window(64)
+    window = ConcurrencyLimit(64)
     while window.size < 64:
-        for ticket in [window.sent() for _ in range(window.free)]:
-            window.answered(ticket)
-    window.answered(window.sent())
-    for ticket in [window.sent() for _ in range(window.free)]:
-        window.refused(ticket)
-    window.refused(window.sent())
+        for ticket in [window.acquire() for _ in range(window.free)]:
+            window.on_response(ticket)
+    window.on_response(window.acquire())
+    for ticket in [window.acquire() for _ in range(window.free)]:
+        window.on_overload(ticket)
+    window.on_overload(window.acquire())
     assert 1 <= window.size <= 32
 
 
 @given(st.lists(st.sampled_from(["send", "answered", "refused", "broke"]), max_size=300), st.integers(1, 40))
 def test_the_window_stays_between_one_and_its_limit(events: list[str], limit: int) -> None:
-    window, out = Window(limit), []
+    window, out = ConcurrencyLimit(limit), []
     for event in events:
         if event == "send":
             if window.free:
-                out.append(window.sent())
+                out.append(window.acquire())
         elif out:
             getattr(window, event)(out.pop(0))
         assert 1 <= window.size <= limit

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from equal_hf.extraction.budget import Admission
-from equal_hf.extraction.prices import Prices
+from equal_hf.extraction.budget import Admission, Prices
 from equal_hf.extraction.responses.ledger import (
     AttemptFailed,
     AttemptStarted,
@@ -19,9 +18,9 @@ from equal_hf.extraction.responses.ledger import (
     response_key,
 )
 from equal_hf.extraction.responses.store import ResponseStore, StoreWriter
-from equal_hf.extraction.transport.load_balancer import ChatRequest, Pool
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
+from equal_hf.extraction.transport.load_balancer import ChatRequest, LoadBalancer
 from equal_hf.types import Messages, Usage
-from equal_hf.utils.retry import Refusal, TransportFault
 
 logger = logging.getLogger(__name__)
 
@@ -116,17 +115,17 @@ class LedgerAttempts:
 
 
 class CachedRequests:
-    """Asks a pool of endpoints, by way of a store.
+    """Responses from the store, or from the endpoints where it has none.
 
     Args:
-        pool ([`Pool`]): The endpoints.
+        balancer ([`LoadBalancer`]): The endpoints.
         store ([`ResponseStore`]): Where replies and the ledger are.
         settings ([`Settings`]): What is asked.
         run (`str`): Who pays.
     """
 
-    def __init__(self, pool: Pool, store: ResponseStore, settings: Settings, run: str) -> None:
-        self.pool, self.store, self.settings, self.run = pool, store, settings, run
+    def __init__(self, balancer: LoadBalancer, store: ResponseStore, settings: Settings, run: str) -> None:
+        self.balancer, self.store, self.settings, self.run = balancer, store, settings, run
         self.writer = StoreWriter(store)
         # Two requests for the same reply, as of two copies of a paragraph, become one.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -173,7 +172,7 @@ class CachedRequests:
         attempts = LedgerAttempts(self, request, reservation)
         try:
             ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
-            completion, member = await self.pool.chat(ask, attempts)
+            response, endpoint = await self.balancer.chat(ask, attempts)
         except Refusal as refusal:
             reply, cost, dialect = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
         except TransportFault as fault:
@@ -182,11 +181,11 @@ class CachedRequests:
             raise
         else:
             # Where the server does not count, the bounds do.
-            prompt = request.bound if completion.prompt_tokens is None else completion.prompt_tokens
-            tokens = limit if completion.completion_tokens is None else completion.completion_tokens
+            prompt = request.bound if response.prompt_tokens is None else response.prompt_tokens
+            tokens = limit if response.completion_tokens is None else response.completion_tokens
             usage = Usage(prompt, tokens, 1)
-            reply = Response(completion.text, "length" if completion.cut_short else "stop", usage)
-            cost, dialect = settings.prices.cost(usage), member.server.dialect
+            reply = Response(response.text, "length" if response.cut_short else "stop", usage)
+            cost, dialect = settings.prices.cost(usage), endpoint.server.dialect
             self._compare(usage, request.bound)
         reservation.paid += cost
         answer = ResponseReceived(request.key, reply, limit, dialect, settings.model, attempts.attempt, cost)
@@ -199,7 +198,7 @@ class CachedRequests:
             logger.warning(
                 "%s reports %s for a request bounded by %d prompt and %d completion tokens: its counts cannot be "
                 "trusted, and an allowance may be passed by the difference.",
-                ", ".join(member.client.address.shown for member in self.pool.members),
+                ", ".join(endpoint.client.address.shown for endpoint in self.balancer.endpoints),
                 usage,
                 bound,
                 self.settings.max_new_tokens,

@@ -15,8 +15,8 @@ from equal_hf.errors import ConfigError, EndpointError
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.split_text import Span, split_text
 from equal_hf.extraction.transport.dialects import PostJson, Server, count_prompt, count_text
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Messages
-from equal_hf.utils.retry import Refusal, TransportFault
 
 Tokenizer = Any  # transformers' PreTrainedTokenizerBase, which takes seconds to import
 

@@ -14,8 +14,8 @@ from equal_hf.extraction.requests.cached_requests import CachedRequests, Documen
 from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Chunk, TokenBounds
 from equal_hf.extraction.responses.ledger import Response
 from equal_hf.extraction.transport.dialects import PostJson
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Allowance, Document, Extraction, Messages, QAPair, Rejection, Usage
-from equal_hf.utils.retry import Refusal, TransportFault
 
 logger = logging.getLogger(__name__)
 

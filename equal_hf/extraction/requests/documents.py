@@ -14,8 +14,9 @@ from equal_hf.extraction.budget import Admission
 from equal_hf.extraction.requests.cached_requests import BudgetSpentError, CachedRequests, DocumentReservation
 from equal_hf.extraction.requests.chunking import Chunk, Chunker
 from equal_hf.extraction.requests.chunks import ChunkExtractor
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Allowance, Document, Extraction, Rejection, Usage
-from equal_hf.utils.retry import Refusal, TransportFault, backoff_s
+from equal_hf.utils.retry import backoff_s
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -67,9 +68,11 @@ class Batch:
     async def _run(self, documents: Sequence[Document], allowance: Allowance, bar: tqdm[Any]) -> list[Extraction]:
         limited = allowance != Allowance()
         admission = Admission(allowance)
-        pool = self.requests.pool
+        balancer = self.requests.balancer
         # As many as all windows together can ever hold, and as many again to take their place.
-        room = asyncio.Semaphore(2 * sum(member.window.limit for member in pool.members) + _PLANNED_AHEAD)
+        room = asyncio.Semaphore(
+            2 * sum(endpoint.concurrency.limit for endpoint in balancer.endpoints) + _PLANNED_AHEAD
+        )
         outcomes: list[Extraction | asyncio.Task[Extraction]] = []
         tasks: set[asyncio.Task[Any]] = set()
 
@@ -77,7 +80,7 @@ class Batch:
             room.release()
             tasks.discard(task)
             self.done += 1
-            bar.set_postfix_str(f"{pool.in_flight} in flight", refresh=False)
+            bar.set_postfix_str(f"{balancer.in_flight} in flight", refresh=False)
             bar.update()
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._fail(error)
@@ -86,7 +89,7 @@ class Batch:
         try:
             for place, (document, planning) in enumerate(plans):
                 plan = await planning
-                pool.to_come = len(documents) - place - 1
+                balancer.to_come = len(documents) - place - 1
                 if isinstance(plan, Rejection):
                     outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
                     bar.update()
@@ -114,7 +117,7 @@ class Batch:
             while tasks:
                 await asyncio.wait(tasks)
         finally:
-            pool.to_come = 0
+            balancer.to_come = 0
             plans.close()
             for task in tasks:
                 task.cancel()
@@ -125,7 +128,7 @@ class Batch:
     def _fail(self, error: BaseException) -> None:
         """Send nothing more, and let the first error tell all."""
         self._error = self._error or error
-        self.requests.pool.stop(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        self.requests.balancer.stop(error if isinstance(error, Exception) else RuntimeError(str(error)))
         self._came_back.set()
 
     def _plans(
@@ -152,7 +155,7 @@ class Batch:
                 return Rejection(document.id, "refused", raw=str(refusal))
             except TransportFault as fault:
                 # Other faults were tried again where they happened; an answer that is no count shows only here.
-                if fault.kind != "malformed" or attempt >= self.requests.pool.max_retries:
+                if fault.kind != "malformed" or attempt >= self.requests.balancer.max_retries:
                     return Rejection(document.id, "transport_error", raw=str(fault))
                 await asyncio.sleep(backoff_s(attempt, self._random))
         raise AssertionError("unreachable")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError, RecordError
-from equal_hf.extraction.prices import NANO
+from equal_hf.extraction.budget import NANO
 from equal_hf.extraction.responses.store import ResponseStore
 from equal_hf.utils.files import replacing
 

@@ -10,15 +10,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from equal_hf.errors import EndpointError
-from equal_hf.extraction.transport.completion import Completion
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.url import Address
 from equal_hf.types import Messages
 from equal_hf.utils.printable import escape
-from equal_hf.utils.retry import Refusal, TransportFault, backoff_s, is_transient, retry_after_s
+from equal_hf.utils.retry import backoff_s, is_transient, retry_after_s
 
 if TYPE_CHECKING:
     import httpx2
@@ -33,6 +34,51 @@ _CONNECTIONS_PER_CLIENT = 4
 _NO_TOKEN = "none"
 _SHORT_TIMEOUT_S = 30.0
 _SHORT_RETRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResponse:
+    """What is taken from a chat completion, whose fields the client library leaves unchecked.
+
+    >>> from types import SimpleNamespace as Fields
+    >>> choice = Fields(message=Fields(content="Hello!"), finish_reason="eos_token")
+    >>> ChatResponse.read(Fields(choices=[choice], usage=Fields(prompt_tokens=9, completion_tokens=None)))
+    ChatResponse(text='Hello!', cut_short=False, prompt_tokens=9, completion_tokens=None)
+
+    Args:
+        text (`str`): The reply text; empty where there is none.
+        cut_short (`bool`): Whether it ended at the limit of tokens.
+        prompt_tokens (`int`, *optional*): The server's count; `None` where it gave none.
+        completion_tokens (`int`, *optional*): The same for the reply.
+    """
+
+    text: str
+    cut_short: bool
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+    @classmethod
+    def read(cls, output: Any) -> ChatResponse:
+        """Read a `ChatCompletionOutput`.
+
+        Raises:
+            `TransportFault`: If it holds no message: an error with status 200, or some other JSON.
+        """
+        choices = getattr(output, "choices", None)
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = getattr(choice, "message", None)
+        content = getattr(message, "content", None)
+        if message is None or not isinstance(content, str | None):
+            raise TransportFault("the answer is no chat completion", kind="malformed")
+        # JSON can spell a lone surrogate, which no file can hold.
+        text = (content or "").encode("utf-8", "replace").decode()
+        usage = getattr(output, "usage", None)
+        return cls(
+            text,
+            getattr(choice, "finish_reason", None) == "length",
+            _count(getattr(usage, "prompt_tokens", None)),
+            _count(getattr(usage, "completion_tokens", None)),
+        )
 
 
 class _StatusError(EndpointError):
@@ -71,7 +117,7 @@ class ChatClient:
         """An error about this endpoint; `fact` ends with the remedy."""
         return EndpointError(f"The endpoint {self.address.shown} cannot be used: {fact}")
 
-    async def chat(self, messages: Messages, model: str, max_tokens: int, body: dict[str, Any]) -> Completion:
+    async def chat(self, messages: Messages, model: str, max_tokens: int, body: dict[str, Any]) -> ChatResponse:
         """Ask for a chat completion, once.
 
         Args:
@@ -89,14 +135,14 @@ class ChatClient:
 
         client = self._free.pop() if self._free else await self._another()
 
-        async def send() -> Completion:
+        async def send() -> ChatResponse:
             try:
                 output = await client.chat_completion(messages, model=model, max_tokens=max_tokens, extra_body=body)
             except HfHubHTTPError:  # some of these are ValueErrors too
                 raise
             except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
                 raise TransportFault("the answer is no chat completion", kind="malformed") from error
-            return Completion.read(output)
+            return ChatResponse.read(output)
 
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -243,3 +289,8 @@ class ChatClient:
         if remedy := remedies.get({403: 401, 405: 404, 410: 404}.get(status, status)):
             raise _StatusError(status, str(self.error(f"it answers {status}, {remedy}{said}")))
         raise Refusal(status, words)
+
+
+def _count(value: Any) -> int | None:
+    # No server counts so far: larger numbers are nonsense, and no database holds them.
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None

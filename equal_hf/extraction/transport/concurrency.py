@@ -10,10 +10,10 @@ mean two things, and each request remembers how many were under way when it was 
 - **Trouble.** Refusals where others were answered. The window shrinks by half the share of requests that was refused
   (DCTCP, RFC 8257): the odd 429 costs little, and an endpoint that refuses half of all is soon asked for less.
 
->>> window = Window(limit=64)
->>> tickets = [window.sent() for _ in range(window.free)]
+>>> window = ConcurrencyLimit(limit=64)
+>>> tickets = [window.acquire() for _ in range(window.free)]
 >>> for ticket in tickets:
-...     window.answered(ticket)
+...     window.on_response(ticket)
 >>> window.size
 8
 """
@@ -30,7 +30,7 @@ _EVIDENCE = 32  # requests that the share refused is taken over, at least
 _COLLAPSE = 0.5  # from this share on, what was held before says nothing any more
 
 
-class Window:
+class ConcurrencyLimit:
     """The number of requests that may be under way at one endpoint.
 
     Args:
@@ -69,7 +69,7 @@ class Window:
         """How many more requests may be sent now."""
         return max(0, self.size - self.in_flight)
 
-    def sent(self) -> int:
+    def acquire(self) -> int:
         """Take a slot; returns the ticket to give it back with."""
         self.in_flight += 1
         self._peak = max(self._peak, self.in_flight)
@@ -77,7 +77,7 @@ class Window:
         self._levels[self._next_ticket] = self.in_flight
         return self._next_ticket
 
-    def answered(self, ticket: int) -> None:
+    def on_response(self, ticket: int) -> None:
         """A request came back with an answer: the window may grow, if it was in use."""
         level = self._levels.pop(ticket)
         if level > self._held:
@@ -89,7 +89,7 @@ class Window:
         self.in_flight -= 1
         self._return(ticket)
 
-    def refused(self, ticket: int) -> None:
+    def on_overload(self, ticket: int) -> None:
         """A request came back with 429 or 503, or timed out."""
         level = self._levels.pop(ticket)
         self.in_flight -= 1
@@ -103,7 +103,7 @@ class Window:
                 self._step_back()
         self._return(ticket)
 
-    def broke(self, ticket: int) -> None:
+    def on_error(self, ticket: int) -> None:
         """A request came back with a fault that says nothing about how busy the endpoint is."""
         del self._levels[ticket]
         self.in_flight -= 1

@@ -18,8 +18,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Messages
-from equal_hf.utils.retry import Refusal, TransportFault
 
 DIALECTS = ("tgi", "llama.cpp", "vllm", "openai")
 

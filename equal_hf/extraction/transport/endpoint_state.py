@@ -6,40 +6,40 @@ import asyncio
 from dataclasses import dataclass, field
 
 from equal_hf.extraction.transport.client import ChatClient
-from equal_hf.extraction.transport.concurrency import Window
+from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
 from equal_hf.extraction.transport.dialects import Server
-from equal_hf.extraction.transport.rate_limit import MinuteCap
+from equal_hf.extraction.transport.rate_limit import RateLimiter
 
 _SMOOTHING = 0.2
 _FORGET_S = 60.0
 
 
 @dataclass
-class Turn:
+class Permit:
     """Leave to send one request.
 
     Args:
-        member ([`Member`]): Where to.
-        ticket (`int`): Its slot in the member's window.
+        endpoint ([`EndpointState`]): Where to.
+        ticket (`int`): Its slot at the endpoint.
         since_s (`float`): When it was given.
-        tokens (`list[float]`): Its entry in the member's cap of tokens.
+        tokens (`list[float]`): Its entry in the endpoint's limit of tokens.
     """
 
-    member: Member
+    endpoint: EndpointState
     ticket: int
     since_s: float
     tokens: list[float]
 
 
 @dataclass
-class Member:
+class EndpointState:
     """An endpoint and the state of its traffic.
 
     Args:
         client ([`ChatClient`]): Talks to it.
         server ([`Server`]): What it is.
-        window ([`Window`]): How many requests it takes at a time.
-        requests_cap, tokens_cap ([`MinuteCap`]): Its caps per minute.
+        concurrency ([`ConcurrencyLimit`]): How many requests it takes at a time.
+        requests_limit, tokens_limit ([`RateLimiter`]): Its limits per minute.
 
     Attributes:
         state (`str`): `"up"`, `"loading"`, `"down"`, or `"lost"` for good.
@@ -49,9 +49,9 @@ class Member:
 
     client: ChatClient
     server: Server
-    window: Window
-    requests_cap: MinuteCap
-    tokens_cap: MinuteCap
+    concurrency: ConcurrencyLimit
+    requests_limit: RateLimiter
+    tokens_limit: RateLimiter
     state: str = "up"
     state_since_s: float = 0.0
     resume_at_s: float = 0.0
@@ -61,8 +61,8 @@ class Member:
     _under_way: dict[int, float] = field(default_factory=dict)
 
     def wait_s(self, now: float, tokens: int) -> float:
-        """Seconds until it may be sent so many tokens, whatever its window says."""
-        waits = (self.resume_at_s - now, self.requests_cap.wait_s(now, 1), self.tokens_cap.wait_s(now, tokens))
+        """Seconds until it may be sent so many tokens, whatever its concurrency limit says."""
+        waits = (self.resume_at_s - now, self.requests_limit.wait_s(now, 1), self.tokens_limit.wait_s(now, tokens))
         return max(0.0, *waits)
 
     def latency_s(self, now: float) -> float:
@@ -76,30 +76,30 @@ class Member:
             return age
         return max(age, self._latency_s * 0.5 ** ((now - self.answered_at_s) / _FORGET_S))
 
-    def take(self, now: float, tokens: int) -> Turn:
+    def acquire(self, now: float, tokens: int) -> Permit:
         """Count a request that is sent now."""
-        ticket = self.window.sent()
+        ticket = self.concurrency.acquire()
         self._under_way[ticket] = now
-        self.requests_cap.take(now, 1)
-        return Turn(self, ticket, now, self.tokens_cap.take(now, tokens))
+        self.requests_limit.take(now, 1)
+        return Permit(self, ticket, now, self.tokens_limit.take(now, tokens))
 
-    def answered(self, turn: Turn, now: float, tokens: int) -> None:
+    def on_response(self, permit: Permit, now: float, tokens: int) -> None:
         """A request was answered, whatever the answer said."""
-        took = now - self._under_way.pop(turn.ticket)
+        took = now - self._under_way.pop(permit.ticket)
         self._latency_s = took if self._latency_s is None else self._latency_s + _SMOOTHING * (took - self._latency_s)
         self.answered_at_s = now
-        self.tokens_cap.correct(turn.tokens, tokens)
-        self.window.answered(turn.ticket)
+        self.tokens_limit.correct(permit.tokens, tokens)
+        self.concurrency.on_response(permit.ticket)
 
-    def failed(self, turn: Turn, now: float, kind: str) -> None:
+    def on_error(self, permit: Permit, now: float, kind: str) -> None:
         """A request came to nothing; `kind` is that of the [`TransportFault`], or `"given_up"`."""
-        took = now - self._under_way.pop(turn.ticket)
+        took = now - self._under_way.pop(permit.ticket)
         if kind == "timeout":
             self._latency_s = max(took, self._latency_s or 0.0)
             self.answered_at_s = now
         if kind in ("busy", "unavailable", "timeout"):
-            self.window.refused(turn.ticket)
+            self.concurrency.on_overload(permit.ticket)
         else:
-            self.window.broke(turn.ticket)
+            self.concurrency.on_error(permit.ticket)
         if kind in ("busy", "unavailable", "refused"):
-            self.tokens_cap.correct(turn.tokens, 0)
+            self.tokens_limit.correct(permit.tokens, 0)

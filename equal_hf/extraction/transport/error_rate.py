@@ -3,10 +3,10 @@
 A fault by itself says little: servers refuse, restart and drop connections, and the next attempt goes through. What
 counts is a request that failed three times in a row; while it goes on failing, every further attempt counts again.
 
->>> failures = FailureWindow(share=0.5, size=4)
+>>> failures = ErrorRateBreaker(share=0.5, size=4)
 >>> for reason in (None, "HTTP 500", "HTTP 500", "HTTP 500"):
 ...     failures.add(reason)
->>> failures.verdict()
+>>> failures.tripped()
 '75 % of the last 4 requests failed: 3 × HTTP 500'
 """
 
@@ -19,7 +19,7 @@ _SHOWN_REASONS = 3
 _REASON_CHARACTERS = 160
 
 
-class FailureWindow:
+class ErrorRateBreaker:
     """Outcomes of the last requests.
 
     Args:
@@ -43,7 +43,7 @@ class FailureWindow:
         """Forget all outcomes."""
         self._outcomes.clear()
 
-    def verdict(self) -> str | None:
+    def tripped(self) -> str | None:
         """What is wrong, with the commonest reasons; `None` while failures are few."""
         reasons = [reason[:_REASON_CHARACTERS] for reason in self._outcomes if reason is not None]
         count = len(self._outcomes)

@@ -18,12 +18,13 @@ from random import Random
 from typing import Any, Protocol
 
 from equal_hf.errors import EndpointError
-from equal_hf.extraction.transport.completion import Completion
+from equal_hf.extraction.transport.client import ChatResponse
 from equal_hf.extraction.transport.dialects import guided
-from equal_hf.extraction.transport.endpoint_state import Member, Turn
-from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, FailureWindow
+from equal_hf.extraction.transport.endpoint_state import EndpointState, Permit
+from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRateBreaker
+from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Messages
-from equal_hf.utils.retry import Refusal, TransportFault, backoff_s
+from equal_hf.utils.retry import backoff_s
 
 logger = logging.getLogger(__name__)
 
@@ -63,31 +64,36 @@ class ChatRequest:
 
 @dataclass
 class _Waiting:
-    turn: asyncio.Future[Turn]
+    permit: asyncio.Future[Permit]
     tokens: int
-    avoid: Member | None
+    avoid: EndpointState | None
 
 
-class Pool:
+class LoadBalancer:
     """Endpoints that serve the same model.
 
     Args:
-        members (`Sequence[Member]`): The endpoints.
+        endpoints (`Sequence[EndpointState]`): The endpoints.
         max_retries (`int`): Faults a request survives. A 429 or 503 counts only if the endpoint answered
             nobody since the last one.
         load_timeout_s (`float`): How long to wait when no endpoint is there.
-        failures ([`FailureWindow`]): When to stop.
+        breaker ([`ErrorRateBreaker`]): When to stop.
     """
 
     def __init__(
-        self, members: Sequence[Member], *, max_retries: int, load_timeout_s: float, failures: FailureWindow
+        self,
+        endpoints: Sequence[EndpointState],
+        *,
+        max_retries: int,
+        load_timeout_s: float,
+        breaker: ErrorRateBreaker,
     ) -> None:
-        self.members = list(members)
+        self.endpoints = list(endpoints)
         self.max_retries = max_retries
         self.load_timeout_s = load_timeout_s
-        self.failures = failures
+        self.breaker = breaker
         self.to_come = 0  # requests that are not in the line yet, as far as the caller knows
-        self._waiting = 0  # requests that wait for their turn, booked or not
+        self._waiting = 0  # requests that wait for their permit, booked or not
         self._line: deque[_Waiting] = deque()
         # Booking waits for the disk: the next few are booked in advance, so that no slot stands empty meanwhile.
         self._booked = asyncio.Semaphore(_BOOKED_AHEAD)
@@ -99,9 +105,9 @@ class Pool:
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        return sum(member.window.in_flight for member in self.members)
+        return sum(endpoint.concurrency.in_flight for endpoint in self.endpoints)
 
-    async def chat(self, ask: ChatRequest, attempts: AttemptLog) -> tuple[Completion, Member]:
+    async def chat(self, ask: ChatRequest, attempts: AttemptLog) -> tuple[ChatResponse, EndpointState]:
         """Ask as often as it takes, wherever there is room.
 
         Raises:
@@ -111,25 +117,25 @@ class Pool:
         """
         faults = 0
         refused_at_s = -math.inf  # when it last came to nothing
-        avoid: Member | None = None
+        avoid: EndpointState | None = None
         while True:
             self._waiting += 1
             try:
-                turn = await self._booked_turn(ask, attempts, avoid)
+                permit = await self._booked_permit(ask, attempts, avoid)
             finally:
                 self._waiting -= 1
-            member, server = turn.member, turn.member.server
+            endpoint, server = permit.endpoint, permit.endpoint.server
             pause_s = 0.0
             try:
-                completion = await member.client.chat(
+                completion = await endpoint.client.chat(
                     ask.messages,
                     server.requested_model,
                     ask.max_tokens,
                     ask.sampling | (guided(server.dialect, ask.schema) if ask.schema is not None else {}),
                 )
             except TransportFault as fault:
-                member.failed(turn, time.monotonic(), fault.kind)
-                counts = await self._after(fault, member, turn, refused_at_s)
+                endpoint.on_error(permit, time.monotonic(), fault.kind)
+                counts = await self._after(fault, endpoint, permit, refused_at_s)
                 refused_at_s = time.monotonic()
                 if not await attempts.unanswered(maybe_billed=fault.maybe_billed):
                     raise
@@ -141,23 +147,23 @@ class Pool:
                         raise
                     if fault.retry_after_s is None:
                         pause_s = backoff_s(faults - 1, self._random)
-                avoid = member
+                avoid = endpoint
             except Refusal as refusal:
-                member.answered(turn, time.monotonic(), ask.prompt_tokens)
+                endpoint.on_response(permit, time.monotonic(), ask.prompt_tokens)
                 self._count(str(refusal))
                 raise
             except EndpointError as error:
                 await attempts.unanswered(maybe_billed=False)
-                member.failed(turn, time.monotonic(), "given_up")
-                self._lose(member, error)
+                endpoint.on_error(permit, time.monotonic(), "given_up")
+                self._lose(endpoint, error)
             except BaseException:
-                member.failed(turn, time.monotonic(), "given_up")
+                endpoint.on_error(permit, time.monotonic(), "given_up")
                 raise
             else:
                 tokens = (completion.prompt_tokens or ask.prompt_tokens) + (completion.completion_tokens or 0)
-                member.answered(turn, time.monotonic(), tokens)
-                self.failures.add(None)
-                return completion, member
+                endpoint.on_response(permit, time.monotonic(), tokens)
+                self.breaker.add(None)
+                return completion, endpoint
             finally:
                 self._dispatch()
             # Only now: the slot is somebody else's while this request waits.
@@ -170,17 +176,17 @@ class Pool:
             if self._lost is not None:
                 raise self._lost
             # Only servers of the first one's kind have the path.
-            dialect = self.members[0].server.dialect
-            alike = (member for member in self.members if member.server.dialect == dialect)
-            member = next((member for member in alike if member.state == "up"), None)
-            if member is None:
+            dialect = self.endpoints[0].server.dialect
+            alike = (endpoint for endpoint in self.endpoints if endpoint.server.dialect == dialect)
+            endpoint = next((endpoint for endpoint in alike if endpoint.state == "up"), None)
+            if endpoint is None:
                 await asyncio.sleep(_TICK_S / 10)
                 continue
             asked_at_s = time.monotonic()
             try:
-                return await member.client.post(path, body, retries=0)
+                return await endpoint.client.post(path, body, retries=0)
             except TransportFault as fault:
-                if fault.kind in ("refused", "unavailable") and await self._is_away(member, asked_at_s):
+                if fault.kind in ("refused", "unavailable") and await self._is_away(endpoint, asked_at_s):
                     continue
                 faults += 1
                 if faults > self.max_retries:
@@ -189,25 +195,25 @@ class Pool:
 
     # -- the line --------------------------------------------------------------------------------------------------
 
-    async def _booked_turn(self, ask: ChatRequest, attempts: AttemptLog, avoid: Member | None) -> Turn:
+    async def _booked_permit(self, ask: ChatRequest, attempts: AttemptLog, avoid: EndpointState | None) -> Permit:
         async with self._booked:
             await attempts.sending()
             try:
-                return await self._turn(ask.prompt_tokens + ask.max_tokens, avoid)
+                return await self._permit(ask.prompt_tokens + ask.max_tokens, avoid)
             except Exception:
                 await attempts.unanswered(maybe_billed=False)
                 raise
 
-    async def _turn(self, tokens: int, avoid: Member | None) -> Turn:
+    async def _permit(self, tokens: int, avoid: EndpointState | None) -> Permit:
         waiting = _Waiting(asyncio.get_running_loop().create_future(), tokens, avoid)
         self._line.append(waiting)
         self._dispatch()
         try:
-            return await waiting.turn
+            return await waiting.permit
         except asyncio.CancelledError:
-            if waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                turn = waiting.turn.result()
-                turn.member.failed(turn, time.monotonic(), "given_up")
+            if waiting.permit.done() and not waiting.permit.cancelled() and waiting.permit.exception() is None:
+                permit = waiting.permit.result()
+                permit.endpoint.on_error(permit, time.monotonic(), "given_up")
                 self._dispatch()
             raise
 
@@ -217,18 +223,18 @@ class Pool:
         if self._lost is not None:
             while self._line:
                 waiting = self._line.popleft()
-                if not waiting.turn.done():
-                    waiting.turn.set_exception(self._lost)
+                if not waiting.permit.done():
+                    waiting.permit.set_exception(self._lost)
         while self._line:
             waiting = self._line[0]
-            if waiting.turn.done():  # its request was cancelled
+            if waiting.permit.done():  # its request was cancelled
                 self._line.popleft()
                 continue
-            member = self._choose(waiting, now)
-            if member is None:
+            endpoint = self._choose(waiting, now)
+            if endpoint is None:
                 break
             self._line.popleft()
-            waiting.turn.set_result(member.take(now, waiting.tokens))
+            waiting.permit.set_result(endpoint.acquire(now, waiting.tokens))
         if self._line and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._next_look_s(now), self._tick)
 
@@ -238,101 +244,105 @@ class Pool:
 
     def _next_look_s(self, now: float) -> float:
         tokens = self._line[0].tokens
-        waits = [member.wait_s(now, tokens) for member in self.members if member.state == "up"]
+        waits = [endpoint.wait_s(now, tokens) for endpoint in self.endpoints if endpoint.state == "up"]
         return min([_TICK_S, *(wait for wait in waits if wait > 0)]) + self._random.uniform(0.0, 0.01)
 
-    def _choose(self, waiting: _Waiting, now: float) -> Member | None:
-        up = [member for member in self.members if member.state == "up"]
-        ready = [member for member in up if member.window.free and member.wait_s(now, waiting.tokens) <= 0]
+    def _choose(self, waiting: _Waiting, now: float) -> EndpointState | None:
+        up = [endpoint for endpoint in self.endpoints if endpoint.state == "up"]
+        ready = [
+            endpoint for endpoint in up if endpoint.concurrency.free and endpoint.wait_s(now, waiting.tokens) <= 0
+        ]
         if len(up) <= 1:
             return ready[0] if ready else None
-        latencies = {id(member): member.latency_s(now) for member in up}
-        for member in sorted(ready, key=lambda member: (member is waiting.avoid, latencies[id(member)])):
-            faster = [other for other in up if 0 < latencies[id(other)] < latencies[id(member)]]
+        latencies = {id(endpoint): endpoint.latency_s(now) for endpoint in up}
+        for endpoint in sorted(ready, key=lambda endpoint: (endpoint is waiting.avoid, latencies[id(endpoint)])):
+            faster = [other for other in up if 0 < latencies[id(other)] < latencies[id(endpoint)]]
             if not faster:
-                return member
-            per_s = sum(other.window.size / latencies[id(other)] for other in faster)
+                return endpoint
+            per_s = sum(other.concurrency.size / latencies[id(other)] for other in faster)
             without_s = (self._waiting + self.to_come) / per_s + min(latencies[id(other)] for other in faster)
-            if without_s >= latencies[id(member)]:
-                return member
+            if without_s >= latencies[id(endpoint)]:
+                return endpoint
         return None
 
     # -- faults ----------------------------------------------------------------------------------------------------
 
-    async def _after(self, fault: TransportFault, member: Member, turn: Turn, refused_at_s: float) -> bool:
+    async def _after(
+        self, fault: TransportFault, endpoint: EndpointState, permit: Permit, refused_at_s: float
+    ) -> bool:
         """Act on a fault; returns whether it counts against the request."""
-        logger.debug("%s: %s", member.client.address.shown, fault)
-        if fault.kind in ("refused", "unavailable") and await self._is_away(member, turn.since_s):
+        logger.debug("%s: %s", endpoint.client.address.shown, fault)
+        if fault.kind in ("refused", "unavailable") and await self._is_away(endpoint, permit.since_s):
             return False
         if fault.retry_after_s is not None:
             # The server asks everyone to hold, so nobody is sent there before that.
-            member.resume_at_s = max(member.resume_at_s, time.monotonic() + fault.retry_after_s)
+            endpoint.resume_at_s = max(endpoint.resume_at_s, time.monotonic() + fault.retry_after_s)
             if fault.retry_after_s > _LONG_PAUSE_S:
-                logger.warning("%s asks to wait %.0f s.", member.client.address.shown, fault.retry_after_s)
+                logger.warning("%s asks to wait %.0f s.", endpoint.client.address.shown, fault.retry_after_s)
         # A server that answers others is busy, not broken: the window learns from that, the request just waits.
-        return fault.kind not in ("busy", "unavailable") or member.answered_at_s < refused_at_s
+        return fault.kind not in ("busy", "unavailable") or endpoint.answered_at_s < refused_at_s
 
-    def _count(self, reason: str) -> None:
-        self.failures.add(reason)
-        if verdict := self.failures.verdict():
-            shown = ", ".join(member.client.address.shown for member in self.members)
+    def _count(self, failure: str) -> None:
+        self.breaker.add(failure)
+        if reason := self.breaker.tripped():
+            shown = ", ".join(endpoint.client.address.shown for endpoint in self.endpoints)
             self._lost = EndpointError(
-                f"Extraction from {shown} stopped: {verdict}. What came is in the response store: mend the endpoint "
+                f"Extraction from {shown} stopped: {reason}. What came is in the response store: mend the endpoint "
                 "and run again to go on, or raise `extractor_max_error_rate`."
             )
             raise self._lost
 
-    async def _is_away(self, member: Member, since_s: float) -> bool:
+    async def _is_away(self, endpoint: EndpointState, since_s: float) -> bool:
         """Whether an endpoint is loading or down, or was since this moment."""
-        async with member.gate:
-            if member.state != "up" or member.state_since_s > since_s:
+        async with endpoint.gate:
+            if endpoint.state != "up" or endpoint.state_since_s > since_s:
                 return True
-            state, _ = await member.client.state()
+            state, _ = await endpoint.client.state()
             if state == "up":
                 return False
-            member.state, member.state_since_s = state, time.monotonic()
-            others = any(other.state == "up" for other in self.members)
+            endpoint.state, endpoint.state_since_s = state, time.monotonic()
+            others = any(other.state == "up" for other in self.endpoints)
             logger.warning(
                 "%s is %s: %s.",
-                member.client.address.shown,
+                endpoint.client.address.shown,
                 state,
                 "going on without it until it is back"
                 if others
                 else f"waiting up to {self.load_timeout_s:.0f} s for it",
             )
-            watch = asyncio.create_task(self._watch(member))
+            watch = asyncio.create_task(self._watch(endpoint))
             self._watching.add(watch)
             watch.add_done_callback(self._watching.discard)
             return True
 
-    async def _watch(self, member: Member) -> None:
+    async def _watch(self, endpoint: EndpointState) -> None:
         """Ask an endpoint that is away until it is back; give up when all have been away for too long."""
         pause_s = min(1.0, self.load_timeout_s / 10)
         while True:
             now = time.monotonic()
-            away = [other for other in self.members if other.state in ("loading", "down")]
-            if len(away) + sum(other.state == "lost" for other in self.members) == len(self.members):
+            away = [other for other in self.endpoints if other.state in ("loading", "down")]
+            if len(away) + sum(other.state == "lost" for other in self.endpoints) == len(self.endpoints):
                 since_s = max(other.state_since_s for other in away)
                 if now - since_s > self.load_timeout_s:
-                    self._lost = member.client.error(
-                        f"it is still {member.state} after {self.load_timeout_s:.0f} s. Look at the server's log, or "
-                        "raise `extractor_load_timeout_s`."
+                    self._lost = endpoint.client.error(
+                        f"it is still {endpoint.state} after {self.load_timeout_s:.0f} s. Look at the server's log, "
+                        "or raise `extractor_load_timeout_s`."
                     )
                     self._dispatch()
                     return
             await asyncio.sleep(pause_s)
-            state, _ = await member.client.state()
+            state, _ = await endpoint.client.state()
             if state == "up":
-                member.state, member.state_since_s = "up", time.monotonic()
-                logger.warning("%s answers again.", member.client.address.shown)
+                endpoint.state, endpoint.state_since_s = "up", time.monotonic()
+                logger.warning("%s answers again.", endpoint.client.address.shown)
                 self._dispatch()
                 return
-            member.state = state
+            endpoint.state = state
 
-    def _lose(self, member: Member, error: EndpointError) -> None:
+    def _lose(self, endpoint: EndpointState, error: EndpointError) -> None:
         """An endpoint refuses every request: go on without it, or stop if it was the last."""
-        member.state = "lost"
-        if all(other.state == "lost" for other in self.members):
+        endpoint.state = "lost"
+        if all(other.state == "lost" for other in self.endpoints):
             self._lost = error
             raise error
         logger.warning("%s Going on with the other endpoints.", error)
@@ -347,8 +357,8 @@ class Pool:
         if self._lost is None:
             return
         self._lost = None
-        self.failures.clear()
+        self.breaker.clear()
         for watch in self._watching:
             watch.cancel()
-        for member in self.members:
-            member.state = "up"
+        for endpoint in self.endpoints:
+            endpoint.state = "up"

@@ -3,7 +3,7 @@
 A token bucket of a minute's size lets twice that through in its first minute (`aiolimiter` is one), and servers count
 in windows of their own; so what was sent in the last 60 seconds is kept, and nothing goes that would pass the cap.
 
->>> cap = MinuteCap(2)
+>>> cap = RateLimiter(2)
 >>> first, second = cap.take(0.0, 1), cap.take(10.0, 1)
 >>> cap.wait_s(20.0, 1), cap.wait_s(61.0, 1)
 (40.0, 0.0)
@@ -17,7 +17,7 @@ from collections import deque
 _MINUTE_S = 60.0
 
 
-class MinuteCap:
+class RateLimiter:
     """At most so much in any 60 seconds.
 
     Args:
