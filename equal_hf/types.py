@@ -148,14 +148,14 @@ class Decision:
         score (`float`): The arm's score when it was selected.
         documents (`tuple[str, ...]`): Ids of the documents drawn and extracted.
         rows (`tuple[int, ...]`): Their positions in the cluster's stored order.
-        promised (`float`, *optional*): What was expected of them, on the scale of the mixed rewards.
+        expected_value (`float`, *optional*): What was expected of them, on the scale of the mixed rewards.
     """
 
     arm: int
     score: float
     documents: tuple[str, ...]
     rows: tuple[int, ...] = ()
-    promised: float | None = None
+    expected_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +167,9 @@ class Round:
         decisions (`tuple[Decision, ...]`): One per arm pulled; every per-arm list below is in this order.
         pairs (`tuple[QAPair, ...]`): All pairs kept, by arm then document.
         usage (`Usage`): What the round's documents used.
-        rewards (`Mapping[str, list[float | None]]`): By reward function, one value an arm, `None` where not credited.
+        rewards (`Mapping[str, list[float | None]]`): By reward function, one value an arm, `None` where it has none.
         rejected (`tuple[Rejection, ...]`): What extraction and the quality filters turned down.
-        credited_through (`int`): The last round whose rewards the selection knew; -1 for none.
+        rewards_through (`int`): The last round whose rewards the selection knew; -1 for none.
         last (`bool`): The budget or the corpus ended in this round.
     """
 
@@ -179,7 +179,7 @@ class Round:
     usage: Usage = Usage()
     rewards: Mapping[str, list[float | None]] = field(default_factory=dict)
     rejected: tuple[Rejection, ...] = ()
-    credited_through: int = -1
+    rewards_through: int = -1
     last: bool = False
 
     @property

@@ -1,4 +1,4 @@
-"""The whole loop in one flat file: select clusters, extract pairs, train, evaluate, credit, again. No Trainer.
+"""The whole loop in one flat file: select clusters, extract pairs, train, evaluate, reward, again. No Trainer.
 
     python recipes/quickstart_assets.py --output_dir runs/quickstart_assets
     python recipes/equal_loop.py --assets runs/quickstart_assets
@@ -124,7 +124,7 @@ def main() -> None:
             optimizer.zero_grad()
         previous, loss = loss, evaluate(model, tokenizer, validation)
 
-        # Credit: how near an arm's pairs lie to the reference, and how far the loss fell.
+        # Rewards: how near an arm's pairs lie to the reference, and how far the loss fell.
         for arm, pairs in found.items():
             points = embedder.encode([pair.text() for pair in pairs], normalize_embeddings=True) if pairs else []
             reward = (transport_reward(points, reference) - centre) / unit

@@ -94,7 +94,7 @@ def test_a_token_budget_is_never_passed(corpus, tmp_path, cap):
 @pytest.mark.parametrize("lag", [0, 1])
 def test_a_round_is_selected_from_the_rewards_its_lag_allows(corpus, tmp_path, lag):
     rounds = list(make(corpus, tmp_path, num_rounds=4, feedback_lag=lag).rounds())
-    assert [round.credited_through for round in rounds] == [max(-1, index - 1 - lag) for index in range(4)]
+    assert [round.rewards_through for round in rounds] == [max(-1, index - 1 - lag) for index in range(4)]
 
 
 def test_a_stopped_run_goes_on_where_it_was(corpus, tmp_path):
@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on_where_it_was(corpus, tmp_path):
     first = make(corpus, tmp_path / "parts", num_rounds=4)
     stream = first.rounds()
     next(stream), next(stream)
-    first.collect(2)  # extracted, never credited
+    first.collect(2)  # extracted, without rewards
     first.close()
     assert list(make(corpus, tmp_path / "parts", num_rounds=4).rounds()) == whole
 
@@ -116,10 +116,10 @@ def test_other_settings_are_refused_on_resume(corpus, tmp_path):
     make(corpus, tmp_path).open()
 
 
-def test_rounds_are_credited_in_order(corpus, tmp_path):
+def test_rewards_are_recorded_in_order(corpus, tmp_path):
     collector = make(corpus, tmp_path)
     collector.collect(0)
-    with pytest.raises(ResumeError, match="round 0 was not credited"):
+    with pytest.raises(ResumeError, match="round 0 has no recorded rewards"):
         collector.collect(1)
 
 
@@ -128,11 +128,15 @@ def test_a_checkpoint_newer_than_the_records_is_named(corpus, tmp_path):
         make(corpus, tmp_path).collect(2)
 
 
-def test_a_record_that_was_credited_keeps_its_rewards(corpus, tmp_path):
+def test_recorded_rewards_stay_as_they_are(corpus, tmp_path):
     collector = make(corpus, tmp_path, rewards=[loss_drop_reward, transport_reward])
     round = collector.collect(0)
-    first = collector.credit(round, eval_loss=1.0, previous_eval_loss=2.0, trained_rows=[1] * len(round.decisions))
-    again = collector.credit(round, eval_loss=9.0, previous_eval_loss=2.0, trained_rows=[1] * len(round.decisions))
+    first = collector.record_rewards(
+        round, eval_loss=1.0, previous_eval_loss=2.0, trained_rows=[1] * len(round.decisions)
+    )
+    again = collector.record_rewards(
+        round, eval_loss=9.0, previous_eval_loss=2.0, trained_rows=[1] * len(round.decisions)
+    )
     assert first == again
     assert first["rewards"]["loss_drop"] == [0.5] * len(round.decisions)
 
@@ -183,7 +187,7 @@ def test_a_reward_that_gives_too_few_values_is_named(corpus, tmp_path):
         make(corpus, tmp_path, rewards=[lazy_reward]).collect(0)
 
 
-def test_a_reward_that_is_no_number_credits_nobody(corpus, tmp_path):
+def test_a_reward_that_is_no_number_rewards_nobody(corpus, tmp_path):
     @known_at("extracted")
     def broken_reward(round, **context):
         return [float("nan"), 1.0]

@@ -67,7 +67,7 @@ def test_a_round_is_told_in_numbers():
     assert all(math.isfinite(value) for value in metrics.values())
 
 
-def test_without_credit_only_what_extraction_knew_is_told():
+def test_without_rewards_only_what_extraction_knew_is_told():
     metrics = round_metrics(ROUND)
     assert metrics["equal/reward/transport/mean"] == 0.38
     assert not {"equal/reward/mixed/mean", "equal/eval_loss"} & metrics.keys()

@@ -1,4 +1,4 @@
-"""The trainer: exact rounds, credited arms, and the errors it stops with."""
+"""The trainer: exact rounds, rewarded arms, and the errors it stops with."""
 
 import json
 from dataclasses import replace
@@ -83,11 +83,11 @@ def test_a_round_is_an_epoch_of_exactly_its_rows_and_pays_by_the_loss(world, tmp
     trainer.train()
     assert (trainer.rounds_trained, trainer.steps_trained) == (3, 9)
     records = RoundRecords(tmp_path)
-    losses = [records.credited(index)["metrics"] for index in range(3)]
+    losses = [records.reward_record(index)["metrics"] for index in range(3)]
     assert all(record["eval_loss"] < record["previous_eval_loss"] for record in losses)
     assert [r["previous_eval_loss"] for r in losses[1:]] == [r["eval_loss"] for r in losses[:-1]]
     assert all(sum(record["trained_rows"]) == 12 for record in losses)
-    drop = records.credited(0)["rewards"]["loss_drop"][0]
+    drop = records.reward_record(0)["rewards"]["loss_drop"][0]
     assert drop == pytest.approx(1 - losses[0]["eval_loss"] / losses[0]["previous_eval_loss"])
 
 
@@ -98,7 +98,7 @@ def test_rows_of_earlier_rounds_fill_a_round_up_and_earn_nothing(world, tmp_path
     for index in (0, 1):
         own = len(records.load(index).pairs)
         assert own < 40
-        assert sum(records.credited(index)["metrics"]["trained_rows"]) == own
+        assert sum(records.reward_record(index)["metrics"]["trained_rows"]) == own
     assert trainer.steps_trained == 20
 
 
@@ -116,7 +116,7 @@ def test_rounds_that_found_nothing_are_passed_over_until_one_finds_something(wor
     records = RoundRecords(tmp_path)
     assert [len(records.load(index).pairs) > 0 for index in range(4)] == [False, False, True, True]
     assert trainer.rounds_trained == 2
-    assert records.credited(1)["metrics"]["trained_rows"] == [0, 0]
+    assert records.reward_record(1)["metrics"]["trained_rows"] == [0, 0]
 
 
 def test_a_budget_that_gave_no_pair_stops_with_the_reason(world, tmp_path):
@@ -165,7 +165,7 @@ def test_with_a_lag_rounds_are_collected_ahead_from_the_rewards_it_allows(world,
     trainer = make(world, tmp_path, num_rounds=4, feedback_lag=1)
     trainer.train()
     records = RoundRecords(tmp_path)
-    assert [records.load(index).credited_through for index in range(4)] == [-1, -1, 0, 1]
+    assert [records.load(index).rewards_through for index in range(4)] == [-1, -1, 0, 1]
     assert trainer.rounds_trained == 4
 
 
@@ -173,17 +173,19 @@ def test_arms_may_be_paid_by_their_influence_and_their_share_of_the_loss(world, 
     trainer = make(world, tmp_path, rewards=[influence_reward, loss_attribution_reward], num_rounds=3)
     trainer.train()
     for index in range(3):
-        rewards = RoundRecords(tmp_path).credited(index)["rewards"]
-        trained = RoundRecords(tmp_path).credited(index)["metrics"]["trained_rows"]
-        for influence, credit, rows in zip(rewards["influence"], rewards["loss_attribution"], trained, strict=True):
+        rewards = RoundRecords(tmp_path).reward_record(index)["rewards"]
+        trained = RoundRecords(tmp_path).reward_record(index)["metrics"]["trained_rows"]
+        for influence, attributed, rows in zip(
+            rewards["influence"], rewards["loss_attribution"], trained, strict=True
+        ):
             assert influence is not None and -1 <= influence <= 1
-            assert (credit is not None) == (rows > 0)
+            assert (attributed is not None) == (rows > 0)
 
 
-def test_without_an_evaluation_set_rounds_are_credited_at_their_end(world, tmp_path):
+def test_without_an_evaluation_set_rewards_are_recorded_at_a_rounds_end(world, tmp_path):
     trainer = make(world, tmp_path, rewards=[transport_reward], evaluate=False)
     trainer.train()
-    assert RoundRecords(tmp_path).credited(1)["metrics"]["eval_loss"] is None
+    assert RoundRecords(tmp_path).reward_record(1)["metrics"]["eval_loss"] is None
 
 
 def test_several_evaluation_sets_pay_by_the_one_that_is_named(world, tmp_path):
@@ -193,7 +195,7 @@ def test_several_evaluation_sets_pay_by_the_one_that_is_named(world, tmp_path):
     assert len(target.validation) == 20
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "eval_near_loss" in entry]
-    assert RoundRecords(tmp_path).credited(0)["metrics"]["eval_loss"] == logged[-1]["eval_near_loss"]
+    assert RoundRecords(tmp_path).reward_record(0)["metrics"]["eval_loss"] == logged[-1]["eval_near_loss"]
 
 
 def test_several_targets_pay_by_the_weighted_mean_of_their_losses(world, tmp_path):
@@ -208,7 +210,7 @@ def test_several_targets_pay_by_the_weighted_mean_of_their_losses(world, tmp_pat
     assert len(mean) == 3  # before the first round, and after each
     assert mean == pytest.approx([0.75 * a + 0.25 * b for a, b in zip(near, far, strict=True)])
     for index in range(2):
-        record = RoundRecords(tmp_path).credited(index)
+        record = RoundRecords(tmp_path).reward_record(index)
         assert record["metrics"]["target_losses"] == {"near": near[index + 1], "far": far[index + 1]}
         assert record["metrics"]["eval_loss"] == mean[index + 1]
         assert record["metrics"]["previous_eval_loss"] == mean[index]
@@ -222,7 +224,7 @@ def test_a_target_without_a_validation_part_has_no_say_in_the_loss(world, tmp_pa
     targets = {"near": make_target(1), "far": replace(make_target(2), validation=())}
     trainer = make(world, tmp_path, targets=targets, num_rounds=1)
     trainer.train()
-    metrics = RoundRecords(tmp_path).credited(0)["metrics"]
+    metrics = RoundRecords(tmp_path).reward_record(0)["metrics"]
     assert metrics["target_losses"] == {"near": metrics["eval_loss"]}
 
 

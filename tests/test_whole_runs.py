@@ -72,8 +72,8 @@ def test_trackio_holds_them_too(uninterrupted):
 def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterrupted):
     output, log = tmp_path / "run", tmp_path / "log"
     arguments, environment = on_main(world, tmp_path), offline(tmp_path)
-    # In the training of a round, in the writing of a checkpoint, and between the credit of a round and its checkpoint.
-    for mark in ("rounds/round-00000/extracted", "checkpoint-6/model.safetensors", "rounds/round-00002/credited.json"):
+    # In the training of a round, in the writing of a checkpoint, and between a round's rewards and its checkpoint.
+    for mark in ("rounds/round-00000/extracted", "checkpoint-6/model.safetensors", "rounds/round-00002/rewards.json"):
         process = start(arguments, log, **environment)
         assert kill_when(process, lambda mark=mark: (output / mark).exists()), log.read_text()[-3000:]
     shown = run_on_terminal(arguments, **environment)

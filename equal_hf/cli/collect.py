@@ -143,7 +143,9 @@ def _rounds(what: Any, how: Any, corpus: Any, targets: Any, policy: str | None, 
         with RunView(config, Path(config.output_dir).name, extractor=collector.extractor) as view:
             for round in collector.rounds():
                 metrics = tracked.log(round)
-                for name, values in (collector.records.credited(round.index) or {"rewards": {}})["rewards"].items():
+                for name, values in (collector.records.reward_record(round.index) or {"rewards": {}})[
+                    "rewards"
+                ].items():
                     rewards.setdefault(name, []).extend(values)
                 view.show(metrics, recorded=round.index < recorded)
                 if publisher is not None:

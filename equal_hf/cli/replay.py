@@ -125,7 +125,7 @@ def _as_json(played: list[Any]) -> dict[str, Any]:
             {
                 "index": step.round.index,
                 "decisions": [
-                    {"arm": d.arm, "score": d.score, "rows": list(d.rows), "promised": d.promised}
+                    {"arm": d.arm, "score": d.score, "rows": list(d.rows), "expected_value": d.expected_value}
                     for d in step.round.decisions
                 ],
                 "documents": step.round.documents,

@@ -11,13 +11,14 @@ for round in collector.rounds():
     print(round.index, len(round.pairs))
 ```
 
-Inside [`EqualTrainer`] a round is opened before its epoch and credited after its evaluation.
+Inside [`EqualTrainer`] a round is opened before its epoch and its rewards are recorded after its evaluation.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -191,8 +192,8 @@ class EqualDataCollector:
             for pair in round.pairs:
                 remember(pair, self.filters)
             self.selector.take(round, self.records.embeddings(index), self.records.document_embeddings(index))
-            if (credited := self.records.credited(index)) is not None:
-                self.selector.credit(round, credited["rewards"], credited["metrics"])
+            if (record := self.records.reward_record(index)) is not None:
+                self.selector.record_rewards(round, record["rewards"], record["metrics"])
         if resumed and history.rounds:
             logger.info("Resuming %s after %d recorded rounds", self.args.output_dir, history.rounds)
         self._history = history
@@ -234,7 +235,7 @@ class EqualDataCollector:
     # -- a round ---------------------------------------------------------------------------------------------------
 
     def rounds(self) -> Iterator[Round]:
-        """Collect without a trainer: extract a round, credit it by what extraction tells, yield it.
+        """Collect without a trainer: extract a round, record the rewards that extraction tells, yield it.
 
         Recorded rounds come first, from their records, so that a run that was stopped goes on where it was.
 
@@ -248,7 +249,7 @@ class EqualDataCollector:
             )
         index = 0
         while (round := self.collect(index)) is not None:
-            self.credit(round)
+            self.record_rewards(round)
             yield round
             index += 1
 
@@ -259,7 +260,7 @@ class EqualDataCollector:
             [`Round`] or `None`: `None` where the run ended before it.
 
         Raises:
-            [`ResumeError`]: If a round that the selection must know the rewards of was not credited, or a round before
+            [`ResumeError`]: If a round that the selection needs has no recorded rewards, or a round before
                 this one is not on record.
         """
         history = self.open()
@@ -295,18 +296,18 @@ class EqualDataCollector:
         history.extracted(round)
         return round
 
-    def credit(self, round: Round, **context: Any) -> dict[str, Any]:
-        """Record what a round was worth, and return that record.
+    def record_rewards(self, round: Round, **context: Any) -> dict[str, Any]:
+        """Record the rewards of a round, and return that record.
 
-        A round that was credited before keeps its record, whatever `context` says now.
+        A round whose rewards are recorded keeps its record, whatever `context` says now.
 
         Args:
             round ([`Round`]): The round.
             **context: What evaluated reward functions need (`eval_loss`, `previous_eval_loss`, `trained_rows`,
-                `model`). Without it, rewards that wait for an evaluation credit nobody.
+                `model`). Without it, rewards that wait for an evaluation are `None`.
         """
         self.open()
-        if (record := self.records.credited(round.index)) is not None:
+        if (record := self.records.reward_record(round.index)) is not None:
             return record
         rewards = dict(round.rewards)
         if context:
@@ -315,18 +316,23 @@ class EqualDataCollector:
                 "evaluated", round, pair_embeddings=embeddings, loss_history=losses, **context
             )
         numbers = {name: context.get(name) for name in METRICS if name in context}
-        mixed = self.selector.credit(round, rewards, numbers)
+        mixed = self.selector.record_rewards(round, rewards, numbers)
         record = {"index": round.index, "rewards": rewards, "mixed": mixed, "metrics": numbers}
-        self.records.write_credited(round.index, record)
+        self.records.write_reward_record(round.index, record)
         return record
+
+    def credit(self, round: Round, **context: Any) -> dict[str, Any]:
+        """Earlier name of [`record_rewards`]."""
+        warnings.warn("`credit` is called `record_rewards` now", FutureWarning, stacklevel=2)
+        return self.record_rewards(round, **context)
 
     # -- parts of a round ------------------------------------------------------------------------------------------
 
     def _advance(self, through: int) -> None:
-        if through >= self.selector.credited:
+        if through >= self.selector.rewarded_rounds:
             raise ResumeError(
-                f"round {self.selector.credited} was not credited, and round {through + 1 + self.args.feedback_lag} "
-                "is selected from its rewards: credit rounds in order, or raise `feedback_lag`"
+                f"round {self.selector.rewarded_rounds} has no recorded rewards, from which round "
+                f"{through + 1 + self.args.feedback_lag} is selected: record rewards in order, or raise `feedback_lag`"
             )
         self.selector.advance(through)
 
@@ -392,7 +398,7 @@ class EqualDataCollector:
             if not paid:
                 continue
             ids, rows = tuple(batch[place].id for place in paid), tuple(draw.rows[place] for place in paid)
-            decisions.append(Decision(draw.arm, draw.score, ids, rows, draw.promised))
+            decisions.append(Decision(draw.arm, draw.score, ids, rows, draw.expected_value))
             usage_by_arm.append(sum((done[place].usage for place in paid), Usage()))
             if draw.embeddings is not None:
                 embeddings.append(draw.embeddings[paid])
@@ -406,7 +412,7 @@ class EqualDataCollector:
             pairs=tuple(pairs),
             usage=sum(usage_by_arm, Usage()),
             rejected=tuple(rejected),
-            credited_through=self.selector.advanced - 1,
+            rewards_through=self.selector.advanced - 1,
             last=capped or index + 1 >= self.args.planned_rounds,
         )
         return round, usage_by_arm, np.concatenate(embeddings) if embeddings else None

@@ -4,7 +4,7 @@ A document that the records hold gives the pairs it gave then. One that they do 
 is named, teaches nothing, and the replay goes on. So a replay is exact up to the first round with such a document, and
 from there on it is what the policy would do if those documents were lost on the way. Pairs are those that the recorded
 run kept, its duplicates left out. Rewards that wait for an evaluation belong to a training that did not happen: they
-credit nobody.
+give nobody a reward.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ReplayedRound:
         round ([`Round`]): Decisions, pairs and rewards, as a collector would have recorded them.
         missing (`tuple[Place, ...]`): Documents drawn that would need a new call: cluster, and position in its stored
             order.
-        mixed (`list[float | None]`): What each arm was credited with.
+        mixed (`list[float | None]`): Each arm's mixed reward.
     """
 
     round: Round
@@ -125,7 +125,7 @@ def replay(
         vectors = [draw.embeddings for draw in draws if draw.embeddings is not None]
         known = selector.take(round, embeddings, np.concatenate(vectors) if vectors else None, usage)
         rewards = selector.rewards("extracted", round, **known)
-        mixed = selector.credit(round, rewards)
+        mixed = selector.record_rewards(round, rewards)
         yield ReplayedRound(_rewarded(round, rewards), missing, mixed)
         if len(missing) == round.documents:
             return
@@ -156,7 +156,7 @@ def _round(
             pairs += found.pairs
             vectors.append(found.embeddings)
             rejected += found.rejected
-        decisions.append(Decision(draw.arm, draw.score, tuple(ids), draw.rows, draw.promised))
+        decisions.append(Decision(draw.arm, draw.score, tuple(ids), draw.rows, draw.expected_value))
         usage.append(used)
     width = next((found.embeddings.shape[1] for found in recorded.values()), 1)
     embeddings = np.concatenate([*vectors, np.zeros((0, width), dtype=np.float32)])

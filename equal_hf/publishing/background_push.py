@@ -53,7 +53,7 @@ class RoundPublisher:
         self._thread: threading.Thread | None = None
 
     def notify(self) -> None:
-        """A round was recorded or credited. Returns at once."""
+        """A round or its rewards were recorded. Returns at once."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="equal-hf-publisher", daemon=True)
             self._thread.start()

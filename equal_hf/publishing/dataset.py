@@ -98,11 +98,13 @@ def export_dataset(
     shards = _Shards(folder / "data")
     decisions: dict[int, tuple[pa.Table, Mapping[str, Any]]] = {}
     for index in indices:
-        round, credited = records.load(index), records.credited(index)
+        round, reward_record = records.load(index), records.reward_record(index)
         extracted = records.folder(index) / "extracted"
         pairs = _pair_table(_read(extracted / "pairs.parquet"), round, filters)
-        facts.add(round, credited, {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names})
-        decisions[index] = _read(extracted / "decisions.parquet"), credited or {"rewards": round.rewards}
+        facts.add(
+            round, reward_record, {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names}
+        )
+        decisions[index] = _read(extracted / "decisions.parquet"), reward_record or {"rewards": round.rewards}
         shards.add("train", index, pairs)
         rejected = _read(extracted / "rejected.parquet")
         shards.add("rejected", index, rejected.append_column("round", _constant(index, rejected.num_rows, "int32")))
@@ -176,16 +178,16 @@ def _pair_table(pairs: pa.Table, round: Round, filters: str) -> pa.Table:
     return pa.table(columns)
 
 
-def _decision_table(decisions: pa.Table, credited: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
+def _decision_table(decisions: pa.Table, reward_record: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
     """Decisions with every reward of the run, so that all rounds have the same columns."""
     import pyarrow as pa
 
     nothing = [None] * decisions.num_rows
     for name in names:
-        values = pa.array(credited["rewards"].get(name, nothing), pa.float64())
+        values = pa.array(reward_record["rewards"].get(name, nothing), pa.float64())
         decisions = decisions.append_column(reward_column(name), values)
-    decisions = decisions.append_column("reward", pa.array(credited.get("mixed", nothing), pa.float64()))
-    loss = credited.get("metrics", {}).get("eval_loss")
+    decisions = decisions.append_column("reward", pa.array(reward_record.get("mixed", nothing), pa.float64()))
+    loss = reward_record.get("metrics", {}).get("eval_loss")
     return decisions.append_column("eval_loss", _constant(loss, decisions.num_rows, "float64"))
 
 

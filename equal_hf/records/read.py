@@ -25,7 +25,7 @@ class Pull:
         round (`int`), arm (`int`): Which.
         documents (`int`), pairs (`int`), rejected (`int`): What was drawn, kept, turned down.
         tokens (`int`): Prompt and completion tokens that its documents used.
-        reward (`float`, *optional*): The mixed reward; `None` while it is not known, or where nothing credited it.
+        reward (`float`, *optional*): The mixed reward; `None` while it is not known, or where no reward applies.
     """
 
     round: int
@@ -86,7 +86,7 @@ class ArmReport:
 
     @property
     def reward(self) -> float | None:
-        """Mean mixed reward of the pulls that were credited."""
+        """Mean mixed reward of the pulls that have one."""
         return mean(self.rewards)
 
     @property
@@ -147,7 +147,7 @@ class RunReport(Totals):
         return sums
 
     def reward_names(self) -> list[str]:
-        """Rewards that any round credited, in the order they first appear."""
+        """Rewards that any round has, in the order they first appear."""
         seen = (name for round in self.rounds for name, value in round.rewards.items() if value is not None)
         return list(dict.fromkeys(seen))
 
@@ -175,11 +175,11 @@ def read_run(run_dir: str | Path) -> RunReport:
 
 def take_round(report: RunReport, records: RoundRecords, index: int) -> None:
     """Add one recorded round to a report; rounds are added in order."""
-    round, credited = records.load(index), records.credited(index)
+    round, reward_record = records.load(index), records.reward_record(index)
     nothing: list[float | None] = [None] * len(round.decisions)
-    mixed = credited["mixed"] if credited else nothing
-    facts = RoundFacts.of(round, credited)
-    if credited:
+    mixed = reward_record["mixed"] if reward_record else nothing
+    facts = RoundFacts.of(round, reward_record)
+    if reward_record:
         facts.rewards["mixed"] = mean(mixed)
     report.rounds.append(facts)
     report.dropped.update(round.dropped)

@@ -3,7 +3,7 @@
 ```
 run.json                              what the run is: its id, fingerprint and sanitised configuration
 rounds/round-00007/extracted/         before training: decisions, pairs and their embeddings, drops, usage, rewards
-rounds/round-00007/credited.json      after evaluation: all rewards and metrics
+rounds/round-00007/rewards.json      after evaluation: all rewards and metrics
 ```
 
 A record is written under a temporary name, flushed to the disk and renamed, so it is there whole or not at all.
@@ -24,7 +24,14 @@ from typing import Any
 import numpy as np
 
 from equal_hf.errors import RecordError, ResumeError
-from equal_hf.records.schema import decision_schema, pair_from_row, pair_row, pair_schema, rejected_schema
+from equal_hf.records.schema import (
+    SCHEMA_VERSION,
+    decision_schema,
+    pair_from_row,
+    pair_row,
+    pair_schema,
+    rejected_schema,
+)
 from equal_hf.types import Decision, Document, Rejection, Round, Usage
 from equal_hf.utils.files import new_folder, write_file
 
@@ -78,7 +85,8 @@ class RoundRecords:
                 f"{self.run_dir} holds round records but no run.json that says what run they belong to: "
                 "set `output_dir` to a new folder"
             )
-        write_json(path, {"id": uuid.uuid4().hex, "fingerprint": wanted, "config": dict(config)})
+        made_by = {"equal_hf": _installed(), "schema": SCHEMA_VERSION}
+        write_json(path, {"id": uuid.uuid4().hex, **made_by, "fingerprint": wanted, "config": dict(config)})
         return False
 
     def run_id(self) -> str:
@@ -95,9 +103,17 @@ class RoundRecords:
         """What `run.json` says.
 
         Raises:
-            [`RecordError`]: If there is none, or it cannot be read.
+            [`RecordError`]: If there is none, if it cannot be read, or if another version wrote its records otherwise.
         """
-        return _read_json(self.run_dir / "run.json")
+        run = _read_json(self.run_dir / "run.json")
+        if (schema := run.get("schema", 1)) != SCHEMA_VERSION:
+            writer = run.get("equal_hf", "0.1")
+            raise RecordError(
+                f"{self.run_dir} was written by EQUAL-HF {writer} (records of schema {schema}), and this is "
+                f"{_installed()} (schema {SCHEMA_VERSION}): use EQUAL-HF {writer} for it, "
+                "or set `output_dir` to a new folder"
+            )
+        return run
 
     def _take_lock(self) -> None:
         if self._lock is not None:
@@ -175,7 +191,7 @@ class RoundRecords:
                 "score": decision.score,
                 "documents": list(decision.documents),
                 "rows": list(decision.rows),
-                "promised": decision.promised,
+                "expected_value": decision.expected_value,
                 "pairs": len(pairs),
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
@@ -194,7 +210,7 @@ class RoundRecords:
                 building / "round.json",
                 {
                     "index": round.index,
-                    "credited_through": round.credited_through,
+                    "rewards_through": round.rewards_through,
                     "last": round.last,
                     "documents": round.documents,
                     "pairs": len(round.pairs),
@@ -226,14 +242,14 @@ class RoundRecords:
         return Round(
             index=facts["index"],
             decisions=tuple(
-                Decision(row["arm"], row["score"], tuple(row["documents"]), tuple(row["rows"]), row["promised"])
+                Decision(row["arm"], row["score"], tuple(row["documents"]), tuple(row["rows"]), row["expected_value"])
                 for row in decisions
             ),
             pairs=tuple(pair_from_row(row) for row in pairs),
             usage=Usage(**facts["usage"]),
             rewards=facts["rewards"],
             rejected=tuple(Rejection(**row) for row in rejected),
-            credited_through=facts["credited_through"],
+            rewards_through=facts["rewards_through"],
             last=facts["last"],
         )
 
@@ -258,13 +274,13 @@ class RoundRecords:
 
         return load_file(self.folder(index) / "extracted" / "embeddings.safetensors")
 
-    def write_credited(self, index: int, record: Mapping[str, Any]) -> None:
-        """Record what a round was worth: its rewards by name, their mixture, and the metrics they were paid from."""
-        write_json(self.folder(index) / "credited.json", {"index": index, **record})
+    def write_reward_record(self, index: int, record: Mapping[str, Any]) -> None:
+        """Record the rewards of a round by name, their mixture, and the metrics they come from."""
+        write_json(self.folder(index) / "rewards.json", {"index": index, **record})
 
-    def credited(self, index: int) -> dict[str, Any] | None:
-        """What a round was worth, or `None` while that is not known."""
-        path = self.folder(index) / "credited.json"
+    def reward_record(self, index: int) -> dict[str, Any] | None:
+        """The recorded rewards of a round, or `None` before they are known."""
+        path = self.folder(index) / "rewards.json"
         return _read_json(path) if path.exists() else None
 
 
@@ -294,6 +310,15 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path} is missing: is {path.parent} a run folder?") from None
     except ValueError as error:
         raise RecordError(f"{path} is damaged ({error}): restore it, or start a new run elsewhere") from error
+
+
+def _installed() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("equal-hf")
+    except PackageNotFoundError:  # a source tree that was not installed
+        return "from source"
 
 
 def _short(value: Any) -> str:

@@ -11,6 +11,9 @@ from equal_hf.utils.hashing import content_hash
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Raised with every change that an earlier version could not read, or that this one cannot.
+SCHEMA_VERSION = 2
+
 # A metadata column of the corpus that carries one of these names is recorded with `document_` before it.
 PAIR_COLUMNS = {
     "question": "string",
@@ -95,7 +98,7 @@ def decision_schema() -> pa.Schema:
             ("score", pa.float64()),
             ("documents", pa.list_(pa.string())),
             ("rows", pa.list_(pa.int64())),
-            ("promised", pa.float64()),
+            ("expected_value", pa.float64()),
             ("pairs", pa.int64()),
             ("prompt_tokens", pa.int64()),
             ("completion_tokens", pa.int64()),

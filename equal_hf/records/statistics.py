@@ -27,7 +27,7 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RoundFacts:
-    """One line of the table of rounds; `rewards` are means over the arms that were credited, `target_losses` the
+    """One line of the table of rounds; `rewards` are means over the arms that have one, `target_losses` the
     evaluation losses of several targets by name."""
 
     index: int
@@ -39,16 +39,16 @@ class RoundFacts:
     target_losses: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, round: Round, credited: Mapping[str, Any] | None) -> RoundFacts:
+    def of(cls, round: Round, reward_record: Mapping[str, Any] | None) -> RoundFacts:
         """A round by its records.
 
         Args:
             round ([`Round`]): The round as it was extracted.
-            credited (`Mapping[str, Any]`, *optional*): What it was worth, where that is known.
+            reward_record (`Mapping[str, Any]`, *optional*): Its rewards, where they are recorded.
         """
-        rewards: Rewards = credited["rewards"] if credited else round.rewards
+        rewards: Rewards = reward_record["rewards"] if reward_record else round.rewards
         means = {name: mean(values) for name, values in rewards.items()}
-        metrics = (credited or {}).get("metrics", {})
+        metrics = (reward_record or {}).get("metrics", {})
         losses = metrics.get("eval_loss"), metrics.get("target_losses") or {}
         return cls(round.index, round.documents, len(round.pairs), round.usage, means, *losses)
 
@@ -119,16 +119,18 @@ class RunFacts(Totals):
         """What was found out about the corpus when the run began: `documents`, and its `hub_id` if it has one."""
         return self.run.get("corpus", {})
 
-    def add(self, round: Round, credited: Mapping[str, Any] | None, metadata: Mapping[str, list[str | None]]) -> None:
+    def add(
+        self, round: Round, reward_record: Mapping[str, Any] | None, metadata: Mapping[str, list[str | None]]
+    ) -> None:
         """Take in one round.
 
         Args:
             round ([`Round`]): The round as it was extracted.
-            credited (`Mapping[str, Any]`, *optional*): What it was worth, where that is known.
+            reward_record (`Mapping[str, Any]`, *optional*): Its rewards, where they are recorded.
             metadata (`Mapping[str, list]`): By corpus column, the value of each pair's document.
         """
-        mixed = credited["mixed"] if credited else [None] * len(round.decisions)
-        self.rounds.append(RoundFacts.of(round, credited))
+        mixed = reward_record["mixed"] if reward_record else [None] * len(round.decisions)
+        self.rounds.append(RoundFacts.of(round, reward_record))
         for decision, reward, pairs in zip(round.decisions, mixed, round.pairs_by_arm(), strict=True):
             arm = self.arms.setdefault(decision.arm, ArmFacts(decision.arm))
             arm.pulls += 1

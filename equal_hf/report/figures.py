@@ -108,12 +108,12 @@ def clusters(report: RunReport, where: ClusterMap, terms: Mapping[int, list[str]
 
     pulled = [place for place, arm in enumerate(where.arms) if arm in report.arms]
     rewards = {place: report.arms[where.arms[place]].reward for place in pulled}
-    credited = [place for place in pulled if rewards[place] is not None]
+    rewarded = [place for place in pulled if rewards[place] is not None]
     add([place for place in range(len(where.arms)) if place not in rewards], "never pulled", color=GREY, opacity=0.35)
     add([place for place in pulled if rewards[place] is None], "no reward yet", color=ORANGE)
     bar = {"title": "mean reward", "thickness": 12}
-    values = [rewards[place] for place in credited]
-    add(credited, "pulled", color=values, colorscale=SCALE, showscale=True, colorbar=bar)
+    values = [rewards[place] for place in rewarded]
+    add(rewarded, "pulled", color=values, colorscale=SCALE, showscale=True, colorbar=bar)
     hidden = {"visible": False}
     figure.update_layout(xaxis=hidden, yaxis=hidden, height=520, showlegend=True, hovermode="closest")
     return plain_figure(figure)

@@ -53,12 +53,12 @@ def cluster_picture(report: RunReport, where: ClusterMap) -> bytes | None:
 
     never = [place for place, arm in enumerate(where.arms) if arm not in report.arms]
     waiting = [place for place, arm in enumerate(where.arms) if arm in report.arms and rewards[place] is None]
-    credited = [place for place, reward in enumerate(rewards) if reward is not None]
+    rewarded = [place for place, reward in enumerate(rewards) if reward is not None]
     show(never, color=GREY, alpha=0.3, linewidths=0, label="never pulled")
     if waiting:
         show(waiting, color=ORANGE, label="no reward yet")
-    if credited:
-        drawn = show(credited, c=[rewards[place] for place in credited], cmap=SCALE.lower(), label="pulled")
+    if rewarded:
+        drawn = show(rewarded, c=[rewards[place] for place in rewarded], cmap=SCALE.lower(), label="pulled")
         figure.colorbar(drawn, ax=axes, label="mean reward")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -1,8 +1,8 @@
-"""What is drawn next, given everything drawn and credited so far: policy, prior, promise and the draws of a run.
+"""What is drawn next, given everything drawn and rewarded so far: policy, prior, promise and the draws of a run.
 
 Pure and without a clock: feeding the same rounds in the same order gives the same state, whether they come from an
 extractor, from a run's records or from a benchmark. A round goes through it in four steps: [`draw`] chooses documents,
-[`take`] learns what they gave and says what reward functions may know of it, [`credit`] mixes the rewards, and
+[`take`] learns what they gave and says what reward functions may know of it, [`record_rewards`] mixes them, and
 [`advance`] lets policy and promise know, at once or a round later.
 """
 
@@ -43,8 +43,8 @@ class Draw:
         arm (`int`): The cluster.
         score (`float`): Why it was chosen, in the policy's own terms.
         rows (`tuple[int, ...]`): Positions of the documents in the cluster's stored order, in the order drawn.
-        promised (`float`, *optional*): What was expected of them, on the scale of the mixed rewards; `None` without a
-            promise.
+        expected_value (`float`, *optional*): What was expected of them, on the scale of the mixed rewards; `None`
+            without a promise.
         embeddings (`np.ndarray` of shape `(rows, d)`, *optional*): The documents' embeddings, where something learns
             from them.
     """
@@ -52,7 +52,7 @@ class Draw:
     arm: int
     score: float
     rows: tuple[int, ...]
-    promised: float | None = None
+    expected_value: float | None = None
     embeddings: np.ndarray | None = None
 
 
@@ -150,8 +150,8 @@ class Selector:
         return dict(zip(self._worths, self.promise.of_arms(remaining, self.documents_per_arm).T, strict=True))
 
     @property
-    def credited(self) -> int:
-        """How many rounds were credited."""
+    def rewarded_rounds(self) -> int:
+        """How many rounds have recorded rewards."""
         return len(self._credits)
 
     # -- the four steps of a round ---------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class Selector:
         trained = {decision.arm: count for decision, count in zip(round.decisions, rows, strict=True)}
         return [*self.trained, TrainedRound(trained, (before - after) / before, metrics.get("replayed_rows") or 0)]
 
-    def credit(
+    def record_rewards(
         self,
         round: Round,
         rewards: Mapping[str, Sequence[float | None]],
@@ -325,11 +325,11 @@ class Selector:
             `list[float | None]`: One value an arm; `None` where no reward credits it.
         """
         if round.index != len(self._credits):
-            raise ValueError(f"round {round.index} cannot be credited after {len(self._credits)} rounds")
+            raise ValueError(f"round {round.index} cannot have rewards recorded after {len(self._credits)} rounds")
         mixed = self.mixer.mix(rewards)
         self.trained = self.loss_history(round, metrics or {}) or self.trained
         arms = [decision.arm for decision in round.decisions]
-        promised = [decision.promised for decision in round.decisions if decision.promised is not None]
+        promised = [decision.expected_value for decision in round.decisions if decision.expected_value is not None]
         scores = [decision.score for decision in round.decisions]
         self._credits.append(_Credit(arms, mixed, promised if len(promised) == len(arms) else None, scores))
         return mixed
@@ -338,10 +338,10 @@ class Selector:
         """Let policy and promise know of all rounds up to `through`.
 
         Raises:
-            `ValueError`: If one of them was not credited.
+            `ValueError`: If one of them has no recorded rewards.
         """
         if through >= len(self._credits):
-            raise ValueError(f"round {len(self._credits)} was not credited")
+            raise ValueError(f"round {len(self._credits)} has no recorded rewards")
         while self.advanced <= through:
             credit = self._credits[self.advanced]
             self.bandit.update(credit.arms, credit.mixed, credit.promised, credit.scores)

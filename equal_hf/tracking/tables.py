@@ -66,9 +66,9 @@ class RoundTables:
 
     def _sample(self, index: int) -> None:
         """The first pair of each arm of the round."""
-        round, credited = self.records.load(index), self.records.credited(index)
+        round, reward_record = self.records.load(index), self.records.reward_record(index)
         for place, pairs in enumerate(round.pairs_by_arm()):
             if pairs:
-                pair, reward = round.pairs[pairs[0]], credited["mixed"][place] if credited else None
+                pair, reward = round.pairs[pairs[0]], reward_record["mixed"][place] if reward_record else None
                 texts = [visible(text[:CHARACTERS], keep="\n") for text in (pair.question, pair.answer)]
                 self._samples.append([index, pair.cluster, reward, visible(pair.document_id), *texts])

@@ -57,7 +57,7 @@ class TrackedRun:
     def log(self, round: Round) -> dict[str, float]:
         """Tell of a round, unless it was told before; its numbers."""
         totals = self.collector.totals(round.index)
-        metrics = round_metrics(round, self._records.credited(round.index), totals)
+        metrics = round_metrics(round, self._records.reward_record(round.index), totals)
         if self._active:
             self._tables.update(round.index)
             if round.index > self._told:

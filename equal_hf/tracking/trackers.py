@@ -8,7 +8,7 @@
 | `equal/prompt_tokens`, `equal/completion_tokens`, `equal/requests` | what extraction used |
 | `equal/rejected` | what extraction and the quality filters turned down |
 | `equal/dropped/<reason>` | the same, by reason |
-| `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms it credited, by reward function |
+| `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms that have it, by reward function |
 | `equal/reward/mixed/mean`, `…/min`, `…/max` | the mixture that the bandit was given |
 | `equal/transport/cost` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
 | `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
@@ -50,14 +50,14 @@ TRACKERS = ("wandb", "trackio")
 
 
 def round_metrics(
-    round: Round, credited: Mapping[str, Any] | None = None, totals: Mapping[str, float] | None = None
+    round: Round, reward_record: Mapping[str, Any] | None = None, totals: Mapping[str, float] | None = None
 ) -> dict[str, float]:
     """The numbers of one round, by the names in this module's table.
 
     Args:
         round ([`Round`]): The round.
-        credited (`Mapping[str, Any]`, *optional*): Its credited record: `rewards`, `mixed` and `metrics`. Without it,
-            the rewards known at extraction are told.
+        reward_record (`Mapping[str, Any]`, *optional*): Its recorded rewards: `rewards`, `mixed` and `metrics`.
+            Without it, the rewards known at extraction are told.
         totals (`Mapping[str, float]`, *optional*): Totals of the run so far, by name.
 
     >>> from equal_hf.types import Decision, Round
@@ -77,14 +77,14 @@ def round_metrics(
         "equal/rejected": len(round.rejected),
     }
     metrics |= {f"equal/dropped/{reason}": count for reason, count in round.dropped.items()}
-    rewards = dict(credited["rewards"] if credited else round.rewards)
-    if credited:
-        rewards["mixed"] = credited["mixed"]
+    rewards = dict(reward_record["rewards"] if reward_record else round.rewards)
+    if reward_record:
+        rewards["mixed"] = reward_record["mixed"]
     for name, values in rewards.items():
         metrics |= _spread(f"equal/reward/{name}", values)
     if (transport := metrics.get("equal/reward/transport/mean")) is not None:
         metrics["equal/transport/cost"] = 1.0 - TRANSPORT_OFFSET - transport
-    for name, value in (credited or {}).get("metrics", {}).items():
+    for name, value in (reward_record or {}).get("metrics", {}).items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             metrics[f"equal/{name}"] = value
     return metrics | {f"equal/{name}_total": value for name, value in (totals or {}).items()}

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class RoundCallback(TrainerCallback):
-    """Opens a round before its epoch and credits it after its evaluation.
+    """Opens a round before its epoch and records its rewards after its evaluation.
 
     Evaluation fires on other occasions too: at the start, on resume, once for each of several evaluation sets, and
-    when a script measures something. Only a configured metric that arrives after an epoch's end credits a round.
+    when a script measures something. Only a configured metric that arrives after an epoch's end is recorded.
 
     Args:
         trainer ([`EqualTrainer`]): The trainer whose rounds these are.
@@ -41,10 +41,10 @@ class RoundCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """A round without an evaluation is credited now; the last one ends training."""
+        """Rewards of a round without an evaluation are recorded now; the last one ends training."""
         self.trained = True
         if not control.should_evaluate:
-            self.trainer.credit_round({})
+            self.trainer.record_rewards({})
         if self.trainer.is_last_round and self.trainer.args.stop_when_finished:
             control.should_training_stop = True
 
@@ -56,16 +56,16 @@ class RoundCallback(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Credit the round that was just trained on."""
+        """Record the rewards of the round that was just trained on."""
         metrics = metrics or {}
         if self.trained:
-            self.trainer.credit_round(metrics)
+            self.trainer.record_rewards(metrics)
         elif state.global_step == 0 and self.trainer.args.reward_metric in metrics:
             self.trainer.round_source.start_loss = float(metrics[self.trainer.args.reward_metric])
 
 
 class PublishCallback(TrainerCallback):
-    """Tells a publisher, on the main process, that a round was recorded or credited.
+    """Tells a publisher, on the main process, that a round or its rewards were recorded.
 
     Args:
         publisher ([`RoundPublisher`]): Pushes in the background; it is closed when training ends.
@@ -77,7 +77,7 @@ class PublishCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The rounds before this one are credited."""
+        """The rewards of the rounds before this one are recorded."""
         if state.is_world_process_zero and state.global_step:
             self.publisher.notify()
 

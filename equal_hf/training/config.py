@@ -30,8 +30,8 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
 
     > These parameters have default values different from `trl.SFTConfig`:
     > - `lr_scheduler_type`: `"constant_with_warmup"`: a decaying rate would show up as a shrinking reward.
-    > - `eval_strategy`, `save_strategy`: `"epoch"`: a round is credited after its evaluation, and resumed from its
-    >   end.
+    > - `eval_strategy`, `save_strategy`: `"epoch"`: rewards are recorded after a round's evaluation, and a run is
+    >   resumed from the end of a round.
     > - `eval_on_start`: `True`: the first round's drop needs a loss to drop from.
     > - `hub_strategy`: `"end"`: what transformers pushes in the middle holds a pickle of the arguments.
     """
@@ -67,7 +67,7 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 raise ConfigError(f"`{name}` cannot be used here: {reason}. Leave `{name}` out.")
         if str(getattr(self.eval_strategy, "value", self.eval_strategy)) == "steps":
             raise ConfigError(
-                "`eval_strategy` is 'steps', but a round is credited at its end: set it to 'epoch' or 'no'"
+                "`eval_strategy` is 'steps', but rewards are recorded at the end of a round: set it to 'epoch' or 'no'"
             )
         strategy = str(getattr(self.hub_strategy, "value", self.hub_strategy))
         if self.push_to_hub and strategy != "end":

@@ -60,7 +60,7 @@ class RoundSource:
         self.collector, self.args = collector, args
         self.view = RunView(args, Path(str(args.output_dir)).name, args.process_index == 0, collector.extractor)
         self.start_loss: float | None = None  # of the evaluation before the first round
-        self._round: Round | None = None  # trained on, not yet credited
+        self._round: Round | None = None  # trained on, its rewards not yet recorded
         self._ahead: tuple[int, Future[Round | None]] | None = None
         self._worker: ThreadPoolExecutor | None = None
 
@@ -84,7 +84,7 @@ class RoundSource:
         """The rows of an epoch: the next round that has any, or replay once the rounds are over.
 
         Raises:
-            [`ConfigError`]: If the round before was never credited, because no evaluation reported `reward_metric`.
+            [`ConfigError`]: If the round before has no rewards, because no evaluation reported `reward_metric`.
             [`ExtractionError`]: If the whole budget gave not a single pair.
         """
         if self._round is not None:
@@ -99,7 +99,9 @@ class RoundSource:
         while round is not None and not sum(history.pair_counts[: index + 1]):
             logger.warning("Round %d gave no pairs and there are none to replay: it is not trained on", index)
             loss, nobody = self._loss_before(index), [0] * len(round.decisions)
-            self.collector.credit(round, eval_loss=loss, previous_eval_loss=loss, trained_rows=nobody, model=None)
+            self.collector.record_rewards(
+                round, eval_loss=loss, previous_eval_loss=loss, trained_rows=nobody, model=None
+            )
             index += 1
             round = self._collect(index)
         if not history.pairs:
@@ -118,15 +120,15 @@ class RoundSource:
             self._look_ahead(index + 1)
         return OpenedRound(rows, row_arms, len(round.decisions) if round else 0, round is None or round.last)
 
-    def credit(self, loss: float | None, trained_rows: list[int], **context: Any) -> dict[str, float] | None:
-        """Credit the open round; the metrics to log for it, or `None` where no round is open.
+    def record_rewards(self, loss: float | None, trained_rows: list[int], **context: Any) -> dict[str, float] | None:
+        """Record the rewards of the open round; the metrics to log for it, or `None` where no round is open.
 
         `context` is what further reward functions look at, such as the model.
         """
         if self._round is None:
             return None
         round, self._round = self._round, None
-        record = self.collector.credit(
+        record = self.collector.record_rewards(
             round,
             eval_loss=loss if loss is not None and math.isfinite(loss) else None,
             previous_eval_loss=self._loss_before(round.index),
@@ -143,7 +145,7 @@ class RoundSource:
     def _loss_before(self, index: int) -> float | None:
         if index == 0:
             return self.start_loss
-        record = self.collector.records.credited(index - 1)
+        record = self.collector.records.reward_record(index - 1)
         return None if record is None else record["metrics"].get("eval_loss")
 
     def _collect(self, index: int) -> Round | None:

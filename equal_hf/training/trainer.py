@@ -242,8 +242,8 @@ class EqualTrainer(ModelFolderTrainer):
         targets = self.data_collector.targets
         return len(targets) > 1 and set(sets) <= set(targets)
 
-    def credit_round(self, metrics: dict[str, float]) -> None:
-        """Credit the open round with what an evaluation said, on every process, if it has the metric that pays."""
+    def record_rewards(self, metrics: dict[str, float]) -> None:
+        """Record the open round's rewards after an evaluation, on every process, if it has the metric that pays."""
         wanted = self.args.reward_metric
         if wanted not in metrics and (metrics or self._waits_for_evaluation):
             return  # one of several evaluation sets, another is awaited
@@ -253,7 +253,7 @@ class EqualTrainer(ModelFolderTrainer):
             losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
             context["target_losses"] = {name: value for name, value in losses.items() if value is not None}
         logs = self._on_main(
-            lambda: self.round_source.credit(loss, self._trained_rows, **context, **self._influence_batches())
+            lambda: self.round_source.record_rewards(loss, self._trained_rows, **context, **self._influence_batches())
         )
         if logs:
             self.log(logs)

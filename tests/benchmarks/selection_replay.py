@@ -98,7 +98,7 @@ class Replay:
         round = Round(
             index,
             tuple(
-                Decision(draw.arm, draw.score, tuple(inputs.ids[d] for d in batch), draw.rows, draw.promised)
+                Decision(draw.arm, draw.score, tuple(inputs.ids[d] for d in batch), draw.rows, draw.expected_value)
                 for draw, batch in zip(draws, batches, strict=True)
             ),
             tuple(
@@ -113,7 +113,7 @@ class Replay:
             embedded.documents[np.concatenate(batches)],
             [Usage(prompt_tokens=int(tokens(inputs, batch).sum())) for batch in batches],
         )
-        self.selector.credit(round, self.selector.rewards("extracted", round, **context))
+        self.selector.record_rewards(round, self.selector.rewards("extracted", round, **context))
         self.selector.advance(index)
         self.drawn += np.concatenate(batches).tolist()
 

@@ -11,7 +11,7 @@ from tests.publishing.runs import make_run
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    """Three rounds, all credited."""
+    """Three rounds, all with rewards."""
     return make_run(tmp_path / "run")
 
 

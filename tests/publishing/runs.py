@@ -16,7 +16,7 @@ HOSTILE = (
 SECRET = "hf_" + "s" * 34
 
 
-def write_round(records: RoundRecords, index: int, pairs_per_arm: int = 2, credited: bool = True) -> Round:
+def write_round(records: RoundRecords, index: int, pairs_per_arm: int = 2, rewarded: bool = True) -> Round:
     """One round of two arms with two documents each; arm 1's first pair is hostile."""
     arms = (index, index + 1)
     documents = {
@@ -45,24 +45,24 @@ def write_round(records: RoundRecords, index: int, pairs_per_arm: int = 2, credi
         usage=Usage(100, 20, 4),
         rewards={"transport": [0.25, None]},
         rejected=(Rejection(f"d{index}-{arms[0]}-0", "duplicate", "q", "a", HOSTILE),),
-        credited_through=index - 1,
+        rewards_through=index - 1,
     )
     embeddings = np.zeros((len(pairs), 4), dtype=np.float32)
     records.write_extracted(round, embeddings, documents, [Usage(50, 10, 2)] * 2)
-    if credited:
-        credit(records, index)
+    if rewarded:
+        write_rewards(records, index)
     return round
 
 
-def credit(records: RoundRecords, index: int) -> None:
-    """What the round was worth, after an evaluation."""
+def write_rewards(records: RoundRecords, index: int) -> None:
+    """The rewards of the round, after an evaluation."""
     rewards = {"transport": [0.25, None], "loss_drop": [0.5, 0.5]}
     record = {"rewards": rewards, "mixed": [0.75, 0.5], "metrics": {"eval_loss": 3.0 - index / 10}}
-    records.write_credited(index, record)
+    records.write_reward_record(index, record)
 
 
-def make_run(path: Path, rounds: int = 3, pairs_per_arm: int = 2, seed: int = 1, credited: bool = True) -> Path:
-    """A run folder; its last round is credited or not."""
+def make_run(path: Path, rounds: int = 3, pairs_per_arm: int = 2, seed: int = 1, rewarded: bool = True) -> Path:
+    """A run folder; its last round has rewards or not."""
     records = RoundRecords(path)
     config = {
         "corpus": "someone/corpus",
@@ -77,5 +77,5 @@ def make_run(path: Path, rounds: int = 3, pairs_per_arm: int = 2, seed: int = 1,
     records.note("corpus", {"documents": 48, "hub_id": "someone/corpus"})
     records.close()
     for index in range(rounds):
-        write_round(records, index, pairs_per_arm, credited or index < rounds - 1)
+        write_round(records, index, pairs_per_arm, rewarded or index < rounds - 1)
     return path

@@ -13,7 +13,7 @@ from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.previous_export import run_identities
 from equal_hf.records.run_folder import RoundRecords
-from tests.publishing.runs import HOSTILE, credit, make_run, write_round
+from tests.publishing.runs import HOSTILE, make_run, write_rewards, write_round
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -57,11 +57,11 @@ def test_every_pair_is_there_with_its_provenance(run_dir: Path, tmp_path: Path):
 
 
 def test_decisions_carry_rewards_and_rejected_carry_reasons(tmp_path: Path):
-    folder = export_dataset(make_run(tmp_path / "run", credited=False))
+    folder = export_dataset(make_run(tmp_path / "run", rewarded=False))
     decisions = load(folder, tmp_path, "decisions")
     assert decisions["arm"] == [0, 1, 1, 2, 2, 3]
     assert decisions["reward_transport"] == [0.25, None] * 3
-    assert decisions["reward_loss_drop"] == [0.5] * 4 + [None] * 2, "the last round is not credited yet"
+    assert decisions["reward_loss_drop"] == [0.5] * 4 + [None] * 2, "the last round has no rewards yet"
     assert decisions["reward"] == [0.75, 0.5] * 2 + [None] * 2
     assert decisions["eval_loss"][0] == 3.0
     assert decisions[0]["documents"] == ["d0-0-0", "d0-0-1"]
@@ -82,10 +82,10 @@ def test_the_same_records_give_the_same_bytes(run_dir: Path, tmp_path: Path):
 
 
 def test_a_round_adds_files_and_changes_no_pairs(tmp_path: Path):
-    run = make_run(tmp_path / "run", credited=False)
+    run = make_run(tmp_path / "run", rewarded=False)
     before = contents(export_dataset(run))
     records = RoundRecords(run)
-    credit(records, 2)
+    write_rewards(records, 2)
     write_round(records, 3)
     after = contents(export_dataset(run))
     kept = {name for name in before if name.startswith(("data/train", "data/rejected"))}

@@ -46,8 +46,8 @@ def hostile_run(folder: Path) -> Path:
         round = Round(index, decisions, pairs, Usage(100, 20, 2), {"transport": [0.25, -0.5]}, rejected)
         records.write_extracted(round, np.eye(2, 4), documents, [Usage(50, 10, 1)] * 2)
         metrics = {"eval_loss": 3.0 - index / 10}
-        credited = {"rewards": {"transport": [0.25, -0.5]}, "mixed": [0.75, -0.5], "metrics": metrics}
-        records.write_credited(index, credited)
+        record = {"rewards": {"transport": [0.25, -0.5]}, "mixed": [0.75, -0.5], "metrics": metrics}
+        records.write_reward_record(index, record)
     return folder
 
 
@@ -82,7 +82,7 @@ def test_it_shows_what_the_records_hold(tmp_path: Path):
 
 
 def test_a_run_that_goes_on_is_shown_and_one_that_has_not_begun_is_told(tmp_path: Path):
-    run = make_run(tmp_path / "run", rounds=2, credited=False)
+    run = make_run(tmp_path / "run", rounds=2, rewarded=False)
     records = RoundRecords(run)
     records.open({"seed": 1, "corpus": "c0ffee"}, {})  # another process has it open
     figures = figures_of(write_report(run, pictures=False).read_text())

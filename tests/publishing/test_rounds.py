@@ -1,5 +1,6 @@
 """Round records: whole or absent, read back as written, refused where they do not belong."""
 
+import json
 import os
 
 import numpy as np
@@ -22,7 +23,7 @@ def a_round(index=0):
         Usage(10, 5, 2),
         {"transport": [0.25, None]},
         (Rejection("d1", "duplicate", "q", "a"), Rejection("d2", "not_json", raw="<html>")),
-        credited_through=index - 1,
+        rewards_through=index - 1,
         last=True,
     )
 
@@ -39,9 +40,9 @@ def test_a_round_reads_back_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
     np.testing.assert_array_equal(records.document_embeddings(0), 2 * np.eye(2))
     np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
-    assert records.credited(0) is None
-    records.write_credited(0, {"rewards": {"transport": [0.25, None]}, "mixed": [1.0, None], "metrics": {}})
-    assert records.credited(0)["mixed"] == [1.0, None]
+    assert records.reward_record(0) is None
+    records.write_reward_record(0, {"rewards": {"transport": [0.25, None]}, "mixed": [1.0, None], "metrics": {}})
+    assert records.reward_record(0)["mixed"] == [1.0, None]
 
 
 def test_rows_carry_their_provenance(tmp_path):
@@ -99,6 +100,18 @@ def test_a_foreign_run_json_is_named(tmp_path):
     (tmp_path / "run.json").write_text("not json")
     with pytest.raises(RecordError, match=r"run\.json is damaged"):
         RoundRecords(tmp_path).open({}, {})
+
+
+def test_a_run_of_an_earlier_version_is_refused_with_that_version(tmp_path):
+    folder = RoundRecords(tmp_path)
+    folder.open({"seed": 1}, {})
+    path = tmp_path / "run.json"
+    run = json.loads(path.read_text())
+    assert run["equal_hf"]
+    for earlier, names in (({"equal_hf": "0.1.9", "schema": 1}, "0.1.9"), ({}, r"0\.1 \(records of schema 1\)")):
+        path.write_text(json.dumps({"id": "x", **earlier, "fingerprint": {"seed": 1}, "config": {}}))
+        with pytest.raises(RecordError, match=f"written by EQUAL-HF {names}.*`output_dir` to a new folder"):
+            folder.open({"seed": 1}, {})
 
 
 def test_differences_are_nested_and_short():

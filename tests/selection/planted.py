@@ -62,7 +62,7 @@ class Planted:
         decisions, pairs, vectors = [], [], []
         for draw in draws:
             ids = tuple(f"{draw.arm}-{row}" for row in draw.rows)
-            decisions.append(Decision(draw.arm, draw.score, ids, draw.rows, draw.promised))
+            decisions.append(Decision(draw.arm, draw.score, ids, draw.rows, draw.expected_value))
             for document, row in zip(ids, draw.rows, strict=True):
                 for place, vector in enumerate(() if document in lost else self.pairs[draw.arm][row]):
                     pairs.append(QAPair(f"{document}-{place}", "a", document, draw.arm))
@@ -85,7 +85,7 @@ class Planted:
             rewards = selector.rewards("extracted", round, **selector.take(round, embeddings, drawn))
             for values in rewards.values():
                 values[:] = [None if rng.random() < missing else value for value in values]
-            selector.credit(round, rewards)
+            selector.record_rewards(round, rewards)
             pulled.append([draw.arm for draw in draws])
         return pulled
 

@@ -32,8 +32,8 @@ def test_an_arm_like_the_validation_set_agrees_with_it_most(model):
     values = influence_reward(
         ROUND, model=model, arm_batches=[batch(1), batch(7), None], validation_batches=[batch(1, n=6), batch(1, n=4)]
     )
-    like, unlike, uncredited = values
-    assert uncredited is None
+    like, unlike, missing = values
+    assert missing is None
     assert 0.9 < like <= 1.0
     assert -1.0 <= unlike < like
 
@@ -48,5 +48,5 @@ def test_the_model_is_left_as_it_was(model):
         torch.testing.assert_close(parameter, before[name])
 
 
-def test_without_a_model_nobody_is_credited():
+def test_without_a_model_there_are_no_rewards():
     assert influence_reward(ROUND) == [None] * 3

@@ -21,15 +21,15 @@ def rounds_of(effects, n, noise, seed=0, per=3, fading=0.0):
 
 def test_arms_are_told_apart_over_rounds():
     effects = np.array([0.10] * 3 + [0.0] * 9)
-    credit = attribute_loss(rounds_of(effects, 40, noise=0.01))
-    told = np.array([credit[arm] for arm in range(12)])
+    effect_of = attribute_loss(rounds_of(effects, 40, noise=0.01))
+    told = np.array([effect_of[arm] for arm in range(12)])
     assert told[:3].min() > told[3:].max()
     assert np.corrcoef(told, effects)[0, 1] > 0.9
 
 
 def test_a_loss_that_falls_by_itself_is_nobodys_doing():
-    credit = attribute_loss(rounds_of(np.zeros(8), 30, noise=0.001, fading=0.5))
-    assert np.ptp(list(credit.values())) < 0.02
+    effect_of = attribute_loss(rounds_of(np.zeros(8), 30, noise=0.001, fading=0.5))
+    assert np.ptp(list(effect_of.values())) < 0.02
 
 
 def test_without_evidence_every_arm_gets_the_average():
@@ -45,7 +45,7 @@ def test_replayed_rows_take_their_share():
     assert attribute_loss(thin)[0] > attribute_loss(thin)[1]
 
 
-def test_only_arms_that_were_trained_on_are_credited():
+def test_only_arms_that_were_trained_on_have_a_reward():
     round = Round(0, (Decision(0, 0.0, ("a",)), Decision(1, 0.0, ("b",))), ())
     assert loss_attribution_reward(round, loss_history=[]) == [None, None]
     assert loss_attribution_reward(round, loss_history=[TrainedRound({0: 4, 1: 0}, 0.5)]) == [pytest.approx(0.5), None]

@@ -24,7 +24,7 @@ def test_transport_prefers_pairs_near_the_reference_and_an_empty_arm_comes_last(
     assert near > far > empty
 
 
-def test_transport_does_not_credit_an_arm_that_was_not_extracted():
+def test_transport_gives_nothing_to_an_arm_that_was_not_extracted():
     untouched = Round(0, (Decision(1, 0.0, ()),), ())
     assert transport_reward(untouched, pair_embeddings=np.zeros((0, 2)), reference_embeddings=np.eye(2)) == [None]
 
@@ -76,7 +76,7 @@ def test_mixing_keeps_the_sign_of_a_single_number():
         assert np.sign(mixer.mix({"loss_drop": [drop]})[0]) == np.sign(drop)
 
 
-def test_an_arm_that_no_reward_credits_gets_none():
+def test_an_arm_without_a_reward_gets_none():
     mixer = RewardMixer({"transport": 1.0, "loss_drop": 1.0})
     assert mixer.mix({"transport": [0.5, None], "loss_drop": [None, None]}) == [0.5, None]
 

@@ -18,7 +18,7 @@ def world():
 
 
 def test_the_same_rounds_give_the_same_state(world):
-    """As after a kill: rounds taken from records, credits from records, then on."""
+    """As after a kill: rounds taken from records, rewards from records, then on."""
     live = world.selector(UCB(), [value_reward, transport_reward])
     folded = world.selector(UCB(), [value_reward, transport_reward])
     for index in range(6):
@@ -26,13 +26,15 @@ def test_the_same_rounds_give_the_same_state(world):
         draws = live.draw(4, 2, np.random.default_rng([1, index]))
         round, embeddings, drawn = world.round(index, draws)
         rewards = live.rewards("extracted", round, **live.take(round, embeddings, drawn))
-        live.credit(round, rewards)
+        live.record_rewards(round, rewards)
         folded.take(round, embeddings, drawn)
-        folded.credit(round, rewards)
+        folded.record_rewards(round, rewards)
     for selector in (live, folded):
         selector.advance(5)
     one, other = (s.draw(4, 2, np.random.default_rng(9)) for s in (live, folded))
-    assert [(d.arm, d.rows, d.score, d.promised) for d in one] == [(d.arm, d.rows, d.score, d.promised) for d in other]
+    assert [(d.arm, d.rows, d.score, d.expected_value) for d in one] == [
+        (d.arm, d.rows, d.score, d.expected_value) for d in other
+    ]
 
 
 def test_what_comes_next_is_told_without_changing_anything(world):
@@ -81,7 +83,7 @@ def test_a_document_that_was_lost_teaches_nothing(world):
     for s, gone in ((selector, lost), (other, frozenset())):
         round, embeddings, drawn = world.round(0, draws, gone)
         rewards = s.rewards("extracted", round, **s.take(round, embeddings, drawn))
-        s.credit(round, rewards)
+        s.record_rewards(round, rewards)
         s.advance(0)
         assert rewards["value"] == ([None] * 5 if gone else [0.0] * 5)
     documents = np.concatenate(world.documents)
@@ -125,7 +127,7 @@ def test_rewards_per_token_are_scaled_by_themselves(world):
     world.play(selector, rounds=3)
 
 
-def test_losses_are_remembered_for_credit(world):
+def test_losses_are_remembered_for_attribution(world):
     selector = world.selector(UCB(), [value_reward])
     draws = selector.draw(2, 2, np.random.default_rng(0))
     round, embeddings, drawn = world.round(0, draws)
@@ -134,7 +136,7 @@ def test_losses_are_remembered_for_credit(world):
     told = selector.loss_history(round, metrics)
     assert told[0].drop == 0.25 and told[0].replayed == 3 and list(told[0].rows.values()) == [5, 0]
     assert selector.trained == []
-    selector.credit(round, {"value": [0.0, 0.0]}, metrics)
+    selector.record_rewards(round, {"value": [0.0, 0.0]}, metrics)
     assert selector.trained == told
     assert selector.loss_history(round, {"eval_loss": None, "previous_eval_loss": 4.0, "trained_rows": [1, 1]}) == []
 
