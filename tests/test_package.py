@@ -1,12 +1,19 @@
 """The package as a whole: quick to import, nothing started, names that do not move."""
 
+import ast
 import inspect
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
 import equal_hf
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def test_importing_it_loads_no_framework_and_is_quick():
@@ -30,6 +37,37 @@ def test_the_core_loads_no_framework_either():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def third_party(folder: Path) -> set[str]:
+    """Top-level packages that the files of a folder import, anywhere in their source, and that are not Python's."""
+    nodes = [node for path in folder.rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    # Files that lie side by side import each other by name: a script's own folder, and the tests' helpers.
+    beside = {path.stem for path in REPOSITORY.glob("recipes/*.py")} | {"equal_hf", "recipes", "tests"}
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - beside
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [
+        ("equal_hf", ["cpu", "report", "wandb", "trackio"]),
+        ("recipes", ["cpu", "report", "test"]),
+        ("tests", ["cpu", "report", "wandb", "trackio", "test"]),
+    ],
+)
+def test_every_package_that_is_imported_is_declared(folder, extras):
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
+    providers = packages_distributions()
+    undeclared = {
+        name
+        for name in third_party(REPOSITORY / folder)
+        if not declared & {dist.lower().replace("_", "-") for dist in providers.get(name, [name])}
+    }
+    assert undeclared == set()
 
 
 @pytest.mark.parametrize("name", [name for name in equal_hf.__all__ if name != "__version__"])
