@@ -33,10 +33,9 @@ import docstrings
 import tiny_models
 
 from equal_hf.errors import CorpusError, EqualError, MissingDependencyError, TargetError
-from equal_hf.extraction.explicit.extractor import doctests
-from equal_hf.extraction.explicit.extractor import extractor as explicit
-from equal_hf.extraction.explicit.extractor import marked_pairs as marked
-from equal_hf.extraction.explicit.extractor import python_names as names
+from equal_hf.extraction.explicit import doctests, python_names
+from equal_hf.extraction.explicit import extractor as explicit
+from equal_hf.extraction.explicit import marked_pairs as marked
 from equal_hf.filters import base, contaminated, duplicate, lengths, normalise
 from equal_hf.types import Document, QAPair
 from equal_hf.utils.files import write_file
@@ -68,7 +67,19 @@ MAX_QUESTION_CHARACTERS = 500
 MAX_ANSWER_CHARACTERS = 250
 
 # What the files depend on besides the documents: code, and the packages that write them.
-CODE = (docstrings, tiny_models, explicit, doctests, marked, names, base, contaminated, duplicate, lengths, normalise)
+CODE = (
+    docstrings,
+    tiny_models,
+    explicit,
+    doctests,
+    marked,
+    python_names,
+    base,
+    contaminated,
+    duplicate,
+    lengths,
+    normalise,
+)
 TOOLS = ("numpy", "scipy", "scikit-learn", "tokenizers", "transformers", "sentence-transformers", "torch", "pyarrow")
 
 Row = dict[str, str]

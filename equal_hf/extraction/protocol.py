@@ -1,7 +1,7 @@
-"""Extracting: documents in, question-answer pairs out.
+"""What an extractor is: documents in, question-answer pairs out.
 
-`explicit.py` reads pairs that documents state themselves; `endpoint.py` asks a model. Both are an [`Extractor`], and
-so is anything else with these two methods.
+[`ExplicitExtractor`] reads pairs that documents state themselves; [`EndpointExtractor`] asks a model. Anything else
+with these two methods is an extractor too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Extractor(Protocol):
             documents (`Sequence[Document]`): In draw order.
             allowance ([`Allowance`], *optional*): What may still be used. A document goes if what is used, the worst
                 case of those before it and its own fit; else it waits until those have settled and is then decided, so
-                that the outcome does not hang on which reply came first.
+                that the outcome does not hang on which response came first.
 
         Returns:
             `list[Extraction]`: One a document, in order; with `finish_reason="budget"` where it did not fit.
@@ -49,7 +49,7 @@ class PaidExtractor(Extractor, Protocol):
         """What the run paid so far."""
 
     def raw_reply(self, pair: QAPair) -> str:
-        """The reply that a pair was read from."""
+        """The reply text that a pair was read from."""
 
     def describe(self) -> dict[str, Any]:
         """What was found out about the endpoints, as JSON, for the run's record: no secret."""

@@ -79,17 +79,17 @@ class ExplicitExtractor:
         return extractions
 
     def _extract(self, document: Document) -> Extraction:
-        found: list[QAPair | Rejection] = []
+        items: list[QAPair | Rejection] = []
         if DOCTEST in self._kinds:
-            found.extend(doctest_pairs(document))
-        found.extend(pair for pair in marked_pairs(document) if pair.method in self._kinds)
-        pairs = sorted((item for item in found if isinstance(item, QAPair)), key=lambda pair: pair.span or (0, 0))
-        rejected = [item for item in found if isinstance(item, Rejection)]
+            items.extend(doctest_pairs(document))
+        items.extend(pair for pair in marked_pairs(document) if pair.method in self._kinds)
+        pairs = sorted((item for item in items if isinstance(item, QAPair)), key=lambda pair: pair.span or (0, 0))
+        rejected = [item for item in items if isinstance(item, Rejection)]
         for pair in pairs[self._max_pairs :]:
             rejected.append(Rejection(document.id, "too_many_pairs", pair.question, pair.answer))
-        kept = tuple(pairs[: self._max_pairs])
-        usage = Usage(_tokens(document.text), sum(_tokens(pair.text()) for pair in kept), requests=1)
-        return Extraction(document.id, kept, usage, rejected=tuple(rejected))
+        accepted = tuple(pairs[: self._max_pairs])
+        usage = Usage(_tokens(document.text), sum(_tokens(pair.text()) for pair in accepted), requests=1)
+        return Extraction(document.id, accepted, usage, rejected=tuple(rejected))
 
 
 def _tokens(text: str) -> int:

@@ -118,9 +118,9 @@ def parse_pairs(reply: str) -> Parsed:
             reason = "wrong_schema" if reason == "not_json" else reason
             continue
         position = end
-        found = [pair for entry in entries if (pair := _pair(entry)) is not None]
-        pairs.extend(found)
-        invalid += len(entries) - len(found)
+        well_formed = [pair for entry in entries if (pair := _pair(entry)) is not None]
+        pairs.extend(well_formed)
+        invalid += len(entries) - len(well_formed)
         if not pairs:
             reason = "wrong_schema" if invalid else "no_pairs"
     if pairs:

@@ -153,7 +153,7 @@ class Chunker:
             tight (`bool`): Whether to count even what fits by its bytes, because an allowance depends on it.
 
         Returns:
-            `list[Chunk]`: In document order; blank chunks are left out.
+            `list[Chunk]`: In document order; blank chunks are skipped.
         """
         bounds, room = self.bounds, self._room
         messages = self.prompt.messages(text)
