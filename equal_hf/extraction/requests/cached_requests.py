@@ -1,4 +1,4 @@
-"""Replies by request: the stored one, or a new one that is booked before it is sent and stored before it is used."""
+"""Responses by request: stored ones, or new ones that are in the ledger before they are sent and stored before use."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Settings:
     Args:
         model (`str`): What they serve.
         revision (`str`): The model's revision, or `"unknown"`.
-        max_new_tokens (`int`): Limit of a reply.
+        max_new_tokens (`int`): Limit of a response, in tokens.
         prompt_limit (`int`, *optional*): Limit of a prompt.
-        sampling (`dict[str, Any]`): Sampling parameters that change a reply.
-        guided (`bool`): Whether replies are guided by a schema.
+        sampling (`dict[str, Any]`): Sampling parameters that change a response.
+        guided (`bool`): Whether responses are guided by a schema.
         prices ([`Prices`]): What tokens cost.
     """
 
@@ -56,7 +56,7 @@ class Request:
         key (`str`): Its key there.
         messages (`list[dict[str, str]]`): What is sent.
         bound (`int`): Upper bound of the prompt's tokens.
-        schema (`dict[str, Any]`, *optional*): What the reply is guided by.
+        schema (`dict[str, Any]`, *optional*): What the response is guided by.
     """
 
     key: str
@@ -89,8 +89,8 @@ class DocumentReservation:
         return False
 
 
-class LedgerAttempts:
-    """The books of one request over all its attempts."""
+class LedgerAttemptLog:
+    """The ledger entries of one request, over all its attempts."""
 
     def __init__(self, requests: CachedRequests, request: Request, reservation: DocumentReservation) -> None:
         self._requests, self._request, self._reservation = requests, request, reservation
@@ -119,7 +119,7 @@ class CachedRequests:
 
     Args:
         balancer ([`LoadBalancer`]): The endpoints.
-        store ([`ResponseStore`]): Where replies and the ledger are.
+        store ([`ResponseStore`]): Where responses and the ledger are.
         settings ([`Settings`]): What is asked.
         run (`str`): Who pays.
     """
@@ -127,9 +127,9 @@ class CachedRequests:
     def __init__(self, balancer: LoadBalancer, store: ResponseStore, settings: Settings, run: str) -> None:
         self.balancer, self.store, self.settings, self.run = balancer, store, settings, run
         self.writer = StoreWriter(store)
-        # Two requests for the same reply, as of two copies of a paragraph, become one.
+        # Two requests for the same response, as of two copies of a paragraph, become one.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._told_over_bound = False
+        self._warned_over_bound = False
 
     def request(self, messages: Messages, bound: int, schema: dict[str, Any], attempt: int) -> Request:
         """A request for these messages.
@@ -137,7 +137,7 @@ class CachedRequests:
         Args:
             messages (`list[dict[str, str]]`): What is sent.
             bound (`int`): Upper bound of the prompt's tokens.
-            schema (`dict[str, Any]`): What the reply should look like.
+            schema (`dict[str, Any]`): What the response should look like.
             attempt (`int`): 0, or 1 for a repair.
         """
         settings = self.settings
@@ -146,30 +146,30 @@ class CachedRequests:
         return Request(key, messages, bound, guide)
 
     def look_up(self, request: Request) -> Response | None:
-        """The stored reply, if there is one that serves."""
+        """The stored response, if there is one that serves."""
         return self.store.get(request.key, self.settings.max_new_tokens)
 
     async def ask(self, request: Request, reservation: DocumentReservation) -> Response:
-        """The stored reply, or a new one.
+        """The stored response, or a new one.
 
         Raises:
             `TransportFault`: If none came after all retries.
             `BudgetSpentError`: If none came and no money is left to try again.
             `EndpointError`: If no endpoint can be used.
         """
-        if (held := self.look_up(request)) is not None:
-            return held
+        if (stored := self.look_up(request)) is not None:
+            return stored
         lock = self._one_at_a_time.setdefault(request.key, asyncio.Lock())
         async with lock:
-            # Another request may have brought the reply while this one waited.
-            if (held := self.look_up(request)) is not None:
-                return held
+            # Another request may have brought the response while this one waited.
+            if (stored := self.look_up(request)) is not None:
+                return stored
             return await self._pay(request, reservation)
 
     async def _pay(self, request: Request, reservation: DocumentReservation) -> Response:
         settings = self.settings
         limit = settings.max_new_tokens
-        attempts = LedgerAttempts(self, request, reservation)
+        attempts = LedgerAttemptLog(self, request, reservation)
         try:
             ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
             response, endpoint = await self.balancer.chat(ask, attempts)
@@ -193,8 +193,8 @@ class CachedRequests:
 
     def _compare(self, usage: Usage, bound: int) -> None:
         over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.max_new_tokens
-        if over and not self._told_over_bound:
-            self._told_over_bound = True
+        if over and not self._warned_over_bound:
+            self._warned_over_bound = True
             logger.warning(
                 "%s reports %s for a request bounded by %d prompt and %d completion tokens: its counts cannot be "
                 "trusted, and an allowance may be passed by the difference.",

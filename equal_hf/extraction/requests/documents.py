@@ -32,7 +32,7 @@ class Batch:
     No more documents are in memory than can be under way, give or take; the rest is only looked at in its turn.
 
     Args:
-        requests ([`CachedRequests`]): Gets replies.
+        requests ([`CachedRequests`]): Gets responses.
         chunker ([`Chunker`]): Turns documents into requests.
         chunk_extractor ([`ChunkExtractor`]): What is asked about each chunk.
 
@@ -87,9 +87,9 @@ class Batch:
 
         plans = self._plans(documents, tight=allowance.prompt_tokens is not None or allowance.cost is not None)
         try:
-            for place, (document, planning) in enumerate(plans):
+            for position, (document, planning) in enumerate(plans):
                 plan = await planning
-                balancer.to_come = len(documents) - place - 1
+                balancer.to_come = len(documents) - position - 1
                 if isinstance(plan, Rejection):
                     outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
                     bar.update()
@@ -113,7 +113,7 @@ class Batch:
                 tasks.add(task)
                 task.add_done_callback(done)
                 outcomes.append(task)
-            # Also after an error: what is under way is paid for, and its replies belong in the store.
+            # Also after an error: what is under way is paid for, and its responses belong in the store.
             while tasks:
                 await asyncio.wait(tasks)
         finally:
