@@ -99,7 +99,7 @@ def test_a_round_trip_that_is_refused_halves_the_window() -> None:
     assert 1 <= window.size <= 32
 
 
-@given(st.lists(st.sampled_from(["send", "answered", "refused", "broke"]), max_size=300), st.integers(1, 40))
+@given(st.lists(st.sampled_from(["send", "on_response", "on_overload", "on_error"]), max_size=300), st.integers(1, 40))
 def test_the_window_stays_between_one_and_its_limit(events: list[str], limit: int) -> None:
     window, out = ConcurrencyLimit(limit), []
     for event in events:
