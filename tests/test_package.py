@@ -32,7 +32,7 @@ def test_the_core_loads_no_framework_either():
     code = (
         "import sys, equal_hf.selection.bandits, equal_hf.selection.rewards, equal_hf.selection.reward_scaling, "
         "equal_hf.extraction.prompts.parse_reply, equal_hf.filters.build, equal_hf.records.history, "
-        "equal_hf.training.training_rows;"
+        "equal_hf.training.round_rows;"
         "print(sorted({'torch', 'transformers', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -36,7 +36,7 @@ from equal_hf.publishing.previous_export import (
 )
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.schema import PAIR_COLUMNS
-from equal_hf.records.statistics import RunFacts
+from equal_hf.records.statistics import RunStatistics
 from equal_hf.types import Round
 from equal_hf.utils.files import write_file
 from equal_hf.utils.hashing import content_hash, fingerprint
@@ -89,7 +89,7 @@ def export_dataset(
     if not indices:
         raise PublishError(f"{run_dir} holds no recorded round: point `run_dir` at a run folder, or collect first")
     folder = default_folder(run_dir) if out_dir is None else Path(out_dir)
-    facts, run = RunFacts(records.run()), run_identities(records.run())
+    stats, run = RunStatistics(Path(run_dir), records.run()), run_identities(records.run())
     here = PreviousExport.read(folder)
     here.check(run, str(folder), "out_dir")
     previous = here if previous is None else previous
@@ -101,17 +101,16 @@ def export_dataset(
         round, reward_record = records.load(index), records.reward_record(index)
         extracted = records.folder(index) / "extracted"
         pairs = _pair_table(_read(extracted / "pairs.parquet"), round, filters)
-        facts.add(
-            round, reward_record, {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names}
-        )
+        metadata = {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names}
+        stats.add(records, index, round, metadata)
         decisions[index] = _read(extracted / "decisions.parquet"), reward_record or {"rewards": round.rewards}
         shards.add("train", index, pairs)
         rejected = _read(extracted / "rejected.parquet")
         shards.add("rejected", index, rejected.append_column("round", _constant(index, rejected.num_rows, "int32")))
-    names = list(dict.fromkeys(name for round in facts.rounds for name in round.rewards))
+    names = list(dict.fromkeys(name for round in stats.rounds for name in round.rewards))
     for index, (table, rewards) in decisions.items():
         shards.add("decisions", index, _decision_table(table, rewards, names))
-    facts.contents, facts.paid = shards.finish(), money_paid(run_dir, facts.run)
+    stats.contents, stats.paid = shards.finish(), money_paid(run_dir, stats.run)
 
     if summary is None and (path := Path(run_dir) / "summary.json").exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
@@ -120,14 +119,14 @@ def export_dataset(
     for picture, content in pictures.items():
         _write(folder / PICTURES / picture, content)
     card = dataset_card(
-        facts,
+        stats,
         name=name or pushed_to or folder.name,
         summary=summary,
         previous=previous.card,
         written=(previous.manifest or {}).get("metadata"),
         pictures=[f"{PICTURES}/{picture}" for picture in pictures],
     )
-    manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(facts)}
+    manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(stats)}
     _write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
     _write(folder / CARD, card.encode("utf-8", "replace"))
     return folder

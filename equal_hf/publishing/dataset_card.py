@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from equal_hf.publishing.dataset_metadata import dataset_metadata, merge_metadata
-from equal_hf.records.statistics import RoundFacts, RunFacts, mean
+from equal_hf.records.statistics import RoundStatistics, RunStatistics
 from equal_hf.utils.markdown import (
     code,
     join_front_matter,
@@ -57,7 +57,7 @@ CITATION = """\
 
 
 def dataset_card(
-    facts: RunFacts,
+    stats: RunStatistics,
     *,
     name: str,
     summary: Mapping[str, Any] | None = None,
@@ -68,7 +68,7 @@ def dataset_card(
     """The whole `README.md`.
 
     Args:
-        facts ([`RunFacts`]): The run.
+        stats ([`RunStatistics`]): The run.
         name (`str`): What to pass to `load_dataset`: a repository's id or a folder.
         summary (`Mapping[str, Any]`, *optional*): `summary.json`: EQUAL beside the uniform control.
         previous (`str`, *optional*): The card as it stands, a person's additions included.
@@ -76,32 +76,32 @@ def dataset_card(
         pictures (`Sequence[str]`, *optional*): Paths of pictures beside the card, of those in `PICTURE_TEXTS`.
     """
     old, body = split_front_matter(previous)
-    metadata = merge_metadata(dataset_metadata(facts), old, written or {})
+    metadata = merge_metadata(dataset_metadata(stats), old, written or {})
     sections = [
-        _introduction(facts, name),
-        _cost(facts),
+        _introduction(stats, name),
+        _cost(stats),
         _comparison(summary),
         _pictures(pictures),
-        _rounds(facts),
-        _arms(facts),
-        _samples(facts),
-        _provenance(facts),
-        _reproduce(facts),
+        _rounds(stats),
+        _arms(stats),
+        _samples(stats),
+        _provenance(stats),
+        _reproduce(stats),
         f"## Citation\n\n{CITATION}",
     ]
     return join_front_matter(metadata, replace_generated(body, "\n\n".join(part for part in sections if part)))
 
 
-def _introduction(facts: RunFacts, name: str) -> str:
-    corpus, target = facts.config.get("corpus"), facts.config.get("target")
+def _introduction(stats: RunStatistics, name: str) -> str:
+    corpus, target = stats.config.get("corpus"), stats.config.get("target")
     source = f" of {code(_short_path(corpus))}" if isinstance(corpus, str) else ""
     targets = [code(_short_path(str(one))) for one in ([target] if isinstance(target, str) else target or [])]
     tasks = "the task" if len(targets) == 1 else "the tasks"
     aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
     shown = json.dumps(name, ensure_ascii=False)
-    pairs, documents, rounds, arms = map(number, (facts.pairs, facts.documents, len(facts.rounds), len(facts.arms)))
+    pairs, documents, rounds, arms = map(number, (stats.pairs, stats.documents, len(stats.rounds), len(stats.arms)))
     rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # rejected pairs, skipped documents\n'
-    rejected = rejected if facts.dropped else ""
+    rejected = rejected if stats.rejected else ""
     return f"""\
 # Question-answer pairs selected by EQUAL
 
@@ -123,25 +123,25 @@ and the quality filters (`filters_hash`). There is one file a round, and it does
 are in `decisions`."""
 
 
-def _cost(facts: RunFacts) -> str:
-    usage = facts.usage
+def _cost(stats: RunStatistics) -> str:
+    usage = stats.usage
     rows: list[list[Any]] = [
-        ["rounds", len(facts.rounds)],
-        ["documents extracted", facts.documents],
-        ["pairs kept", facts.pairs],
-        ["pairs a document", facts.pairs / facts.documents if facts.documents else None],
+        ["rounds", len(stats.rounds)],
+        ["documents extracted", stats.documents],
+        ["pairs kept", stats.pairs],
+        ["pairs a document", stats.pairs / stats.documents if stats.documents else None],
         ["prompt tokens", usage.prompt_tokens],
         ["completion tokens", usage.completion_tokens],
         ["requests", usage.requests],
     ]
-    if facts.paid is not None:
-        rows.append(["money paid, in the currency of the prices", facts.paid])
-    if size := facts.corpus.get("documents"):
+    if stats.paid is not None:
+        rows.append(["money paid, in the currency of the prices", stats.paid])
+    if size := stats.corpus.get("documents"):
         rows.append(
-            ["share of the corpus never paid for", f"{1 - facts.documents / size:.1%} of {number(size)} documents"]
+            ["share of the corpus never paid for", f"{1 - stats.documents / size:.1%} of {number(size)} documents"]
         )
     drops = [
-        [code(reason), count] for reason, count in sorted(facts.dropped.items(), key=lambda item: (-item[1], item[0]))
+        [code(reason), count] for reason, count in sorted(stats.rejected.items(), key=lambda item: (-item[1], item[0]))
     ]
     dropped = "\n\nRejected or skipped, by reason:\n\n" + table(["reason", "count"], drops) if drops else ""
     return f"## Cost and yield\n\n{table(['', 'total'], rows)}{dropped}"
@@ -168,11 +168,11 @@ def _pictures(pictures: Sequence[str]) -> str:
     return "## Pictures\n\n" + "\n\n".join(shown) if shown else ""
 
 
-def _rounds(facts: RunFacts) -> str:
-    shown = _spread(facts.rounds)
-    names = list(dict.fromkeys(name for round in facts.rounds for name in round.rewards))
-    losses = any(round.eval_loss is not None for round in facts.rounds)
-    targets = list(dict.fromkeys(name for round in facts.rounds for name in round.target_losses))
+def _rounds(stats: RunStatistics) -> str:
+    shown = _spread(stats.rounds)
+    names = list(dict.fromkeys(name for round in stats.rounds for name in round.rewards))
+    losses = any(round.eval_loss is not None for round in stats.rounds)
+    targets = list(dict.fromkeys(name for round in stats.rounds for name in round.target_losses))
     header = ["round", "documents", "pairs", "prompt tokens", *(f"{code(name)} reward" for name in names)]
     rows = [
         [round.index, round.documents, round.pairs, round.usage.prompt_tokens, *map(round.rewards.get, names)]
@@ -180,39 +180,39 @@ def _rounds(facts: RunFacts) -> str:
         + list(map(round.target_losses.get, targets))
         for round in shown
     ]
-    note = "" if len(shown) == len(facts.rounds) else f" {len(shown)} of {len(facts.rounds)} are shown."
+    note = "" if len(shown) == len(stats.rounds) else f" {len(shown)} of {len(stats.rounds)} are shown."
     header += ["evaluation loss"] if losses else []
     text = table([*header, *(f"of {code(name)}" for name in targets)], rows)
     return f"## Rounds\n\nRewards are means over the round's arms.{note}\n\n{text}"
 
 
-def _arms(facts: RunFacts) -> str:
-    ranked = sorted(facts.arms.values(), key=lambda arm: (-arm.pulls, -arm.documents, arm.arm))[:SHOWN_ARMS]
-    rows = [[arm.arm, arm.pulls, arm.documents, arm.pairs, mean(arm.rewards)] for arm in ranked]
-    head = "## Arms" if len(ranked) == len(facts.arms) else f"## The {len(ranked)} arms pulled most"
+def _arms(stats: RunStatistics) -> str:
+    ranked = sorted(stats.arms.values(), key=lambda arm: (-arm.pulls, -arm.documents, arm.arm))[:SHOWN_ARMS]
+    rows = [[arm.arm, arm.pulls, arm.documents, arm.pairs, arm.reward] for arm in ranked]
+    head = "## Arms" if len(ranked) == len(stats.arms) else f"## The {len(ranked)} arms pulled most"
     return f"{head}\n\n{table(['arm (cluster)', 'pulls', 'documents', 'pairs', 'mean mixed reward'], rows)}"
 
 
-def _samples(facts: RunFacts) -> str:
-    if not facts.samples:
+def _samples(stats: RunStatistics) -> str:
+    if not stats.samples:
         return "## Samples\n\nNo pair was kept yet."
-    last = len(facts.samples) - 1
-    chosen = [facts.samples[index] for index in sorted({0, last // 2, last})]
+    last = len(stats.samples) - 1
+    chosen = [stats.samples[index] for index in sorted({0, last // 2, last})]
     return "## Samples\n\nText from the corpus or a model, shown as JSON and cut short.\n\n" + json_block(chosen)
 
 
-def _provenance(facts: RunFacts) -> str:
+def _provenance(stats: RunStatistics) -> str:
     def counted(counter: Mapping[Any, int]) -> str:
         ranked = sorted(counter.items(), key=lambda item: (-item[1], str(item[0])))
         shown = ", ".join(f"{code(name) if name else 'not stated'} ({number(count)})" for name, count in ranked[:10])
         return shown + (f" and {len(ranked) - 10} more" if len(ranked) > 10 else "")
 
-    lines = [f"- Extraction methods: {counted(facts.methods)}." if facts.methods else ""]
-    if facts.models:
-        lines.append(f"- Models that wrote pairs: {counted(facts.models)}. No person checked what they wrote.")
-    if facts.licenses:
-        lines.append(f"- Licences of the source documents, by pair: {counted(facts.licenses)}.")
-    if isinstance(url := facts.run.get("tracked_at"), str):
+    lines = [f"- Extraction methods: {counted(stats.methods)}." if stats.methods else ""]
+    if stats.models:
+        lines.append(f"- Models that wrote pairs: {counted(stats.models)}. No person checked what they wrote.")
+    if stats.licenses:
+        lines.append(f"- Licences of the source documents, by pair: {counted(stats.licenses)}.")
+    if isinstance(url := stats.run.get("tracked_at"), str):
         online = url.startswith(("http://", "https://"))
         address = f"at <{quote(url, safe=':/?=&%#-._~')}>" if online else f"as {code(url)}"
         lines.append(f"- The run was tracked {address}.")
@@ -220,14 +220,14 @@ def _provenance(facts: RunFacts) -> str:
     return f"## Provenance\n\n{listed}" if listed else ""
 
 
-def _reproduce(facts: RunFacts) -> str:
-    config = {key: _shareable(value) for key, value in sanitise(facts.config).items() if value is not None}
+def _reproduce(stats: RunStatistics) -> str:
+    config = {key: _shareable(value) for key, value in sanitise(stats.config).items() if value is not None}
     command = config.pop("command", None)
     text = "## Reproduce\n\n"
     if command:
         words = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
         text += "```bash\n" + re.sub(r"[`\x00-\x1f\x7f]", "?", words) + "\n```\n\n"
-    fingerprint = {key: _shareable(value) for key, value in sanitise(facts.run.get("fingerprint", {})).items()}
+    fingerprint = {key: _shareable(value) for key, value in sanitise(stats.run.get("fingerprint", {})).items()}
     return (
         f"{text}<details>\n<summary>The run's fingerprint, and its settings</summary>\n\n{json_block(fingerprint)}\n\n"
         f"{json_block(config)}\n\n</details>"
@@ -238,7 +238,7 @@ def _cell(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float) else code(value)
 
 
-def _spread(rounds: list[RoundFacts]) -> list[RoundFacts]:
+def _spread(rounds: list[RoundStatistics]) -> list[RoundStatistics]:
     """At most `SHOWN_ROUNDS` of them, evenly spaced, the first and the last among them."""
     if len(rounds) <= SHOWN_ROUNDS:
         return rounds

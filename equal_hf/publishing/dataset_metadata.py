@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from equal_hf.records.statistics import RunFacts
+from equal_hf.records.statistics import RunStatistics
 
 CONFIGS = {"default": "train", "rejected": "rejected", "decisions": "decisions"}
 # Metadata that follows from the files: a person's edit of it would be wrong after the next round.
@@ -20,27 +20,27 @@ HUB_LICENSE = re.compile(
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
+def dataset_metadata(stats: RunStatistics) -> dict[str, Any]:
     """The card's metadata, in the Hub's vocabulary; what is not known is left out.
 
     Args:
-        facts ([`RunFacts`]): The run.
+        stats ([`RunStatistics`]): The run.
     """
     metadata: dict[str, Any] = {}
-    stated = facts.config.get("language")
-    if languages := ([stated] if isinstance(stated, str) else stated) or sorted(facts.languages):
+    stated = stats.config.get("language")
+    if languages := ([stated] if isinstance(stated, str) else stated) or sorted(stats.languages):
         metadata["language"] = list(languages)
-    names = {(license or "").strip().lower() for license in facts.licenses}
+    names = {(license or "").strip().lower() for license in stats.licenses}
     if names and all(HUB_LICENSE.fullmatch(name) for name in names):
         metadata["license"] = sorted(names) if len(names) > 1 else names.pop()
-    size = next((name for limit, name in _SIZES if facts.pairs < limit), "1M<n<10M")
-    metadata["size_categories"] = [size if facts.pairs < 10_000_000 else "10M<n<100M"]
+    size = next((name for limit, name in _SIZES if stats.pairs < limit), "1M<n<10M")
+    metadata["size_categories"] = [size if stats.pairs < 10_000_000 else "10M<n<100M"]
     metadata["task_categories"] = ["text-generation", "question-answering"]
-    metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if facts.models else [])]
-    if corpus := facts.corpus.get("hub_id"):
+    metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if stats.models else [])]
+    if corpus := stats.corpus.get("hub_id"):
         metadata["source_datasets"] = [corpus]
     metadata["generated_with"] = {"library": "equal-hf", "version": version("equal-hf")} | (
-        {"models": sorted(facts.models)} if facts.models else {}
+        {"models": sorted(stats.models)} if stats.models else {}
     )
     metadata["configs"] = [
         {
@@ -48,11 +48,11 @@ def dataset_metadata(facts: RunFacts) -> dict[str, Any]:
             **({"default": True} if name == "default" else {}),
             # `datasets` caches a local folder under a hash of these entries, whatever the folder and its files hold:
             # without the content's own hash here, it would go on serving an earlier export, or another run's.
-            "description": f"content {facts.contents.get(folder, 'unknown')}",
+            "description": f"content {stats.contents.get(folder, 'unknown')}",
             "data_files": [{"split": "train", "path": f"data/{folder}/*.parquet"}],
         }
         for name, folder in CONFIGS.items()
-        if name != "rejected" or facts.dropped  # `datasets` cannot open what has no row
+        if name != "rejected" or stats.rejected  # `datasets` cannot open what has no row
     ]
     return metadata
 

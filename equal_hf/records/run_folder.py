@@ -63,8 +63,7 @@ class RoundRecords:
 
         Raises:
             [`ResumeError`]: If the folder holds a run with another fingerprint, if records lie there without
-            `run.json`,
-                or if another process has the folder open.
+                `run.json`, or if another process has the folder open.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self._take_lock()

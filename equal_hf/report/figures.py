@@ -1,66 +1,72 @@
-"""The figures of a report, drawn by plotly, as JSON: the page draws them, in its own colours."""
+"""The figures of a report's page, drawn by plotly, as JSON: the page draws them, in its own colours."""
 
 from __future__ import annotations
 
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from equal_hf.records.read import ArmReport, RunReport
+from equal_hf.records.statistics import ClusterStatistics, RunStatistics
+from equal_hf.report.charts import (
+    BLUE,
+    RUN_COLOURS,
+    SCALE,
+    LineChart,
+    cluster_groups,
+    line_charts,
+    pull_grid,
+    ranked_reasons,
+    relative_sizes,
+)
 from equal_hf.report.html import Figure, graph_objects, hover, plain_figure
 from equal_hf.report.run_map import ClusterMap
 from equal_hf.utils.markdown import number
 
-BLUE, ORANGE, GREY = "#3f8ae0", "#d98324", "#8a8f98"
-SCALE = "Viridis"
-HEAT_ARMS, HEAT_ROUNDS = 40, 60
+DASHES = ("solid", "dot", "dash", "dashdot")
 
 
-def lines(
-    runs: Mapping[str, RunReport], measures: Sequence[str], spent: str, title: str, loss: bool = False
-) -> Figure | None:
-    """A measure by round of one run or several, over what was spent.
+def draw_figures(
+    runs: Mapping[str, RunStatistics], measures: Sequence[str], where: ClusterMap, terms: Mapping[int, list[str]]
+) -> dict[str, Figure]:
+    """The figures by name; what there is nothing to show of is left out.
 
     Args:
-        runs (`Mapping[str, RunReport]`): By the name that the legend shows.
-        measures (`Sequence[str]`): Rewards by name; not read where `loss` asks for the evaluation loss.
-        spent (`str`): `"documents"` or `"tokens"`.
-        title (`str`): Name of the vertical axis.
-        loss (`bool`, *optional*, defaults to `False`): Show the evaluation loss.
+        runs (`Mapping[str, RunStatistics]`): By name, the run first, then what it is compared with.
+        measures (`Sequence[str]`): Rewards to show.
+        where ([`ClusterMap`]): Where clusters lie.
+        terms (`Mapping[int, list[str]]`): Top terms by cluster.
 
-    Returns:
-        `dict` or `None`: `None` where nothing was measured, or nothing of that kind was spent.
+    Raises:
+        [`MissingDependencyError`]: If plotly is not installed.
     """
-    graph = graph_objects()
-    figure = graph.Figure()
-    for (name, run), colour in zip(runs.items(), (BLUE, ORANGE, GREY), strict=False):
-        places = run.spent(spent)
-        for measure, dash in zip(measures or ("",), ("solid", "dot", "dash", "dashdot"), strict=False):
-            values = [round.eval_loss if loss else round.rewards.get(measure) for round in run.rounds]
-            if not places or not places[-1] or all(value is None for value in values):
-                continue
-            shown = name if loss or len(measures) == 1 else f"{name}: {measure}"
-            figure.add_scatter(
-                x=places, y=values, mode="lines+markers", name=html.escape(shown), line={"color": colour, "dash": dash}
-            )
-    if not figure.data:
-        return None
-    figure.update_layout(xaxis_title=f"{spent} spent", yaxis_title=title, showlegend=True)
+    run = next(iter(runs.values()))
+    figures = {name: _lines(chart) for name, chart in line_charts(runs, measures).items()}
+    if run.arms:
+        figures["pulls"], figures["yields"] = _pulls(run), _yields(run, terms)
+    if where.arms:
+        figures["clusters"] = _clusters(run, where, terms)
+    if run.rejected:
+        figures["drops"] = _rejections(run)
+    return figures
+
+
+def _lines(chart: LineChart) -> Figure:
+    figure = graph_objects().Figure()
+    for line in chart.lines:
+        style = {"color": RUN_COLOURS[line.run % len(RUN_COLOURS)], "dash": DASHES[line.measure % len(DASHES)]}
+        figure.add_scatter(x=line.x, y=line.y, mode="lines+markers", name=html.escape(line.name), line=style)
+    figure.update_layout(xaxis_title=chart.x_title, yaxis_title=chart.y_title, showlegend=True)
     return plain_figure(figure)
 
 
-def pulls(report: RunReport) -> Figure | None:
+def _pulls(run: RunStatistics) -> Figure:
     """Heat map of the documents drawn, by arm and round: the arms pulled most, the first of them on top."""
-    arms, columns, grid = pull_grid(report)
-    if not arms:
-        return None
-    labels = [f"cluster {arm}" for arm in arms]
+    arms, columns, grid = pull_grid(run)
     figure = graph_objects().Figure()
     figure.add_heatmap(
         z=grid,
         x=columns,
-        y=labels,
+        y=[f"cluster {arm}" for arm in arms],
         zmin=0,
         colorscale=SCALE,
         xgap=1,
@@ -73,90 +79,56 @@ def pulls(report: RunReport) -> Figure | None:
     return plain_figure(figure)
 
 
-def pull_grid(report: RunReport) -> tuple[list[int], list[str], list[list[int | None]]]:
-    """The arms pulled most, the rounds (joined where they are many), and the documents drawn; `None` for none."""
-    ranked = sorted(report.arms.values(), key=lambda arm: (-arm.documents, arm.arm))[:HEAT_ARMS]
-    width = max(1, -(-len(report.rounds) // HEAT_ROUNDS))
-    rows = {arm.arm: row for row, arm in enumerate(ranked)}
-    starts = range(0, len(report.rounds), width)
-    columns = [str(start) if width == 1 else f"{start}–{start + width - 1}" for start in starts]
-    grid: list[list[int | None]] = [[None] * len(columns) for _ in ranked]
-    for pull in report.pulls:
-        if (row := rows.get(pull.arm)) is not None:
-            grid[row][pull.round // width] = (grid[row][pull.round // width] or 0) + pull.documents
-    return [arm.arm for arm in ranked], columns, grid
-
-
-def clusters(report: RunReport, where: ClusterMap, terms: Mapping[int, list[str]]) -> Figure | None:
-    """The cluster map: those never pulled in grey, the others by their mean reward; hover tells what they hold."""
-    if not where.arms:
-        return None
+def _clusters(run: RunStatistics, where: ClusterMap, terms: Mapping[int, list[str]]) -> Figure:
+    """The cluster map; hover tells what each cluster holds."""
     figure = graph_objects().Figure()
-    largest = max((size or 1 for size in where.sizes), default=1)
-
-    def add(chosen: list[int], name: str, **marker: Any) -> None:
-        if chosen:
-            figure.add_scatter(
-                x=[float(where.places[place][0]) for place in chosen],
-                y=[float(where.places[place][1]) for place in chosen],
-                mode="markers",
-                name=name,
-                hovertext=[_about(where, place, report.arms.get(where.arms[place]), terms) for place in chosen],
-                hoverinfo="text",
-                marker={"size": [8 + 18 * ((where.sizes[place] or 1) / largest) ** 0.5 for place in chosen], **marker},
-            )
-
-    pulled = [place for place, arm in enumerate(where.arms) if arm in report.arms]
-    rewards = {place: report.arms[where.arms[place]].reward for place in pulled}
-    rewarded = [place for place in pulled if rewards[place] is not None]
-    add([place for place in range(len(where.arms)) if place not in rewards], "never pulled", color=GREY, opacity=0.35)
-    add([place for place in pulled if rewards[place] is None], "no reward yet", color=ORANGE)
+    sizes = relative_sizes(where)
     bar = {"title": "mean reward", "thickness": 12}
-    values = [rewards[place] for place in rewarded]
-    add(rewarded, "pulled", color=values, colorscale=SCALE, showscale=True, colorbar=bar)
+    for group in cluster_groups(run, where):
+        by_reward = {"color": group.rewards, "colorscale": SCALE, "showscale": True, "colorbar": bar}
+        colours = by_reward if group.colour is None else {"color": group.colour, "opacity": group.opacity}
+        figure.add_scatter(
+            x=[float(where.places[place][0]) for place in group.members],
+            y=[float(where.places[place][1]) for place in group.members],
+            mode="markers",
+            name=group.name,
+            hovertext=[_about(where, place, run.arms.get(where.arms[place]), terms) for place in group.members],
+            hoverinfo="text",
+            marker={"size": [8 + 18 * sizes[place] ** 0.5 for place in group.members], **colours},
+        )
     hidden = {"visible": False}
     figure.update_layout(xaxis=hidden, yaxis=hidden, height=520, showlegend=True, hovermode="closest")
     return plain_figure(figure)
 
 
-def _about(where: ClusterMap, place: int, arm: ArmReport | None, terms: Mapping[int, list[str]]) -> str:
-    said = [f"<b>cluster {where.arms[place]}</b>"]
+def _about(where: ClusterMap, place: int, arm: ClusterStatistics | None, terms: Mapping[int, list[str]]) -> str:
+    lines = [f"<b>cluster {where.arms[place]}</b>"]
     if (size := where.sizes[place]) is not None:
-        said.append(f"{size:,} documents")
+        lines.append(f"{size:,} documents")
     if arm is None:
-        return "<br>".join([*said, "never pulled"])
-    said.append(f"{arm.pulls} pulls, {arm.documents} documents extracted, {arm.pairs} pairs")
-    said.append(f"mean reward {number(arm.reward)}")
-    if found := terms.get(arm.arm):
-        said.append("terms: " + hover(", ".join(found)))
+        return "<br>".join([*lines, "never pulled"])
+    lines.append(f"{arm.pulls} pulls, {arm.documents} documents extracted, {arm.pairs} pairs")
+    lines.append(f"mean reward {number(arm.reward)}")
+    if words := terms.get(arm.arm):
+        lines.append("terms: " + hover(", ".join(words)))
     for pair in arm.samples:
-        said.append("· " + hover(pair.question) + "<br>  → " + hover(pair.answer))
-    return "<br>".join(said)
+        lines.append("· " + hover(pair.question) + "<br>  → " + hover(pair.answer))
+    return "<br>".join(lines)
 
 
-def drops(report: RunReport) -> Figure | None:
-    """What was turned down, by reason."""
-    if not report.dropped:
-        return None
-    ranked = sorted(report.dropped.items(), key=lambda item: (item[1], item[0]))
+def _rejections(run: RunStatistics) -> Figure:
+    """What was rejected, by reason."""
+    reasons, counts = ranked_reasons(run)
     figure = graph_objects().Figure()
-    figure.add_bar(
-        x=[count for _, count in ranked],
-        y=[hover(reason, 60) for reason, _ in ranked],
-        orientation="h",
-        marker={"color": BLUE},
-    )
-    figure.update_layout(
-        xaxis_title="turned down", yaxis={"type": "category"}, height=max(220, 110 + 26 * len(ranked))
-    )
+    figure.add_bar(x=counts, y=[hover(reason, 60) for reason in reasons], orientation="h", marker={"color": BLUE})
+    height = max(220, 110 + 26 * len(reasons))
+    figure.update_layout(xaxis_title="rejected", yaxis={"type": "category"}, height=height)
     return plain_figure(figure)
 
 
-def yields(report: RunReport, terms: Mapping[int, list[str]]) -> Figure | None:
+def _yields(run: RunStatistics, terms: Mapping[int, list[str]]) -> Figure:
     """Yield and cost of every cluster that was pulled."""
-    arms = sorted(report.arms.values(), key=lambda arm: arm.arm)
-    if not arms:
-        return None
+    arms = sorted(run.arms.values(), key=lambda arm: arm.arm)
     paid = any(arm.tokens for arm in arms)
     figure = graph_objects().Figure()
     most = max(arm.documents for arm in arms) or 1
@@ -171,7 +143,7 @@ def yields(report: RunReport, terms: Mapping[int, list[str]]) -> Figure | None:
             "colorbar": {"title": "mean reward", "thickness": 12},
         },
         hovertext=[
-            f"<b>cluster {arm.arm}</b><br>{arm.documents} documents, {arm.pairs} pairs, {arm.rejected} turned down"
+            f"<b>cluster {arm.arm}</b><br>{arm.documents} documents, {arm.pairs} pairs, {arm.rejected} rejected"
             f"<br>{number(arm.tokens_per_document)} tokens a document<br>" + hover(", ".join(terms.get(arm.arm, [])))
             for arm in arms
         ],

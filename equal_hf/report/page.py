@@ -7,10 +7,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from equal_hf.records.read import RunReport, ShownPair
-from equal_hf.report import figures
-from equal_hf.report.html import Figure, render_page
+from equal_hf.records.statistics import RunStatistics
+from equal_hf.report.figures import draw_figures
+from equal_hf.report.html import render_page
 from equal_hf.report.run_map import ClusterMap
+from equal_hf.report.sample_pairs import RewardedPair
 from equal_hf.utils.markdown import number, visible
 
 DOCUMENT_CHARACTERS = 4_000
@@ -19,10 +20,11 @@ SHOWN_ARMS = 50
 
 
 def render(
-    runs: Mapping[str, RunReport],
+    runs: Mapping[str, RunStatistics],
     measures: Sequence[str],
     where: ClusterMap,
     terms: Mapping[int, list[str]],
+    pairs: Mapping[str, Sequence[RewardedPair]],
     documents: Mapping[tuple[int, str], str | None],
     no_corpus: str,
     money: float | None = None,
@@ -30,16 +32,17 @@ def render(
     """The page.
 
     Args:
-        runs (`Mapping[str, RunReport]`): The run, then what it is compared with, by the names to show.
+        runs (`Mapping[str, RunStatistics]`): The run, then what it is compared with, by the names to show.
         measures (`Sequence[str]`): Rewards to draw.
         where ([`ClusterMap`]): Where clusters lie.
         terms (`Mapping[int, list[str]]`): Top terms by cluster.
+        pairs (`Mapping[str, Sequence[RewardedPair]]`): Pairs to show, by the title above them.
         documents (`Mapping`): Texts of documents by round and id.
         no_corpus (`str`): Why the corpus is not at hand; empty where it is.
         money (`float`, *optional*): What was paid.
     """
     report = next(iter(runs.values()))
-    drawn = _drawn(runs, measures, where, terms)
+    drawn = draw_figures(runs, measures, where, terms)
     ranked = sorted(report.arms.values(), key=lambda arm: (-arm.documents, arm.arm))
     return render_page(
         _template(),
@@ -51,7 +54,8 @@ def render(
         bought=_bought(runs, measures, money),
         arms=ranked[:SHOWN_ARMS],
         terms=terms,
-        lists=[("best", _cards(report.best, documents)), ("worst", _cards(report.worst, documents))],
+        lists=[(title, _cards(chosen, documents)) for title, chosen in pairs.items()],
+        document_characters=DOCUMENT_CHARACTERS,
         no_corpus=no_corpus,
         in_progress=_progress(report),
     )
@@ -70,30 +74,12 @@ _SECTIONS = [
         ("clusters",),
     ),
     ("Yield and cost of each cluster", "Every cluster that was pulled; larger ones gave more documents.", ("yields",)),
-    ("What was turned down", "By extraction and by the quality filters.", ("drops",)),
+    ("Rejections", "By extraction and by the quality filters.", ("drops",)),
 ]
 
 
-def _drawn(
-    runs: Mapping[str, RunReport], measures: Sequence[str], where: ClusterMap, terms: Mapping[int, list[str]]
-) -> dict[str, Figure]:
-    report = next(iter(runs.values()))
-    drawn = {
-        f"{what}_by_{spent}": figures.lines(runs, () if what == "loss" else measures, spent, title, what == "loss")
-        for what, title in (("reward", "mean reward"), ("loss", "evaluation loss"))
-        for spent in ("documents", "tokens")
-    }
-    drawn |= {
-        "pulls": figures.pulls(report),
-        "clusters": figures.clusters(report, where, terms),
-        "yields": figures.yields(report, terms),
-        "drops": figures.drops(report),
-    }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
-
-
 def _bought(
-    runs: Mapping[str, RunReport], measures: Sequence[str], money: float | None
+    runs: Mapping[str, RunStatistics], measures: Sequence[str], money: float | None
 ) -> tuple[list[str], list[tuple[str, list[Any]]]]:
     """What each run spent and got, side by side: header and rows."""
     all_runs = list(runs.values())
@@ -107,7 +93,7 @@ def _bought(
         ("documents", [run.documents for run in all_runs]),
         ("pairs kept", [run.pairs for run in all_runs]),
         ("pairs a document", [share(run.pairs, run.documents) for run in all_runs]),
-        ("turned down", [run.dropped.total() for run in all_runs]),
+        ("rejected", [run.rejected.total() for run in all_runs]),
     ]
     if any(run.tokens for run in all_runs):
         rows += [
@@ -125,14 +111,14 @@ def _bought(
     return list(runs), rows
 
 
-def _mean_reward(run: RunReport, name: str) -> float | None:
+def _mean_reward(run: RunStatistics, name: str) -> float | None:
     """Mean over documents, as each round drew as many."""
     known = [(round.rewards[name], round.documents) for round in run.rounds if round.rewards.get(name) is not None]
     documents = sum(count for _, count in known)
     return sum((value or 0.0) * count for value, count in known) / documents if documents else None
 
 
-def _progress(report: RunReport) -> list[tuple[str, int | float, int | float]]:
+def _progress(report: RunStatistics) -> list[tuple[str, int | float, int | float]]:
     """What was spent of each budget that was set: name, spent, budget."""
     wanted = report.run.get("fingerprint", {})
     usages = [round.usage for round in report.rounds]
@@ -145,7 +131,7 @@ def _progress(report: RunReport) -> list[tuple[str, int | float, int | float]]:
     return [(name, value, wanted[name]) for name, value in spent.items() if isinstance(wanted.get(name), int | float)]
 
 
-def _cards(pairs: Sequence[ShownPair], documents: Mapping[tuple[int, str], str | None]) -> list[dict[str, Any]]:
+def _cards(pairs: Sequence[RewardedPair], documents: Mapping[tuple[int, str], str | None]) -> list[dict[str, Any]]:
     return [
         {
             "shown": shown,

@@ -14,9 +14,10 @@ import numpy as np
 
 from equal_hf.corpus.keywords import ClusterWords, top_terms
 from equal_hf.errors import EqualError
-from equal_hf.records.read import RunReport, ShownPair
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.statistics import RunStatistics
 from equal_hf.report.corpus_map import project
+from equal_hf.report.sample_pairs import RewardedPair
 
 if TYPE_CHECKING:
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
@@ -42,12 +43,12 @@ class ClusterMap:
 
 
 def find_corpus(
-    report: RunReport, path: str | Path | None = None, *, ask_hub: bool = True
+    report: RunStatistics, path: str | Path | None = None, *, ask_hub: bool = True
 ) -> tuple[ClusteredCorpus | None, str]:
     """The corpus a run drew from, and, where there is none, why.
 
     Args:
-        report ([`RunReport`]): The run.
+        report ([`RunStatistics`]): The run.
         path (`str` or `Path`, *optional*): Its folder, where it is not where the run's settings say.
         ask_hub (`bool`, *optional*, defaults to `True`): Whether to look on the Hub for one that is not here.
     """
@@ -71,17 +72,17 @@ def find_corpus(
     return _checked(corpus, report) if corpus is not None else (None, "no clustered corpus was found")
 
 
-def _checked(corpus: ClusteredCorpus, report: RunReport) -> tuple[ClusteredCorpus | None, str]:
+def _checked(corpus: ClusteredCorpus, report: RunStatistics) -> tuple[ClusteredCorpus | None, str]:
     if corpus.fingerprint != report.run["fingerprint"].get("corpus"):
         return None, f"{corpus.source} is another corpus than the run drew from"
     return corpus, ""
 
 
-def cluster_map(report: RunReport, corpus: ClusteredCorpus | None) -> ClusterMap:
+def cluster_map(report: RunStatistics, corpus: ClusteredCorpus | None) -> ClusterMap:
     """Where clusters lie, as on the corpus map.
 
     Args:
-        report ([`RunReport`]): The run.
+        report ([`RunStatistics`]): The run.
         corpus ([`ClusteredCorpus`], *optional*): All its clusters are shown; without it those that gave pairs, by the
             mean of their pairs' embeddings.
     """
@@ -94,7 +95,7 @@ def cluster_map(report: RunReport, corpus: ClusteredCorpus | None) -> ClusterMap
     return ClusterMap(arms, project(vectors) if arms else np.zeros((0, 2)), sizes)
 
 
-def _mean_of_pairs(report: RunReport) -> tuple[list[int], np.ndarray]:
+def _mean_of_pairs(report: RunStatistics) -> tuple[list[int], np.ndarray]:
     records = RoundRecords(report.folder)
     sums: dict[int, np.ndarray] = {}
     for round in report.rounds:
@@ -108,7 +109,7 @@ def _mean_of_pairs(report: RunReport) -> tuple[list[int], np.ndarray]:
     return arms, np.stack([sums[arm] / report.arms[arm].pairs for arm in arms])
 
 
-def arm_terms(report: RunReport) -> dict[int, list[str]]:
+def arm_terms(report: RunStatistics) -> dict[int, list[str]]:
     """What the pairs of each cluster say more often than those of the others, best first."""
     counts = {number: Counter(_WORD.findall(arm.text.lower())) for number, arm in report.arms.items()}
     words = [
@@ -118,7 +119,7 @@ def arm_terms(report: RunReport) -> dict[int, list[str]]:
     return dict(zip(counts, top_terms(words), strict=True))
 
 
-def document_of(shown: ShownPair, corpus: ClusteredCorpus | None) -> str | None:
+def document_of(shown: RewardedPair, corpus: ClusteredCorpus | None) -> str | None:
     """The text of the document that a pair came from; `None` where it is not at hand."""
     if corpus is None or shown.row is None:
         return None

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from equal_hf.errors import PublishError
 from equal_hf.extraction.responses.maintenance import money_paid
-from equal_hf.records.read import RunReport, read_run
-from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map, document_of, find_corpus
+from equal_hf.records.statistics import RunStatistics, read_run
+from equal_hf.report.run_map import arm_terms, cluster_map, document_of, find_corpus
+from equal_hf.report.sample_pairs import best_and_worst
 from equal_hf.utils.files import write_file
 
 PAGE = "report.html"
@@ -53,13 +54,13 @@ def write_report(
     found, problem = find_corpus(report, corpus)
     where = cluster_map(report, found)
     terms = arm_terms(report)
-    documents = {
-        (shown.round, shown.pair.document_id): document_of(shown, found) for shown in [*report.best, *report.worst]
-    }
+    best, worst = best_and_worst(report)
+    documents = {(shown.round, shown.pair.document_id): document_of(shown, found) for shown in [*best, *worst]}
     folder = Path(out_dir) if out_dir is not None else report.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     measures = shown_rewards(runs)
-    page = render(runs, measures, where, terms, documents, problem, money=money_paid(report.folder, report.run))
+    pairs, money = {"best": best, "worst": worst}, money_paid(report.folder, report.run)
+    page = render(runs, measures, where, terms, pairs, documents, problem, money)
     write_file(folder / PAGE, page.encode("utf-8", "replace"))
     if pictures:
         for name, content in draw_pictures(runs, measures, where).items():
@@ -83,18 +84,15 @@ def run_pictures(run_dir: str | Path) -> dict[str, bytes]:
     return draw_pictures(runs, shown_rewards(runs), cluster_map(report, find_corpus(report, ask_hub=False)[0]))
 
 
-def shown_rewards(runs: Mapping[str, RunReport]) -> list[str]:
+def shown_rewards(runs: Mapping[str, RunStatistics]) -> list[str]:
     """The rewards that are drawn: those known at extraction, else whatever the run was paid by."""
     names = next(iter(runs.values())).reward_names()
-    return [name for name in REWARDS_FIRST if name in names] or [name for name in names if name != "mixed"][:2]
+    return [name for name in REWARDS_FIRST if name in names] or names[:2]
 
 
-def _control(report: RunReport, control: str | Path | None) -> dict[str, RunReport]:
+def _control(report: RunStatistics, control: str | Path | None) -> dict[str, RunStatistics]:
     folder = Path(control) if control is not None else report.folder / "control"
     if control is None and not (folder / "run.json").is_file():
         return {}
     other = read_run(folder)
     return {"uniform control" if control is None else folder.name: other} if other.rounds else {}
-
-
-__all__ = ["PAGE", "ClusterMap", "RunReport", "cluster_map", "read_run", "run_pictures", "write_report"]

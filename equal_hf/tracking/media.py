@@ -92,6 +92,10 @@ def import_tracker(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MissingDependencyError(
-            f'`report_to` names {package}, which is not installed: pip install "equal-hf[{package}]"'
-        ) from error
+        name = package.partition(".")[0]
+        remedy = f'`report_to` names {name}, which is not installed: pip install "equal-hf[{name}]"'
+        if name == "PIL":
+            remedy = "trackers take pictures as Pillow's, which is not installed: pip install pillow"
+        elif name == "pandas":
+            remedy = "trackio takes tables as pandas', which is not installed: pip install pandas"
+        raise MissingDependencyError(remedy) from error

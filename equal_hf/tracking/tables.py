@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError
-from equal_hf.records.read import RunReport, take_round
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.statistics import RunStatistics
 from equal_hf.report.pictures import cluster_picture
 from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map
+from equal_hf.types import Round
 from equal_hf.utils.markdown import visible
 
 if TYPE_CHECKING:
@@ -31,15 +32,16 @@ class RoundTables:
 
     def __init__(self, records: RoundRecords, corpus: ClusteredCorpus | None = None) -> None:
         self.records, self.corpus = records, corpus
-        self._report = RunReport(records.run_dir, {})
+        self._run = RunStatistics(records.run_dir)
         self._samples: list[list[Any]] = []
         self._map: ClusterMap | None = None
 
     def update(self, through: int) -> None:
         """Take in the rounds up to this one."""
-        for index in range(len(self._report.rounds), through + 1):
-            take_round(self._report, self.records, index)
-            self._sample(index)
+        for index in range(len(self._run.rounds), through + 1):
+            round = self.records.load(index)
+            self._run.add(self.records, index, round)
+            self._sample(round)
 
     def all(self) -> dict[str, Table]:
         """Columns and rows by table."""
@@ -47,9 +49,9 @@ class RoundTables:
 
     def arms(self) -> Table:
         """One row a cluster that was pulled."""
-        terms = arm_terms(self._report)
+        terms = arm_terms(self._run)
         rows = []
-        for number, arm in sorted(self._report.arms.items()):
+        for number, arm in sorted(self._run.arms.items()):
             left = None if self.corpus is None else int(self.corpus.sizes[number]) - arm.documents
             said = ", ".join(terms[number])
             rows.append([number, arm.pulls, arm.reward, arm.uncertainty, arm.documents, left, arm.pairs, said])
@@ -58,17 +60,19 @@ class RoundTables:
     def picture(self) -> bytes | None:
         """The cluster map as a PNG; `None` where matplotlib is not installed, or there is nothing to show."""
         if self._map is None or self.corpus is None:  # without a corpus it grows with the run
-            self._map = cluster_map(self._report, self.corpus)
+            self._map = cluster_map(self._run, self.corpus)
+        if not self._map.arms:
+            return None
         try:
-            return cluster_picture(self._report, self._map)
+            return cluster_picture(self._run, self._map)
         except MissingDependencyError:
             return None
 
-    def _sample(self, index: int) -> None:
+    def _sample(self, round: Round) -> None:
         """The first pair of each arm of the round."""
-        round, reward_record = self.records.load(index), self.records.reward_record(index)
+        reward_record = self.records.reward_record(round.index)
         for place, pairs in enumerate(round.pairs_by_arm()):
             if pairs:
                 pair, reward = round.pairs[pairs[0]], reward_record["mixed"][place] if reward_record else None
                 texts = [visible(text[:CHARACTERS], keep="\n") for text in (pair.question, pair.answer)]
-                self._samples.append([index, pair.cluster, reward, visible(pair.document_id), *texts])
+                self._samples.append([round.index, pair.cluster, reward, visible(pair.document_id), *texts])

@@ -20,7 +20,7 @@ from equal_hf.collection.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.tracking.progress_view import RunView
 from equal_hf.tracking.trackers import round_metrics
-from equal_hf.training.training_rows import sample_own, sample_replay
+from equal_hf.training.round_rows import sample_own, sample_replay
 from equal_hf.types import Messages, QAPair, Round
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.cli import inspect
-from equal_hf.cli.inspection import inspect_rounds
+from equal_hf.cli.inspect import inspect_rounds
 from equal_hf.errors import ConfigError, RecordError
 from equal_hf.filters.reasons import FILTERS, REASONS
 from equal_hf.records.run_folder import RoundRecords

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.dataset_metadata import dataset_metadata
 from equal_hf.records.run_folder import RoundRecords
-from equal_hf.records.statistics import RunFacts
+from equal_hf.records.statistics import RunStatistics
 from equal_hf.utils.markdown import (
     END,
     code,
@@ -91,10 +91,10 @@ def test_what_a_person_writes_stays(run_dir: Path):
 
 
 def test_a_configuration_without_rows_is_not_listed():
-    facts = RunFacts({"fingerprint": {}, "config": {}})
-    assert [config["config_name"] for config in dataset_metadata(facts)["configs"]] == ["default", "decisions"]
-    facts.dropped["duplicate"] += 1
-    assert [config["config_name"] for config in dataset_metadata(facts)["configs"]] == [
+    stats = RunStatistics(run={"fingerprint": {}, "config": {}})
+    assert [config["config_name"] for config in dataset_metadata(stats)["configs"]] == ["default", "decisions"]
+    stats.rejected["duplicate"] += 1
+    assert [config["config_name"] for config in dataset_metadata(stats)["configs"]] == [
         "default",
         "rejected",
         "decisions",
@@ -102,13 +102,13 @@ def test_a_configuration_without_rows_is_not_listed():
 
 
 def test_metadata_tells_only_what_is_known():
-    facts = RunFacts({"fingerprint": {}, "config": {"corpus": "data/documents"}, "corpus": {"hub_id": None}})
-    facts.licenses.update(["MIT", None])
-    metadata = dataset_metadata(facts)
+    stats = RunStatistics(run={"fingerprint": {}, "config": {"corpus": "data/documents"}, "corpus": {"hub_id": None}})
+    stats.licenses.update(["MIT", None])
+    metadata = dataset_metadata(stats)
     assert not {"license", "language", "source_datasets"} & metadata.keys()
-    facts.licenses = type(facts.licenses)({"MIT": 3, "cc-by-sa-4.0": 1})
-    facts.languages.update(["en", "en"])
-    metadata = dataset_metadata(facts)
+    stats.licenses = type(stats.licenses)({"MIT": 3, "cc-by-sa-4.0": 1})
+    stats.languages.update(["en", "en"])
+    metadata = dataset_metadata(stats)
     assert metadata["license"] == ["cc-by-sa-4.0", "mit"]
     assert metadata["language"] == ["en"]
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from equal_hf.errors import PublishError, RecordError
-from equal_hf.records.read import ArmReport, RunReport
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.statistics import ClusterStatistics, RunStatistics, read_run
 from equal_hf.report.html import hover
 from equal_hf.report.run_map import arm_terms, cluster_map
-from equal_hf.report.write import read_run, write_report
+from equal_hf.report.write import write_report
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 from tests.publishing.runs import HOSTILE, SECRET, make_run
 
@@ -159,10 +159,10 @@ def test_hover_text_holds_no_tag(text: str):
 
 def test_terms_tell_classes_apart():
     said = {0: "the oven and the dough " * 3, 1: "the mast and the tide " * 3, 5: ""}
-    arms = {number: ArmReport(number, text=text) for number, text in said.items()}
-    assert arm_terms(RunReport(Path(), {}, arms=arms)) == {0: ["dough", "oven"], 1: ["mast", "tide"], 5: []}
+    arms = {number: ClusterStatistics(number, text=text) for number, text in said.items()}
+    assert arm_terms(RunStatistics(Path(), {}, arms=arms)) == {0: ["dough", "oven"], 1: ["mast", "tide"], 5: []}
 
 
 def test_without_pairs_or_corpus_no_cluster_has_a_place():
-    where = cluster_map(RunReport(Path(), {}), None)
+    where = cluster_map(RunStatistics(Path(), {}), None)
     assert where.arms == [] and where.places.shape == (0, 2)

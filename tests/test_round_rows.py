@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.training.training_rows import sample_own, sample_replay
+from equal_hf.training.round_rows import sample_own, sample_replay
 
 
 @given(st.lists(st.integers(0, 9), max_size=6), st.integers(0, 99))
