@@ -1,21 +1,111 @@
 """The target task: the questions and answers that say what good data looks like.
 
 A target has three disjoint parts: the *reference* pays the transport reward, the *validation* set pays the loss
-reward, and the *test* set is touched by nothing but the final measurement.
+reward, and the *test* set is touched by nothing but the final measurement. There may be several targets, each with a
+name and a weight.
+
+>>> shares = target_shares(["gsm8k", "math"], [3.0, 1.0])
+>>> shares, weighted_mean({"gsm8k": 2.0, "math": 4.0}, shares)
+({'gsm8k': 0.75, 'math': 0.25}, 2.5)
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from equal_hf.errors import ConfigError, CorpusError, TargetError
 from equal_hf.types import QAPair
+from equal_hf.utils.settings import NULL, Range, check_settings, setting
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+ONLY = "target"  # the name of a run's one target
+PerTarget = list[Annotated[str, NULL]]  # one value for every target, or one for each
+Size = Annotated[int, Range(1)] | None
+
+
+@dataclass
+class TargetConfig:
+    """Where the target tasks are: one value of `target_…` for all of them, or one for each, `null` for none.
+
+    Each field says what it is.
+    """
+
+    target: PerTarget = setting(
+        [], "Questions and answers of the target task, or of several: Hub dataset, file, folder."
+    )
+    target_names: list[str] | None = setting(
+        None, "Names of several targets in rewards, losses and tables; the last part of their `target` if unset."
+    )
+    target_config: PerTarget | None = setting(None, "Configuration of the Hub dataset.")
+    target_revision: PerTarget | None = setting(None, "Revision of the Hub dataset.")
+    target_reference_split: PerTarget = setting(["reference"], "Split that says what is wanted; pays rewards.")
+    target_validation_split: PerTarget | None = setting(["validation"], "Split whose loss pays `loss_drop`.")
+    target_test_split: PerTarget | None = setting(["test"], "Split that measures, and nothing else.")
+    target_split_column: PerTarget | None = setting(
+        None, "Column that names the split of each row, for a target that is one table."
+    )
+    target_question_column: PerTarget = setting(["question"], "Column of questions.")
+    target_answer_column: PerTarget = setting(["answer"], "Column of answers.")
+    n_reference: Size = setting(100, "Reference items used of each target, a seeded sample; all if null.")
+    n_validation: Size = setting(None, "Validation items used of each target, a seeded sample; all if unset.")
+    n_test: Size = setting(None, "Test items used of each target, a seeded sample; all if unset.")
+
+    def __post_init__(self) -> None:
+        check_settings(self, only=TargetConfig)
+        self.by_name()
+
+    def by_name(self) -> dict[str, dict[str, Any]]:
+        """The arguments of [`load_target`] for every target, by its name.
+
+        Raises:
+            [`ConfigError`]: If a key has neither one value nor one for each target, or two targets have one name.
+        """
+        arguments: list[dict[str, Any]] = [{} for _ in self.target]
+        for key in ("target", "target_config", *(f"target_{name}" for name in _PER_TARGET)):
+            values = getattr(self, key) or [NULL]
+            if len(values) not in (1, len(arguments)) and arguments:
+                raise ConfigError(
+                    f"`{key}` has {len(values)} values for {len(arguments)} targets: give one for all, or one for each"
+                )
+            argument = {"target": "source", "target_config": "name"}.get(key, key.removeprefix("target_"))
+            for index, of_target in enumerate(arguments):
+                value = values[index % len(values)]
+                of_target[argument] = None if value in (NULL, "") else value
+        return dict(zip(self._names(), arguments, strict=True))
+
+    def _names(self) -> list[str]:
+        names = self.target_names or ([ONLY] if len(self.target) == 1 else [_short_name(one) for one in self.target])
+        if len(names) != len(self.target):
+            raise ConfigError(
+                f"`target_names` has {len(names)} values for {len(self.target)} targets: give one for each"
+            )
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name, re.ASCII):
+                raise ConfigError(f"`target_names` holds {name!r}: use letters, digits, _ and - only")
+            if names.count(name) > 1:
+                raise ConfigError(f"two targets are called {name!r}: tell them apart with `target_names`")
+        return names
+
+
+_PER_TARGET = (
+    "revision reference_split validation_split test_split split_column question_column answer_column"
+).split()
+
+
+def _short_name(source: str) -> str:
+    """A target's name where none is given: the last part of where it is.
+
+    >>> _short_name("HuggingFaceH4/MATH-500"), _short_name("data/gsm8k.jsonl"), _short_name("sums/")
+    ('MATH-500', 'gsm8k', 'sums')
+    """
+    last = re.sub(r"\.(parquet|jsonl?|csv)$", "", re.split(r"[/\\]", source.rstrip("/\\"))[-1])
+    return re.sub(r"[^A-Za-z0-9_-]", "_", last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +200,21 @@ def load_target(
     return Target(**parts)
 
 
+def load_targets(config: TargetConfig, seed: int) -> dict[str, Target]:
+    """The target tasks by name; the only one of a run that has one is called `"target"`.
+
+    Args:
+        config ([`TargetConfig`]): Where they are.
+        seed (`int`): Seeds the samples.
+
+    Raises:
+        [`TargetError`]: If a split or column is missing.
+        [`ConfigError`]: If settings do not fit the targets.
+    """
+    sizes: dict[str, Any] = {name: getattr(config, name) for name in ("n_reference", "n_validation", "n_test")}
+    return {name: load_target(**arguments, **sizes, seed=seed) for name, arguments in config.by_name().items()}
+
+
 def read_items(
     rows: Dataset | Sequence[dict[str, Any]], question_column: str, answer_column: str, where: str = "the target"
 ) -> list[TargetItem]:
@@ -119,10 +224,10 @@ def read_items(
         [`TargetError`]: If a column is missing or no row is usable.
     """
     columns = set(getattr(rows, "column_names", None) or (rows[0] if len(rows) else ()))
-    for setting, column in (("target_question_column", question_column), ("target_answer_column", answer_column)):
+    for key, column in (("target_question_column", question_column), ("target_answer_column", answer_column)):
         if len(rows) and column not in columns:
             raise TargetError(
-                f"{where} has no column {column!r}: set `{setting}` to one of {', '.join(sorted(columns)) or 'none'}"
+                f"{where} has no column {column!r}: set `{key}` to one of {', '.join(sorted(columns)) or 'none'}"
             )
     items = [
         TargetItem(row[question_column], row[answer_column], None if row.get("final") is None else str(row["final"]))
@@ -137,7 +242,31 @@ def read_items(
     return items
 
 
-def conversational(items: Sequence[TargetItem]) -> Dataset | None:
+def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> Dataset:
+    from equal_hf.corpus.dataset import open_dataset
+
+    try:
+        rows = open_dataset(source, split="train" if split_column else split, setting="target", **hub)
+        if split_column is None:
+            return rows
+        return _rows_of_split(rows, split, split_column)
+    except (CorpusError, ValueError, KeyError) as error:
+        raise TargetError(
+            f"target {source!r} has no {part} part in split {split!r} ({error}): "
+            f"set `target_{part}_split` to a split it has, or to null to go without"
+        ) from error
+
+
+def _rows_of_split(rows: Dataset, split: str, split_column: str) -> Dataset:
+    if split_column not in rows.column_names:
+        raise ValueError(f"no column {split_column!r} among {', '.join(rows.column_names)}; see `target_split_column`")
+    positions = [i for i, value in enumerate(rows[split_column]) if value == split]
+    if not positions:
+        raise ValueError(f"column {split_column!r} holds {', '.join(sorted({str(v) for v in rows[split_column]}))}")
+    return rows.select(positions)
+
+
+def conversational(items: Iterable[TargetItem]) -> Any:
     """Target items as a conversational prompt-completion dataset, or `None` where there are none."""
     from datasets import Dataset
 
@@ -145,9 +274,7 @@ def conversational(items: Sequence[TargetItem]) -> Dataset | None:
     return Dataset.from_list(rows) if rows else None
 
 
-def evaluation_sets(
-    targets: Mapping[str, Target], part: Literal["validation", "test"]
-) -> Dataset | dict[str, Dataset] | None:
+def evaluation_sets(targets: Mapping[str, Target], part: Literal["validation", "test"]) -> Any:
     """A part of the targets as a trainer evaluates it: a dataset where there is one target, else one by name.
 
     Args:
@@ -165,9 +292,6 @@ def evaluation_sets(
 
 def target_shares(names: Iterable[str], weights: Sequence[float] | Mapping[str, float] | None) -> dict[str, float]:
     """Weights of the targets, made to add up to 1.
-
-    >>> target_shares(["gsm8k", "math"], [3.0, 1.0])
-    {'gsm8k': 0.75, 'math': 0.25}
 
     Args:
         names (`Iterable[str]`): The targets.
@@ -209,27 +333,3 @@ def weighted_mean(values: Mapping[str, float], shares: Mapping[str, float]) -> f
     if not total > 0:
         return sum(values.values()) / len(values)
     return sum(weights[name] * value for name, value in values.items()) / total
-
-
-def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> Dataset:
-    from equal_hf.corpus.dataset import open_dataset
-
-    try:
-        rows = open_dataset(source, split="train" if split_column else split, setting="target", **hub)
-        if split_column is None:
-            return rows
-        return _rows_of_split(rows, split, split_column)
-    except (CorpusError, ValueError, KeyError) as error:
-        raise TargetError(
-            f"target {source!r} has no {part} part in split {split!r} ({error}): "
-            f"set `target_{part}_split` to a split it has, or to null to go without"
-        ) from error
-
-
-def _rows_of_split(rows: Dataset, split: str, split_column: str) -> Dataset:
-    if split_column not in rows.column_names:
-        raise ValueError(f"no column {split_column!r} among {', '.join(rows.column_names)}; see `target_split_column`")
-    positions = [i for i, value in enumerate(rows[split_column]) if value == split]
-    if not positions:
-        raise ValueError(f"column {split_column!r} holds {', '.join(sorted({str(v) for v in rows[split_column]}))}")
-    return rows.select(positions)

@@ -24,17 +24,17 @@ from transformers import AutoTokenizer, PrinterCallback
 from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from equal_hf import EqualConfig, EqualError, EqualTrainer
-from equal_hf.cli.arguments import RunArguments, parse_config
-from equal_hf.cli.factories import make_collector, make_extractor, open_corpus, open_targets
+from equal_hf.cli.arguments import RunArguments
+from equal_hf.cli.factories import make_collector, make_extractor, open_corpus
+from equal_hf.cli.parse_config import parse_config
 from equal_hf.cli.preflight import preflight
-from equal_hf.cli.target_arguments import target_settings
 from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import publish_dataset
 from equal_hf.publishing.model_card import link_model_card
 from equal_hf.records.run_folder import write_json
 from equal_hf.records.summary import format_summary
-from equal_hf.target import Target, evaluation_sets, target_shares, weighted_mean
+from equal_hf.target import Target, evaluation_sets, load_targets, target_shares, weighted_mean
 from equal_hf.tracking.trackers import tracked
 from equal_hf.training.callbacks import PublishCallback
 from equal_hf.training.evaluation import exact_match
@@ -54,12 +54,12 @@ def main(argv: list[str]) -> None:
     output_dir = Path(args.output_dir)
     if state.is_main_process:
         preflight(run, args, model_args.model_name_or_path, lambda: make_extractor(run, args.output_dir))
-        target_shares(target_settings(run), args.target_weights)
+        target_shares(run.by_name(), args.target_weights)
     state.wait_for_everyone()
 
     with state.main_process_first():
         corpus = open_corpus(run, args.output_dir, args.seed, build=state.is_main_process)
-        targets = open_targets(run, args.seed)
+        targets = load_targets(run, args.seed)
 
     equal = train(run, args, model_args, corpus, targets)
     summary: dict[str, Any] = {"equal": equal}

@@ -86,10 +86,10 @@ def prepare() -> None:
     import equal_hf.report.write
     import equal_hf.tracking.tracked_run
     import equal_hf.training.config
-    from equal_hf.cli import arguments
     from equal_hf.extraction.explicit.extractor import ExplicitExtractor
+    from equal_hf.publishing import config
 
-    arguments.LEAST_PUSH_EVERY_S = PUSH_EVERY_S
+    config.MIN_PUSH_EVERY_S = PUSH_EVERY_S
     equal_hf.report.write.run_pictures = lambda run_dir: {}  # drawn for every push, and tested elsewhere
     extract = ExplicitExtractor.extract
 

@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl import ModelConfig
 
-from equal_hf.cli.arguments import RunArguments, parse_config
-from equal_hf.cli.factories import make_rewards
-from equal_hf.cli.target_arguments import target_settings
+from equal_hf.cli.arguments import RunArguments
+from equal_hf.cli.parse_config import parse_config
 from equal_hf.errors import ConfigError
 from equal_hf.selection.rewards import reward_name
 from equal_hf.target import target_shares, weighted_mean
@@ -87,12 +86,12 @@ target_weights: [3, 1]
 
 
 def test_one_target_or_several_by_file_and_by_flag_alike(tmp_path):
-    one = target_settings(parse(tmp_path, GOOD)[0])
+    one = parse(tmp_path, GOOD)[0].by_name()
     assert list(one) == ["target"] and one["target"]["source"] == "t" and one["target"]["name"] is None
     assert one["target"]["validation_split"] == "validation"
     run, args, _ = parse(tmp_path, GOOD.replace("target: t\n", "") + SEVERAL)
-    assert target_shares(target_settings(run), args.target_weights) == {"gsm8k": 0.75, "MATH-lighteval": 0.25}
-    gsm8k, math = target_settings(run).values()
+    assert target_shares(run.by_name(), args.target_weights) == {"gsm8k": 0.75, "MATH-lighteval": 0.25}
+    gsm8k, math = run.by_name().values()
     assert (gsm8k["name"], math["name"]) == ("main", None)
     assert (gsm8k["question_column"], math["question_column"]) == ("question", "problem")
     assert gsm8k["validation_split"] == math["validation_split"] == "train[:100]"
@@ -100,8 +99,8 @@ def test_one_target_or_several_by_file_and_by_flag_alike(tmp_path):
         "--target openai/gsm8k you/MATH-lighteval --target_config main null --target_question_column question problem"
     )
     by_flag, *_ = parse(tmp_path, GOOD, *flags.split(), "--target_validation_split", "train[:100]")
-    assert target_settings(by_flag) == target_settings(run)
-    assert target_settings(RunArguments(**vars(run))) == target_settings(run)  # as it is taken from records
+    assert by_flag.by_name() == run.by_name()
+    assert RunArguments(**vars(run)).by_name() == run.by_name()  # as it is taken from records
 
 
 def test_reward_names_of_an_earlier_version_still_work(tmp_path, caplog):
@@ -113,7 +112,7 @@ def test_reward_names_of_an_earlier_version_still_work(tmp_path, caplog):
 def test_rewards_per_cost_use_the_prices(tmp_path):
     text = GOOD + "reward_funcs: [value_per_cost, yield_per_cost]\nprice_per_million_completion_tokens: 2\n"
     run, *_ = parse(tmp_path, text)
-    value, yields = make_rewards(run)
+    value, yields = run.make_rewards(run.prices)
     assert (reward_name(value), reward_name(yields)) == ("value_per_cost", "yield_per_cost")
     round = Round(0, (Decision(0, 0.0, ("a",)),), (QAPair("q", "a", "a", 0),))
     assert yields(round, arm_usage=[Usage(10**6, 10**6)]) == [0.5]

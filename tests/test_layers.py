@@ -31,10 +31,8 @@ SHARED_NAMES = {"__init__.py", "card.py", "config.py", "hub.py"}
 REMAINING = {
     "callbacks.py is there 2 times",
     "dataset.py is there 2 times",
-    "equal_hf.alignment.run imports equal_hf.cli.factories",
-    "equal_hf.cli.arguments is in a circle",
-    "equal_hf.cli.target_arguments is in a circle",
     "equal_hf.corpus.indexing.config imports equal_hf.cli.arguments",
+    "equal_hf.corpus.indexing.config imports equal_hf.cli.parse_config",
     "equal_hf.corpus.indexing.config imports equal_hf.training.config",
     "equal_hf.corpus.indexing.folder is in a circle",
     "equal_hf.corpus.indexing.pipeline imports equal_hf.alignment.run",

@@ -27,9 +27,9 @@ _LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADD
 
 def open_targets_if_named(args: IndexArguments, seed: int) -> dict[str, Target] | None:
     """The target tasks, where `target` names some; an index can do without."""
-    from equal_hf.cli.factories import open_targets
+    from equal_hf.target import load_targets
 
-    return open_targets(args, seed) if args.target else None
+    return load_targets(args, seed) if args.target else None
 
 
 def align_piece(

@@ -50,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
 def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from trl import ModelConfig
 
-    from equal_hf.cli.arguments import RunArguments, parse_config
-    from equal_hf.cli.factories import make_extractor, open_corpus, open_targets
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.cli.factories import make_extractor, open_corpus
+    from equal_hf.cli.parse_config import parse_config
     from equal_hf.cli.preflight import preflight
-    from equal_hf.cli.target_arguments import target_settings
     from equal_hf.publishing.background_push import RoundPublisher
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.records.run_folder import write_json
-    from equal_hf.target import target_shares
+    from equal_hf.target import load_targets, target_shares
     from equal_hf.training.config import EqualConfig
     from equal_hf.utils.logging import set_up_terminal
 
@@ -69,8 +69,8 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     what, how = without_training(what, how)
     folder = str(how.output_dir)
     preflight(what, how, None, lambda: make_extractor(what, folder))
-    target_shares(target_settings(what), how.target_weights)
-    corpus, targets = open_corpus(what, folder, how.seed), open_targets(what, how.seed)
+    target_shares(what.by_name(), how.target_weights)
+    corpus, targets = open_corpus(what, folder, how.seed), load_targets(what, how.seed)
     publisher = None
     if how.push_to_hub and what.hub_dataset_id:
         publisher = RoundPublisher(
@@ -99,7 +99,7 @@ def without_training(what: Any, how: Any) -> tuple[Any, Any]:
     Raises:
         [`ConfigError`]: If no reward is left.
     """
-    from equal_hf.cli.factories import REWARD_FUNCTIONS
+    from equal_hf.selection.config import REWARD_FUNCTIONS
     from equal_hf.selection.rewards import stage_of
 
     stages = [stage_of(REWARD_FUNCTIONS[name.removesuffix("_per_cost")]) for name in what.reward_funcs]

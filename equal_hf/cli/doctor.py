@@ -63,8 +63,9 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
         return
     from trl import ModelConfig
 
-    from equal_hf.cli.arguments import RunArguments, parse_config
+    from equal_hf.cli.arguments import RunArguments
     from equal_hf.cli.factories import make_extractor
+    from equal_hf.cli.parse_config import parse_config
     from equal_hf.training.config import EqualConfig
 
     settings: tuple[RunArguments, EqualConfig, Any] = parse_config(
@@ -77,6 +78,6 @@ def _checks(args: argparse.Namespace) -> Iterator[Check]:
     yield check_hub(what.hub_dataset_id, wanted=bool(how.push_to_hub), token=how.hub_token, run_dir=folder)
     yield check_wandb(wanted="wandb" in (how.report_to or []))
     # A run waits for a server that is loading; whoever asks what is wrong does not want to.
-    patience = min(what.extractor_load_timeout_s, LOAD_TIMEOUT_S)
-    asked = replace(what, extractor_load_timeout_s=patience, response_store=None)
+    patience: dict[str, Any] = {"extractor_load_timeout_s": min(what.endpoint.load_timeout_s, LOAD_TIMEOUT_S)}
+    asked = replace(what, response_store=None, **patience)
     yield check_endpoint(asked, lambda folder: make_extractor(asked, folder))

@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from equal_hf.cli.arguments import RunArguments
-from equal_hf.cli.target_arguments import target_settings
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandits import UCB, Bandit, Greedy, Uniform
-from equal_hf.selection.cost import per_cost, per_token
-from equal_hf.selection.experimental.exp3 import EXP3
-from equal_hf.selection.experimental.influence import influence_reward
-from equal_hf.selection.experimental.linucb import LinUCB
-from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
-from equal_hf.selection.experimental.transport_rewards import (
-    debiased_transport_reward,
-    marginal_transport_reward,
-    pooled_transport_reward,
-)
-from equal_hf.selection.rewards import loss_drop_reward, reward_name, transport_reward, value_reward, yield_reward
-from equal_hf.selection.thompson import Thompson
-from equal_hf.target import Target, load_target
-from equal_hf.utils.settings import take
+from equal_hf.target import Target
 
 if TYPE_CHECKING:
     from equal_hf.collection.collector import EqualDataCollector
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
-    from equal_hf.extraction.config import EndpointConfig
     from equal_hf.extraction.prompts.template import PromptTemplate
     from equal_hf.extraction.protocol import Extractor
-
-REWARD_FUNCTIONS: dict[str, Callable[..., list[float | None]]] = {
-    reward_name(function): function
-    for function in (
-        value_reward,
-        transport_reward,
-        debiased_transport_reward,
-        pooled_transport_reward,
-        marginal_transport_reward,
-        yield_reward,
-        per_token(value_reward),
-        per_token(yield_reward),
-        loss_drop_reward,
-        loss_attribution_reward,
-        influence_reward,
-    )
-}
 
 
 def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = True) -> ClusteredCorpus:
@@ -93,17 +59,6 @@ def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = 
     return ClusteredCorpus.load(kept)
 
 
-def open_targets(run: RunArguments, seed: int) -> dict[str, Target]:
-    """The target tasks of a run by name; the only one of a run that has one is called `"target"`.
-
-    Raises:
-        [`TargetError`]: If a split or column is missing.
-        [`ConfigError`]: If settings do not fit the targets.
-    """
-    sizes: dict[str, Any] = {"n_reference": run.n_reference, "n_validation": run.n_validation, "n_test": run.n_test}
-    return {name: load_target(**settings, **sizes, seed=seed) for name, settings in target_settings(run).items()}
-
-
 def make_extractor(
     run: RunArguments, output_dir: str, targets: Mapping[str, Target] | None = None, seed: int = 42
 ) -> Extractor:
@@ -123,31 +78,15 @@ def make_extractor(
         from equal_hf.extraction.explicit.extractor import ExplicitExtractor
 
         return ExplicitExtractor()
-    if run.extractor != "endpoint":
-        raise ConfigError(f"`extractor` is {run.extractor!r}: set it to 'endpoint' or 'explicit'")
-    if not run.extractor_url:
-        raise ConfigError("`extractor_url` is not set: name the endpoint, such as http://localhost:8080")
-    from equal_hf.extraction.budget import Prices
     from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 
     return EndpointExtractor(
-        endpoint_config(run),
+        run.endpoint,
         prompt=make_prompt(run, targets, seed),
         seed=seed,
-        prices=Prices(run.price_per_million_prompt_tokens, run.price_per_million_completion_tokens),
-        store=Path(run.response_store) if run.response_store else Path(output_dir) / "responses.sqlite",
+        prices=run.prices,
+        store=run.store_path(output_dir),
     )
-
-
-def endpoint_config(run: RunArguments) -> EndpointConfig:
-    """The endpoint's settings of a run: its `extractor_…` arguments, and the key from the environment.
-
-    Args:
-        run ([`RunArguments`]): The arguments.
-    """
-    from equal_hf.extraction.config import EndpointConfig
-
-    return take(EndpointConfig, run, "extractor_", api_key=run.extractor_api_key or os.environ.get("EQUAL_API_KEY"))
 
 
 def make_prompt(run: RunArguments, targets: Mapping[str, Target] | None, seed: int) -> PromptTemplate:
@@ -201,50 +140,9 @@ def make_collector(
     return EqualDataCollector(
         corpus,
         make_extractor(run, replies, targets, args.seed),
-        make_bandit(run, policy),
-        make_rewards(run),
+        run.make_bandit(policy),
+        run.make_rewards(run.prices),
         args,
         reference={name: target.reference for name, target in targets.items()},
         protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
     )
-
-
-def make_bandit(run: RunArguments, name: str | None = None) -> Bandit:
-    """The policy of a run, or the one of that name.
-
-    Raises:
-        [`ConfigError`]: If the name is unknown.
-    """
-    name = name or run.bandit
-    makers: dict[str, Callable[[], Bandit]] = {
-        "ucb": lambda: UCB(run.alpha, run.prior_weight, run.neighbour_radius, run.bandit_discount, run.neighbours),
-        "thompson": lambda: Thompson(
-            prior_weight=run.prior_weight,
-            neighbour_radius=run.neighbour_radius,
-            discount=run.bandit_discount,
-            neighbours=run.neighbours,
-        ),
-        "linucb": lambda: LinUCB(run.alpha, discount=run.bandit_discount),
-        "exp3": lambda: EXP3(discount=run.bandit_discount),
-        "greedy": Greedy,
-        "uniform": Uniform,
-    }
-    if name not in makers:
-        raise ConfigError(f"`bandit` is {name!r}: set it to one of {', '.join(makers)}")
-    return makers[name]()
-
-
-def make_rewards(run: RunArguments) -> list[Callable[..., list[float | None]]]:
-    """The reward functions of a run.
-
-    Raises:
-        [`ConfigError`]: If one is paid per cost and there is no price.
-    """
-
-    def make(name: str) -> Callable[..., list[float | None]]:
-        if not name.endswith("_per_cost"):
-            return REWARD_FUNCTIONS[name]
-        prices = run.price_per_million_prompt_tokens, run.price_per_million_completion_tokens
-        return per_cost(REWARD_FUNCTIONS[name.removesuffix("_per_cost")], *prices)
-
-    return [make(name) for name in run.reward_funcs]

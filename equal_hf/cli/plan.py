@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     from trl import ModelConfig
 
-    from equal_hf.cli.arguments import RunArguments, parse_config
-    from equal_hf.cli.factories import endpoint_config
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.cli.parse_config import parse_config
     from equal_hf.extraction.survey import survey
     from equal_hf.training.config import EqualConfig
 
@@ -74,11 +74,14 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     if what.extractor != "endpoint":
         raise ConfigError(f"`extractor` is {what.extractor!r}, which calls nobody: there is nothing to plan")
     texts, size = _sample(what, args.sample, how.seed)
-    urls = what.extractor_url or []
     prompt = _prompt(what, how.seed)
-    found = survey(texts, endpoint_config(what), prompt)
+    found = survey(texts, what.endpoint, prompt)
     load, known = _load(
-        what, str(how.output_dir), found, max(1, len(urls)), a_round := how.arms_per_round * how.documents_per_arm
+        what,
+        str(how.output_dir),
+        found,
+        max(1, len(what.endpoint.url or [])),
+        a_round := how.arms_per_round * how.documents_per_arm,
     )
     drawn = how.planned_rounds * a_round
     ends = {"num_rounds": drawn, "max_documents": how.max_documents, "the corpus": size}
@@ -118,9 +121,10 @@ def _seen(found: Survey, sampled: int, size: int | None) -> Iterator[str]:
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:
-    from equal_hf.cli.factories import make_prompt, open_targets
+    from equal_hf.cli.factories import make_prompt
+    from equal_hf.target import load_targets
 
-    return make_prompt(run, open_targets(run, seed) if run.extractor_examples else None, seed)
+    return make_prompt(run, load_targets(run, seed) if run.extractor_examples else None, seed)
 
 
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
@@ -160,29 +164,28 @@ def _load(run: RunArguments, output_dir: str, found: Survey, endpoints: int, a_r
     from equal_hf.extraction.budget import Prices
 
     reply_tokens = request_s = None
-    store = Path(run.response_store) if run.response_store else Path(output_dir) / "responses.sqlite"
-    model = found.server.model if found.server else run.extractor_model
+    endpoint, store = run.endpoint, run.store_path(output_dir)
+    model = found.server.model if found.server else endpoint.model
     known = []
     if model and store.is_file():
         reply_tokens, request_s, count = _experience(store, model)
         if count:
             known.append(f"{count:,} replies of {model} are in {store}")
-    at_most = run.extractor_concurrency
+    at_most = endpoint.concurrency
     if found.server is not None and found.server.max_concurrent:
         at_most = min(at_most, found.server.max_concurrent)
-    elif run.extractor_concurrency > _CONCURRENCY_IF_UNKNOWN:
+    elif endpoint.concurrency > _CONCURRENCY_IF_UNKNOWN:
         at_most = _CONCURRENCY_IF_UNKNOWN  # how many a server takes shows only under load
-    per_minute = (run.extractor_requests_per_minute, run.extractor_tokens_per_minute)
-    prices = Prices(run.price_per_million_prompt_tokens, run.price_per_million_completion_tokens)
-    if prices == Prices():
+    per_minute = (endpoint.requests_per_minute, endpoint.tokens_per_minute)
+    if run.prices == Prices():
         known.append("no price is set (`price_per_million_prompt_tokens`, `price_per_million_completion_tokens`)")
     load = Load(
-        prices,
-        run.extractor_max_new_tokens,
+        run.prices,
+        endpoint.max_new_tokens,
         reply_tokens,
         request_s,
         min(at_most * endpoints, a_round),
-        run.extractor_refine + run.extractor_judge,
+        endpoint.refine + endpoint.judge,
         *(None if cap is None else cap * endpoints for cap in per_minute),
     )
     return load, known

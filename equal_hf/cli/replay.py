@@ -16,8 +16,8 @@ SHOWN_MISSING = 5
 
 def add_parser(subparsers: Any) -> None:
     """Add `replay` to the commands."""
-    from equal_hf.cli.arguments import BANDITS, REWARDS
     from equal_hf.collection.config import DOCUMENT_ORDERS
+    from equal_hf.selection.config import BANDITS, REWARDS
     from equal_hf.selection.neighbours import NEIGHBOURS
 
     parser = subparsers.add_parser(
@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.cli.factories import make_bandit, make_rewards, open_corpus, open_targets
+    from equal_hf.cli.factories import open_corpus
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.selection.selector import Selector
-    from equal_hf.target import target_shares
+    from equal_hf.target import load_targets, target_shares
 
     known = {field.name for field in fields(RunArguments)}
     if not {"corpus", "target"} <= set(settings):
@@ -101,12 +101,12 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
     )
     if corpus.fingerprint != fingerprint["corpus"]:
         raise ConfigError(f"{corpus.source} is not the corpus that {args.run} ran on: name that one with `--corpus`")
-    targets = open_targets(run, fingerprint["seed"])
+    targets = load_targets(run, fingerprint["seed"])
     embedder = corpus.open_embedder()
     weights = args.reward_weights or (None if args.reward_funcs else settings.get("reward_weights"))
     return Selector(
-        make_bandit(run),
-        make_rewards(run),
+        run.make_bandit(),
+        run.make_rewards(run.prices),
         corpus.profiles,
         {name: embedder.encode([item.text() for item in target.reference]) for name, target in targets.items()},
         corpus.embeddings,

@@ -32,6 +32,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from equal_hf.errors import ConfigError
 
+NULL = "null"  # None in a list of texts, as YAML writes it; a type says by `Annotated[str, NULL]` that it may hold it
 _UNIONS = (Union, types.UnionType)
 _KINDS = {
     int: "a whole number",
@@ -123,8 +124,6 @@ def check_settings(config: Any, prefix: str = "", only: Any = None) -> None:
     for one in fields(kind):
         if one.init:
             hint = hints[one.name]
-            if "range" in one.metadata:
-                hint = Annotated[hint, Range(*one.metadata["range"])]
             value = fit(prefix + one.name, getattr(config, one.name), hint)
             _check_choices(prefix + one.name, value, one)
             object.__setattr__(config, one.name, value)  # which a frozen dataclass allows too
@@ -163,7 +162,7 @@ _UNFIT = _Unfit()
 def _fit(value: Any, hint: Any) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _fit(value, args[0])
+        return NULL if value is None and NULL in args[1:] else _fit(value, args[0])
     if origin in _UNIONS:
         # What needs no conversion first: "auto" is a text where `float | str` is meant, and 1 is no list of one.
         for strict in (True, False):
@@ -193,6 +192,8 @@ def _fit(value: Any, hint: Any) -> Any:
 
 
 def _scalar(value: Any, hint: type) -> Any:
+    if hint is bool and isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower(), _UNFIT)
     if isinstance(value, bool) or hint is bool:
         return value if isinstance(value, bool) and hint is bool else _UNFIT
     if hint is str:

@@ -192,7 +192,8 @@ def test_another_configuration_in_the_same_folder_is_refused(finished, config):
 def test_the_real_recipes_yaml_is_valid():
     from trl import ModelConfig
 
-    from equal_hf.cli.arguments import RunArguments, parse_config
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.cli.parse_config import parse_config
     from equal_hf.corpus.indexing.config import parse_index
     from equal_hf.training.config import EqualConfig
 

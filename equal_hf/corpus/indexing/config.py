@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from equal_hf.cli.arguments import RunArguments, parse_config
+from equal_hf.cli.arguments import RunArguments
+from equal_hf.cli.parse_config import parse_config
 from equal_hf.corpus.embedder import DTYPES
 from equal_hf.errors import ConfigError
 

@@ -1,0 +1,136 @@
+"""A YAML file and the flags that override it, read into config dataclasses by TRL's parser.
+
+Every key is also a flag of the same name (`--num_rounds 5`), which wins over the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from equal_hf.errors import ConfigError, EqualError
+from equal_hf.utils.redaction import mask_text
+from equal_hf.utils.settings import fit, types_of
+
+ENVIRONMENT = "env"  # the key of TRL's YAMLs that sets environment variables
+
+
+def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str | Path) -> tuple[Any, ...]:
+    """Read a YAML and the flags that override it into dataclasses.
+
+    A dataclass may name keys that were renamed (`renamed: ClassVar`, new name by old name) and keys that would have no
+    effect (`without_effect: ClassVar`, reason by name).
+
+    Args:
+        dataclass_types (`tuple[type, ...]`): The dataclasses.
+        argv (`list[str]`): Command-line arguments, without the program.
+        default (`str` or `Path`): The YAML that is read where `--config` names none.
+
+    Raises:
+        [`ConfigError`]: If the file is missing or no YAML mapping, or a key or flag is unknown, has no effect, or has
+            a value of another type or out of range.
+    """
+    from trl import TrlParser
+
+    path, flags = _config_path(argv, default)
+    content = read_yaml(path)
+    hints = {name: hint for kind in dataclass_types for name, hint in types_of(kind).items()}
+    _check_names(dataclass_types, hints, content, flags, path)
+    env = content.pop(ENVIRONMENT, None) or {}
+    if not isinstance(env, dict):
+        raise ConfigError(f"`{ENVIRONMENT}` in {path} is no mapping: write one `NAME: value` a line below it")
+    os.environ.update({str(name): str(value) for name, value in env.items()})
+    content = {name: fit(name, value, hints[name]) for name, value in content.items()}
+    if "bf16" in hints and not (content.get("use_cpu") or "--use_cpu" in flags) and not _has_accelerator():
+        # transformers would stop over the precision alone; the checks name everything that is missing, all at once.
+        flags += ["--bf16", "False", "--fp16", "False"]
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parser = TrlParser(list(dataclass_types))
+            parser.set_defaults_with_config(**content)
+            return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)
+    except EqualError:
+        raise
+    except SystemExit as stop:  # argparse prints all of its usage, then the one line that matters
+        if not stop.code:
+            raise
+        message = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise ConfigError(f"{path} or a flag: {mask_text(message)}") from None
+    except Exception as error:  # whatever a library below makes of a value
+        if "not used" in str(error):  # it lists them; they may belong to a flag that is not there
+            raise ConfigError("the command line has words that belong to no flag: quote what has blanks") from None
+        raise ConfigError(f"{path} or a flag has a value that does not fit: {mask_text(str(error))}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        [`ConfigError`]: If it cannot be read, or holds no mapping with texts as keys.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path} ({error}): name a YAML file with --config") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Where, but not what: the line may hold a key.
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise ConfigError(f"{path} is no valid YAML{where}: {problem}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no settings: write one `key: value` a line")
+    for key in content:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path} has a key of type {type(key).__name__}: keys are names of settings")
+    return content
+
+
+def _config_path(argv: list[str], default: str | Path) -> tuple[Path, list[str]]:
+    """The YAML that `--config` names, and the other arguments."""
+    flags, path, words = [], Path(default), iter(argv)
+    for word in words:
+        if word == "--config":
+            path = Path(next(words, ""))
+        elif word.startswith("--config="):
+            path = Path(word.partition("=")[2])
+        else:
+            flags.append(word)
+    return path, flags
+
+
+def _check_names(
+    kinds: tuple[Any, ...], hints: Mapping[str, Any], content: Mapping[str, Any], flags: list[str], path: Path
+) -> None:
+    known = {*hints, ENVIRONMENT}
+    renamed = {old: new for kind in kinds for old, new in getattr(kind, "renamed", {}).items()}
+    without_effect = {name: why for kind in kinds for name, why in getattr(kind, "without_effect", {}).items()}
+    names = [word.split("=")[0] for word in flags if word.startswith("--")]
+    given = [(key, f"key {key!r} in {path}") for key in content] + [(flag[2:], f"flag {flag!r}") for flag in names]
+    for written, where in given:
+        name = written if written in known else written.replace("-", "_").removeprefix("no_")
+        name = name if name in known or name in renamed else written
+        if name in renamed:
+            raise ConfigError(f"{where} is now called `{renamed[name]}`: rename it")
+        if name in without_effect:
+            raise ConfigError(f"{where} has no effect here: {without_effect[name]}. Leave it out.")
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            raise ConfigError(f"unknown {where}" + (f": did you mean `{close[0]}`?" if close else ": remove it"))
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
