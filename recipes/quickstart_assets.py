@@ -33,7 +33,7 @@ import docstrings
 import tiny_models
 
 from equal_hf.errors import CorpusError, EqualError, MissingDependencyError, TargetError
-from equal_hf.extraction.explicit import doctests, python_names
+from equal_hf.extraction.explicit import doctests
 from equal_hf.extraction.explicit import extractor as explicit
 from equal_hf.extraction.explicit import marked_pairs as marked
 from equal_hf.filters import base, contaminated, duplicate, lengths, normalise
@@ -73,7 +73,6 @@ CODE = (
     explicit,
     doctests,
     marked,
-    python_names,
     base,
     contaminated,
     duplicate,

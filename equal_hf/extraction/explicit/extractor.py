@@ -54,7 +54,7 @@ class ExplicitExtractor:
             `dict[str, Any]`: Values that JSON can hold.
         """
         kinds = sorted(self._kinds)
-        return {"kind": "explicit", "version": 1, "kinds": kinds, "max_pairs_per_document": self._max_pairs}
+        return {"kind": "explicit", "version": 2, "kinds": kinds, "max_pairs_per_document": self._max_pairs}
 
     def extract(self, documents: Sequence[Document], allowance: Allowance | None = None) -> list[Extraction]:
         """Extract documents, as far as the allowance goes.
