@@ -43,7 +43,6 @@ REMAINING = {
     "equal_hf.corpus.indexing.write imports equal_hf.alignment.run",
     "equal_hf.corpus.indexing.write imports equal_hf.report.corpus_map",
     "equal_hf.corpus.indexing.write is in a circle",
-    "equal_hf.extraction.survey imports equal_hf.cli.planning",
     "equal_hf.filters.build imports equal_hf.collection.config",
     "equal_hf.tracking.callbacks imports equal_hf.training.trainer",
     "equal_hf.tracking.callbacks is in a circle",

@@ -12,13 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.cli.planning import Limits, Load, Plan, estimate
+from equal_hf.cli.planning import Load, Plan, estimate
 from equal_hf.errors import ConfigError, CorpusError
+from equal_hf.types import Allowance
 from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.extraction.survey import Survey
+    from equal_hf.extraction.probe import Survey
 
 _SHUFFLE_BUFFER = 10_000
 _CONCURRENCY_IF_UNKNOWN = 64
@@ -64,6 +65,7 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
 
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.cli.parse_config import parse_config
+    from equal_hf.extraction.budget import nano
     from equal_hf.extraction.survey import survey
     from equal_hf.training.config import EqualConfig
 
@@ -86,8 +88,10 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     drawn = how.planned_rounds * a_round
     ends = {"num_rounds": drawn, "max_documents": how.max_documents, "the corpus": size}
     ends_by, documents = min(((name, n) for name, n in ends.items() if n is not None), key=lambda end: end[1])
-    limits = Limits(how.max_prompt_tokens, how.max_completion_tokens, how.max_cost)
-    plan = estimate(found.documents, documents, limits, load, ends_by)
+    allowance = Allowance(
+        how.max_prompt_tokens, how.max_completion_tokens, None if how.max_cost is None else nano(how.max_cost)
+    )
+    plan = estimate(found.documents, documents, allowance, load, ends_by)
     assumptions = [*_seen(found, len(texts), size), *plan.assumptions, *known]
     if what.control:
         assumptions.append(f"the {what.control} control is not counted: at most as much again")

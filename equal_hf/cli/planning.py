@@ -1,7 +1,8 @@
 """What a run will take, estimated from a sample of its documents: calls, tokens, money, time, and what was assumed.
 
+>>> from equal_hf.extraction.budget import nano
 >>> sample = SampledDocument(prompt_tokens=900, document_tokens=500, requests=1)
->>> plan = estimate([sample], documents=1000, limits=Limits(max_cost=1.0), load=Load(prices=Prices(1.0, 2.0)))
+>>> plan = estimate([sample], documents=1000, allowance=Allowance(cost=nano(1.0)), load=Load(prices=Prices(1.0, 2.0)))
 >>> plan.documents, plan.ends_by, plan.prompt_tokens, plan.completion_tokens, round(plan.cost, 2)
 (714, 'max_cost', 642600, 178500, 1.0)
 """
@@ -12,36 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from equal_hf.extraction.budget import Prices
+from equal_hf.extraction.budget import NANO, Prices
+from equal_hf.extraction.survey import SampledDocument
+from equal_hf.types import Allowance
 
 # Where no reply of the model is stored yet. A reply restates part of the document: half its length is much.
 REPLY_SHARE = 0.5
 # A request's own speed on a busy GPU; what a server does at once comes on top.
 TOKENS_PER_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SampledDocument:
-    """One document of the sample.
-
-    Args:
-        prompt_tokens (`int`): Of its requests together, prompt and chat template included.
-        document_tokens (`int`): Of its text alone.
-        requests (`int`): How many it is split into.
-    """
-
-    prompt_tokens: int
-    document_tokens: int
-    requests: int
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Budgets of the run; `None` for no limit."""
-
-    max_prompt_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    max_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +72,14 @@ class Plan:
 
 
 def estimate(
-    sample: Sequence[SampledDocument], documents: int, limits: Limits, load: Load, ends_by: str = "max_documents"
+    sample: Sequence[SampledDocument], documents: int, allowance: Allowance, load: Load, ends_by: str = "max_documents"
 ) -> Plan:
     """Scale a sample up to a run.
 
     Args:
         sample (`Sequence[SampledDocument]`): At least one document.
         documents (`int`): Documents the run would draw if tokens and money did not end it.
-        limits ([`Limits`]): What else may end it.
+        allowance ([`Allowance`]): What else may end it.
         load ([`Load`]): How requests are made.
         ends_by (`str`, *optional*, defaults to `"max_documents"`): What sets `documents`.
     """
@@ -126,9 +105,9 @@ def estimate(
     cost = (prompt * load.prices.prompt + completion * load.prices.completion) / 1_000_000
 
     caps = {
-        "max_prompt_tokens": (limits.max_prompt_tokens, prompt),
-        "max_completion_tokens": (limits.max_completion_tokens, completion),
-        "max_cost": (limits.max_cost, cost),
+        "max_prompt_tokens": (allowance.prompt_tokens, prompt),
+        "max_completion_tokens": (allowance.completion_tokens, completion),
+        "max_cost": (None if allowance.cost is None else allowance.cost / NANO, cost),
     }
     for name, (cap, each) in caps.items():
         if cap is not None and each * documents > cap:

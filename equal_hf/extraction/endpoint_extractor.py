@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.agreement import agree
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
-from equal_hf.extraction.probe import Findings, probe
+from equal_hf.extraction.probe import Findings, agree, probe
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate

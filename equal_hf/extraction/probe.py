@@ -11,10 +11,12 @@ from random import Random
 from typing import Any
 
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
+from equal_hf.extraction.requests.cached_requests import Settings
 from equal_hf.extraction.requests.chunking import TokenBounds, Tokenizer
 from equal_hf.extraction.transport.client import ChatClient, ChatResponse
 from equal_hf.extraction.transport.dialects import Server, guided, identify
@@ -36,7 +38,8 @@ class Findings:
 
     Args:
         server ([`Server`]): What it is.
-        schema (`str`): `"heeded"`, `"ignored"` (validation alone will tell), or `"refused"` (it is not sent).
+        schema (`str`): `"heeded"`, `"ignored"` (validation alone will tell), or `"refused"` (it is not sent);
+            `"unknown"` where no chat request was made.
         bounds ([`TokenBounds`]): How its prompts are bounded.
         overheads (`tuple[int, ...]`): By how much each second prompt, empty, exceeds the first.
     """
@@ -51,19 +54,22 @@ async def probe(
     client: ChatClient,
     config: EndpointConfig,
     prompt: PromptTemplate,
-    sampling: dict[str, Any],
-    second: Sequence[SecondPass],
+    sampling: dict[str, Any] | None = None,
+    second: Sequence[SecondPass] = (),
     tokenizer: Tokenizer | None = None,
+    *,
+    generate: bool = True,
 ) -> Findings:
-    """Make one short chat request and a few questions about the server.
+    """Ask a server what it is and how it counts, and make one short chat request.
 
     Args:
         client ([`ChatClient`]): The endpoint.
         config ([`EndpointConfig`]): What the user says about it.
         prompt ([`PromptTemplate`]): The prompt in use.
-        sampling (`dict[str, Any]`): Sampling parameters.
-        second (`Sequence[SecondPass]`): Second requests to come.
+        sampling (`dict[str, Any]`, *optional*): Sampling parameters.
+        second (`Sequence[SecondPass]`, *optional*): Second requests to come.
         tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer, to count without asking.
+        generate (`bool`, *optional*, defaults to `True`): Whether to make the chat request.
 
     Raises:
         `EndpointError`: If the endpoint cannot be used.
@@ -74,8 +80,11 @@ async def probe(
             server = await identify(client.get, config.dialect, config.model)
         except EndpointError as error:
             raise client.key_error or client.error(str(error)) from None
-        completion, schema = await _first_request(client, server, sampling)
-        bounds = await TokenBounds.measure(client.post, server, prompt, _MESSAGES, completion.prompt_tokens, tokenizer)
+        seen, schema = None, "unknown"
+        if generate:
+            response, schema = await _first_request(client, server, sampling or {})
+            seen = response.prompt_tokens
+        bounds = await TokenBounds.measure(client.post, server, prompt, _MESSAGES, seen, tokenizer)
         overheads = [
             await bounds.counted(client.post, step.messages("", [], repair=True)) - bounds.empty - bounds.repair
             for step in second
@@ -109,24 +118,24 @@ async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
 async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[ChatResponse, str]:
     """One short chat request: does it work, and is the schema heeded?"""
     try:
-        completion = await _persist(client, server, sampling | guided(server.dialect, PAIRS_SCHEMA))
+        response = await _persist(client, server, sampling | guided(server.dialect, PAIRS_SCHEMA))
     except Refusal as refusal:
         try:
-            completion = await _persist(client, server, sampling)
+            response = await _persist(client, server, sampling)
         except Refusal as again:
             raise client.error(f"it refuses a simple request: {again}. Look at the server's log.") from again
         logger.warning(
             "%s refuses a JSON schema (%s): replies follow the prompt alone.", client.address.shown, refusal
         )
-        return completion, "refused"
-    reply = completion.text.strip()
-    if reply and not '{"pairs":'.startswith("".join(reply.split())[:9]):
+        return response, "refused"
+    text = response.text.strip()
+    if text and not '{"pairs":'.startswith("".join(text.split())[:9]):
         logger.warning(
             "%s ignores the JSON schema: replies follow the prompt alone, and more of them may be invalid.",
             client.address.shown,
         )
-        return completion, "ignored"
-    return completion, "heeded"
+        return response, "ignored"
+    return response, "heeded"
 
 
 async def _persist(client: ChatClient, server: Server, body: dict[str, Any]) -> ChatResponse:
@@ -140,3 +149,60 @@ async def _persist(client: ChatClient, server: Server, body: dict[str, Any]) -> 
                 raise
             await asyncio.sleep(fault.retry_after_s or backoff_s(attempt, random))
     raise AssertionError("unreachable")
+
+
+def agree(
+    findings: Sequence[Findings],
+    shown: Sequence[str],
+    config: EndpointConfig,
+    sampling: dict[str, Any],
+    prices: Prices,
+) -> Settings:
+    """Settings that hold for all endpoints: one model, the smallest limit, a schema if all take one.
+
+    Args:
+        findings (`Sequence[Findings]`): What each is.
+        shown (`Sequence[str]`): Its URL, as it may be shown.
+        config ([`EndpointConfig`]): What the user asks for.
+        sampling (`dict[str, Any]`): Sampling parameters that change a reply.
+        prices ([`Prices`]): What tokens cost.
+
+    Raises:
+        `EndpointError`: If they serve different models or revisions.
+    """
+    first = findings[0].server
+    for url, found in zip(shown, findings, strict=True):
+        if (found.server.model, found.server.revision) != (first.model, first.revision):
+            raise EndpointError(
+                f"{shown[0]} serves {first.model} at revision {first.revision}, and {url} {found.server.model} at "
+                f"{found.server.revision}. Pairs of one run come from one model: correct `extractor_url`."
+            )
+    revision = first.revision or config.model_revision
+    if revision is None:
+        logger.warning(
+            "%s does not tell the revision of %s: records will say 'unknown'. Set `extractor_model_revision`.",
+            shown[0],
+            first.model,
+        )
+    elif config.model_revision not in (None, revision):
+        logger.warning(
+            "%s serves %s at revision %s, not at `extractor_model_revision` %s: records name what is served.",
+            shown[0],
+            first.model,
+            revision,
+            config.model_revision,
+        )
+    limits = [found.server.prompt_limit(config.max_new_tokens) for found in findings]
+    limits += [
+        config.max_input_tokens,
+        None if config.tokens_per_minute is None else config.tokens_per_minute - config.max_new_tokens,
+    ]
+    return Settings(
+        model=first.model,
+        revision=revision or "unknown",
+        max_new_tokens=config.max_new_tokens,
+        prompt_limit=min((limit for limit in limits if limit is not None), default=None),
+        sampling=sampling,
+        guided=all(found.schema != "refused" for found in findings),
+        prices=prices,
+    )

@@ -1,26 +1,40 @@
-"""What an endpoint tells about itself for nothing: kind, limits, token counts. No chat request is made."""
+"""Documents as an endpoint would be sent them, measured for a plan: tokens and requests. Nothing is generated."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from equal_hf.cli.planning import SampledDocument
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.config import EndpointConfig
+from equal_hf.extraction.probe import probe
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.chunking import Chunker, TokenBounds
+from equal_hf.extraction.requests.chunking import Chunker
 from equal_hf.extraction.requests.documents import sendable
 from equal_hf.extraction.transport.client import ChatClient
-from equal_hf.extraction.transport.dialects import Server, identify
+from equal_hf.extraction.transport.dialects import Server
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.utils.event_loop import LoopThread
 
-logger = logging.getLogger(__name__)
+# What English text comes to in most tokenizers, for endpoints that count no tokens.
+_BYTES_PER_TOKEN = 4
+# A plan is read by somebody who waits for it.
+_TIMEOUT_S = 30.0
 
-BYTES_PER_TOKEN = 4
-_MESSAGES = [{"role": "user", "content": "Hello."}]
+
+@dataclass(frozen=True, slots=True)
+class SampledDocument:
+    """One document of the sample.
+
+    Args:
+        prompt_tokens (`int`): Of its requests together, prompt and chat template included.
+        document_tokens (`int`): Of its text alone.
+        requests (`int`): How many it is split into.
+    """
+
+    prompt_tokens: int
+    document_tokens: int
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +54,23 @@ class Survey:
     counted: bool
 
 
-def survey(
-    texts: Sequence[str],
-    config: EndpointConfig,
-    prompt: PromptTemplate,
-    timeout_s: float = 30.0,
-) -> Survey:
-    """Measure documents as an endpoint would be sent them.
+def survey(texts: Sequence[str], config: EndpointConfig, prompt: PromptTemplate) -> Survey:
+    """Measure documents as an endpoint would be sent them; it is asked to count, never to generate.
 
     Args:
         texts (`Sequence[str]`): The sample.
         config ([`EndpointConfig`]): The endpoint; its first where there are several. Without one, or where it cannot
             be reached, tokens are estimated.
         prompt ([`PromptTemplate`]): The prompt.
-        timeout_s (`float`, *optional*, defaults to `30.0`): Limit of one question.
     """
     if not config.url:
         return Survey(_by_bytes(texts, prompt, config.max_input_tokens), None, "`extractor_url` is not set", False)
-    thread = LoopThread()
-    address = config.addresses()[0]
+    client = ChatClient(config.addresses()[0], _TIMEOUT_S)
 
     async def ask() -> Survey:
-        client = ChatClient(address, timeout_s)
         try:
-            state, fault = await client.state()
-            if state != "up":
-                raise EndpointError(f"it is {state}: {fault}")
-            server = await identify(client.get, config.dialect, config.model)
-            bounds = await TokenBounds.measure(client.post, server, prompt, _MESSAGES, None)
+            found = await probe(client, replace(config, load_timeout_s=0), prompt, generate=False)
+            server, bounds = found.server, found.bounds
             limits = (server.prompt_limit(config.max_new_tokens), config.max_input_tokens)
             limit = min((limit for limit in limits if limit is not None), default=None)
             if not bounds.counts:
@@ -78,13 +81,13 @@ def survey(
             for text in texts:
                 chunks = await chunker.plan(sendable(text), tight=True)
                 tokens = sum(chunk.prompt_tokens for chunk in chunks)
-                documents.append(
-                    SampledDocument(tokens, max(1, tokens - len(chunks) * bounds.empty), len(chunks) or 1)
-                )
+                of_text = max(1, tokens - len(chunks) * bounds.empty)
+                documents.append(SampledDocument(tokens, of_text, len(chunks) or 1))
             return Survey(documents, server, None, True)
         finally:
             await client.close()
 
+    thread = LoopThread()
     try:
         return thread.run(ask())
     except (EndpointError, TransportFault, Refusal) as error:
@@ -104,4 +107,4 @@ def _by_bytes(texts: Sequence[str], prompt: PromptTemplate, limit: int | None) -
 
 
 def _tokens(text: str) -> int:
-    return max(1, len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+    return max(1, len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.cli.planning import Limits, Load, SampledDocument, estimate
-from equal_hf.extraction.budget import Prices
+from equal_hf.cli.planning import Load, estimate
+from equal_hf.extraction.budget import Prices, nano
+from equal_hf.extraction.survey import SampledDocument
+from equal_hf.types import Allowance
 from tests.extraction.endpoints import MODELS
 from tests.servers import ROOT, spawn
 from tests.servers.faults import FaultyServer
@@ -30,22 +32,22 @@ sampled = st.builds(SampledDocument, st.integers(50, 5000), st.integers(1, 4000)
 )
 def test_an_estimate_stays_inside_every_budget(sample, documents, prompt, completion, cost, second) -> None:
     load = Load(Prices(0.5, 1.5), second_passes=second)
-    plan = estimate(sample, documents, Limits(prompt, completion, cost), load)
+    plan = estimate(sample, documents, Allowance(prompt, completion, cost and nano(cost)), load)
     assert 0 <= plan.documents <= documents
     assert prompt is None or plan.prompt_tokens <= prompt + 1
     assert completion is None or plan.completion_tokens <= completion + 1
     assert cost is None or plan.cost <= cost * (1 + 1e-9)
     assert (plan.ends_by == "max_documents") == (plan.documents == documents) or plan.documents == 0
-    free = estimate(sample, documents, Limits(), load)
+    free = estimate(sample, documents, Allowance(), load)
     assert free.documents == documents and free.calls >= documents
 
 
 def test_caps_per_minute_and_slow_requests_set_the_time() -> None:
     sample = [SampledDocument(1000, 800, 1)]
     quick = Load(concurrency=10, request_s=2.0, reply_tokens=100)
-    assert estimate(sample, 600, Limits(), quick).seconds == 120.0
+    assert estimate(sample, 600, Allowance(), quick).seconds == 120.0
     capped = Load(concurrency=10, request_s=2.0, reply_tokens=100, requests_per_minute=60)
-    assert estimate(sample, 600, Limits(), capped).seconds == 600.0
+    assert estimate(sample, 600, Allowance(), capped).seconds == 600.0
 
 
 def plan(*flags: str) -> dict:
