@@ -19,7 +19,7 @@ from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.extraction.probe import Survey
+    from equal_hf.extraction.survey import Survey
 
 _SHUFFLE_BUFFER = 10_000
 _CONCURRENCY_IF_UNKNOWN = 64
