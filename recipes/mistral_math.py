@@ -36,8 +36,8 @@ from equal_hf.records.run_folder import write_json
 from equal_hf.records.summary import format_summary
 from equal_hf.target import Target, evaluation_sets, load_targets, target_shares, weighted_mean
 from equal_hf.tracking.trackers import tracked
-from equal_hf.training.callbacks import PublishCallback
 from equal_hf.training.evaluation import exact_match
+from equal_hf.training.round_callbacks import PublishCallback
 from equal_hf.utils.logging import set_up_terminal
 from equal_hf.utils.printable import escape
 from equal_hf.utils.redaction import mask_text

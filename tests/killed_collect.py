@@ -83,14 +83,14 @@ def prepare() -> None:
 
     import equal_hf.cli.collect
     import equal_hf.publishing.hub
-    import equal_hf.report.write
+    import equal_hf.report.write_report
     import equal_hf.tracking.tracked_run
     import equal_hf.training.config
     from equal_hf.extraction.explicit.extractor import ExplicitExtractor
     from equal_hf.publishing import config
 
     config.MIN_PUSH_EVERY_S = PUSH_EVERY_S
-    equal_hf.report.write.run_pictures = lambda run_dir: {}  # drawn for every push, and tested elsewhere
+    equal_hf.report.write_report.run_pictures = lambda run_dir: {}  # drawn for every push, and tested elsewhere
     extract = ExplicitExtractor.extract
 
     def slowly(self: ExplicitExtractor, documents, allowance=None):

@@ -9,7 +9,7 @@ import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector, ExplicitExtractor, Uniform
 from equal_hf.cli import replay as command
-from equal_hf.collection.replay import recorded_documents, replay
+from equal_hf.collection.replay_records import recorded_documents, replay
 from equal_hf.corpus import Embedder
 from equal_hf.errors import ConfigError
 from equal_hf.records.run_folder import RoundRecords

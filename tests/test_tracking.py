@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from equal_hf.errors import ConfigError, MissingDependencyError
-from equal_hf.tracking.trackers import RunTracker, keep_trackio_local, round_metrics
+from equal_hf.tracking.metrics import round_metrics
+from equal_hf.tracking.trackers import RunTracker, keep_trackio_local
 from equal_hf.types import Decision, Rejection, Round, Usage
 from tests.wandb_file import wandb_records
 
@@ -161,7 +162,7 @@ def names(paths: list[Path]) -> list[tuple[str, str]]:
 
 def test_both_trackers_hold_what_was_logged_and_no_secret(tmp_path: Path):
     said = track(tmp_path, "wandb", "trackio")
-    lines = [line for line in said.splitlines() if "equal_hf.tracking.trackers" in line]
+    lines = [line for line in said.splitlines() if "equal_hf.tracking.wandb_setup" in line]
     assert len(lines) == 1 and "offline" in lines[0] and "no key is set" in lines[0]
 
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
@@ -192,7 +193,7 @@ def test_both_trackers_hold_what_was_logged_and_no_secret(tmp_path: Path):
 def test_a_wandb_server_that_cannot_be_reached_costs_one_line(tmp_path: Path):
     extra = {"WANDB_API_KEY": "k" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_HTTP_TIMEOUT": "1"}
     said = track(tmp_path, "wandb", **extra)
-    (line,) = [line for line in said.splitlines() if "equal_hf.tracking.trackers" in line]
+    (line,) = [line for line in said.splitlines() if "equal_hf.tracking.wandb_setup" in line]
     assert "offline" in line and "127.0.0.1:9" in line and "k" * 40 not in line
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
 
@@ -204,8 +205,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_run_that_cannot_be_told_of_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    from equal_hf.tracking.callbacks import report_folder
     from equal_hf.tracking.media import keeps_going
+    from equal_hf.tracking.trainer_callbacks import report_folder
 
     assert report_folder(tmp_path) is None and "Writing the report failed, and the run goes on" in caplog.text
     with keeps_going("Logging"):

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         [`ConfigError`]: If the run does not say what corpus and target it had, or the corpus is another one.
         [`RecordError`]: If the folder holds no run, or damaged records.
     """
-    from equal_hf.collection.replay import recorded_documents, replay
+    from equal_hf.collection.replay_records import recorded_documents, replay
     from equal_hf.records.run_folder import RoundRecords
 
     records = [RoundRecords(folder) for folder in (args.run, *args.also)]

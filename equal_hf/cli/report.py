@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         [`RecordError`]: If the folder holds no run, or damaged records.
         [`MissingDependencyError`]: If a plotting library is not installed.
     """
-    from equal_hf.report.write import write_report
+    from equal_hf.report.write_report import write_report
 
     page = write_report(args.run, args.out, corpus=args.corpus, control=args.control, pictures=not args.no_pictures)
     pictures = [] if args.no_pictures else sorted(str(path) for path in page.parent.glob("*.png"))

@@ -133,7 +133,7 @@ def export_dataset(
 
 
 def _draw(run_dir: str | Path) -> dict[str, bytes]:
-    from equal_hf.report.write import run_pictures
+    from equal_hf.report.write_report import run_pictures
 
     try:
         return run_pictures(run_dir)

@@ -78,7 +78,7 @@ class RunView:
         """Show a round.
 
         Args:
-            metrics (`Mapping[str, float]`): From [`equal_hf.tracking.trackers.round_metrics`].
+            metrics (`Mapping[str, float]`): From [`equal_hf.tracking.metrics.round_metrics`].
             best (`tuple[int, float]`, *optional*): The cluster that paid most, and its reward.
             recorded (`bool`, *optional*, defaults to `False`): It was on record before this process, which takes no
                 time and is not said again.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from equal_hf.publishing.hub import published
 from equal_hf.records.run_folder import write_json
 from equal_hf.tracking.media import keeps_going
+from equal_hf.tracking.metrics import round_metrics
 from equal_hf.tracking.tables import RoundTables
-from equal_hf.tracking.trackers import RunTracker, round_metrics, run_name
+from equal_hf.tracking.trackers import RunTracker, run_name
 from equal_hf.types import Round
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TrackedRun:
     def close(self) -> None:
         """Add the report, and where the dataset is; write out what is pending."""
         if self._active:
-            from equal_hf.tracking.callbacks import report_folder
+            from equal_hf.tracking.trainer_callbacks import report_folder
 
             with keeps_going("Adding the report"):
                 self._tracker.attach(report_folder(self._records.run_dir), published(self._records.run_dir))

@@ -1,23 +1,9 @@
-"""What a run reports to Weights & Biases and trackio: one set of numbers a round, under names that do not change.
+"""What a run reports to Weights & Biases and trackio: the numbers of [`equal_hf.tracking.metrics`], one set a round.
 
-| Name | What it is |
-| --- | --- |
-| `equal/round` | index of the round, from 0 |
-| `equal/arms_pulled` | arms (clusters) pulled |
-| `equal/documents`, `equal/pairs` | documents extracted, pairs kept |
-| `equal/prompt_tokens`, `equal/completion_tokens`, `equal/requests` | what extraction used |
-| `equal/rejected` | what extraction and the quality filters turned down |
-| `equal/dropped/<reason>` | the same, by reason |
-| `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms that have it, by reward function |
-| `equal/reward/mixed/mean`, `…/min`, `…/max` | the mixture that the bandit was given |
-| `equal/transport/cost` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
-| `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
-| `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
-
-A trainer sends them through its own `log`, a run without a trainer through [`RunTracker`]; the names are the same
-([`equal_hf.tracking.callbacks`] keeps transformers from putting `train/` before them). Beside them go, updated every
-round, the tables `equal/arms` and `equal/pairs_sample` and the picture `equal/clusters` ([`RoundTables`]), and at the
-end the report, as an artifact. A run that is taken up again goes on as the run it was, by the id in `run.json`.
+A trainer logs them through its own `log`, a run without a trainer through [`RunTracker`]; the names are the same
+([`equal_hf.tracking.trainer_callbacks`] keeps transformers from putting `train/` before them). Beside them go the
+tables `equal/arms` and `equal/pairs_sample` and the picture `equal/clusters` ([`RoundTables`]), updated every round,
+and at the end the report, as an artifact. A resumed run goes on as the same run, by the id in `run.json`.
 """
 
 from __future__ import annotations
@@ -29,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.rewards import TRANSPORT_OFFSET
 from equal_hf.tracking.media import (
     attach_to_trackio,
     attach_to_wandb,
@@ -40,61 +25,12 @@ from equal_hf.tracking.media import (
     wandb_place,
 )
 from equal_hf.tracking.wandb_setup import masked_command, prepare_wandb
-from equal_hf.types import Round
 from equal_hf.utils.redaction import sanitise
 
 if TYPE_CHECKING:
     from equal_hf.tracking.tables import RoundTables
 
 TRACKERS = ("wandb", "trackio")
-
-
-def round_metrics(
-    round: Round, reward_record: Mapping[str, Any] | None = None, totals: Mapping[str, float] | None = None
-) -> dict[str, float]:
-    """The numbers of one round, by the names in this module's table.
-
-    Args:
-        round ([`Round`]): The round.
-        reward_record (`Mapping[str, Any]`, *optional*): Its recorded rewards: `rewards`, `mixed` and `metrics`.
-            Without it, the rewards known at extraction are told.
-        totals (`Mapping[str, float]`, *optional*): Totals of the run so far, by name.
-
-    >>> from equal_hf.types import Decision, Round
-    >>> round = Round(3, (Decision(7, 0.5, ("d1", "d2")),), (), rewards={"transport": [0.38]})
-    >>> metrics = round_metrics(round, totals={"documents": 40})
-    >>> metrics["equal/reward/transport/mean"], metrics["equal/transport/cost"], metrics["equal/documents_total"]
-    (0.38, 0.5, 40)
-    """
-    metrics: dict[str, float] = {
-        "equal/round": round.index,
-        "equal/arms_pulled": len(round.decisions),
-        "equal/documents": round.documents,
-        "equal/pairs": len(round.pairs),
-        "equal/prompt_tokens": round.usage.prompt_tokens,
-        "equal/completion_tokens": round.usage.completion_tokens,
-        "equal/requests": round.usage.requests,
-        "equal/rejected": len(round.rejected),
-    }
-    metrics |= {f"equal/dropped/{reason}": count for reason, count in round.dropped.items()}
-    rewards = dict(reward_record["rewards"] if reward_record else round.rewards)
-    if reward_record:
-        rewards["mixed"] = reward_record["mixed"]
-    for name, values in rewards.items():
-        metrics |= _spread(f"equal/reward/{name}", values)
-    if (transport := metrics.get("equal/reward/transport/mean")) is not None:
-        metrics["equal/transport/cost"] = 1.0 - TRANSPORT_OFFSET - transport
-    for name, value in (reward_record or {}).get("metrics", {}).items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            metrics[f"equal/{name}"] = value
-    return metrics | {f"equal/{name}_total": value for name, value in (totals or {}).items()}
-
-
-def _spread(name: str, values: Sequence[float | None]) -> dict[str, float]:
-    known = [value for value in values if value is not None]
-    if not known:
-        return {}
-    return {f"{name}/mean": sum(known) / len(known), f"{name}/min": min(known), f"{name}/max": max(known)}
 
 
 def keep_trackio_local(args: Any) -> None:

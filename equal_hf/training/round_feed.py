@@ -18,8 +18,8 @@ import numpy as np
 
 from equal_hf.collection.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, ExtractionError
+from equal_hf.tracking.metrics import round_metrics
 from equal_hf.tracking.progress_view import RunView
-from equal_hf.tracking.trackers import round_metrics
 from equal_hf.training.round_rows import sample_own, sample_replay
 from equal_hf.types import Messages, QAPair, Round
 
@@ -48,7 +48,7 @@ class OpenedRound:
     last: bool
 
 
-class RoundSource:
+class RoundFeed:
     """Feeds a trainer from a collector.
 
     Args:

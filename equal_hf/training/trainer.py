@@ -6,10 +6,9 @@ the evaluation at its end pays the round's arms.
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,12 +21,14 @@ from transformers.trainer_utils import IntervalStrategy, TrainOutput
 from equal_hf.collection.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, EqualError
 from equal_hf.target import weighted_mean
-from equal_hf.tracking.callbacks import track_rounds
-from equal_hf.training.callbacks import RoundCallback
+from equal_hf.tracking.tables import RoundTables
+from equal_hf.tracking.trainer_callbacks import track_rounds
 from equal_hf.training.checkpoints import last_complete_checkpoint
 from equal_hf.training.config import EqualConfig
+from equal_hf.training.influence_batches import INFLUENCE_ROWS, influence_batches, rewarding_sets
 from equal_hf.training.model_export import ModelFolderTrainer
-from equal_hf.training.round_feed import RoundSource
+from equal_hf.training.round_callbacks import RoundCallback
+from equal_hf.training.round_feed import RoundFeed
 from equal_hf.training.round_rows import RoundDataset
 from equal_hf.types import QAPair
 from equal_hf.utils.redaction import sanitise
@@ -36,9 +37,6 @@ T = TypeVar("T")
 
 # SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
 _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
-
-# Rows that an influence reward looks at: of each arm, and of the validation set.
-INFLUENCE_ROWS, VALIDATION_ROWS = 8, 32
 
 # Settings that decide what a model has learned after a round, and so what a loss reward says.
 _TRAINING_SETTINGS = (
@@ -111,7 +109,7 @@ class EqualTrainer(ModelFolderTrainer):
         self.train_dataset = self._round_dataset = RoundDataset(args.rows_per_round)
         self.data_collector = data_collector
         self.run_dir = str(args.output_dir)
-        self.round_source = RoundSource(data_collector, args)
+        self.round_feed = RoundFeed(data_collector, args)
         self.is_last_round = False
         self.rounds_trained = self.steps_trained = self.pool_steps_trained = 0
         self._trained_rows: list[int] = []
@@ -143,9 +141,9 @@ class EqualTrainer(ModelFolderTrainer):
         wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
-        track_rounds(self)
+        track_rounds(self, RoundTables(self.data_collector.records, self.data_collector.corpus))
         try:
-            with self.round_source.view as view:
+            with self.round_feed.view as view:
                 if view.is_live:
                     self.remove_callback(ProgressCallback)  # two views of one run on one terminal
                 if in_pool is None:
@@ -157,7 +155,7 @@ class EqualTrainer(ModelFolderTrainer):
                 if wants_pool:
                     output = self._train_pool(in_pool, **kwargs)
         finally:
-            self.round_source.close()
+            self.round_feed.close()
         return output
 
     def open_run(self) -> tuple[int, bool]:
@@ -169,7 +167,7 @@ class EqualTrainer(ModelFolderTrainer):
         Raises:
             [`ResumeError`]: If the run folder holds another run, or another process has it open.
         """
-        return self._on_main(self.round_source.open)
+        return self._on_main(self.round_feed.open)
 
     def _skip_what_is_trained(self, checkpoint: str | bool | None, trainable: int, finished: bool) -> None:
         """Keep the training loop from starting an epoch when the checkpoint holds the last round there is."""
@@ -184,7 +182,7 @@ class EqualTrainer(ModelFolderTrainer):
     def _train_pool(self, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
         """The final fine-tuning: a second training on all pairs, with checkpoints of its own in `pool/`."""
         args = self.args
-        rows = self._on_main(self.round_source.pool)
+        rows = self._on_main(self.round_feed.pool)
         kept = args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start
         self.train_dataset = self._prepare(rows)
         self.remove_callback(self._round_callback)
@@ -203,7 +201,7 @@ class EqualTrainer(ModelFolderTrainer):
 
     def open_round(self, epoch: int) -> None:
         """Collect the round of an epoch and put its rows in place, on every process."""
-        opened = self._on_main(lambda: self.round_source.collect(epoch))
+        opened = self._on_main(lambda: self.round_feed.collect(epoch))
         self.is_last_round = opened.last
         prepared = list(self._prepare([{**row, "place": place} for place, row in enumerate(opened.rows)]))
         if not prepared:
@@ -253,37 +251,22 @@ class EqualTrainer(ModelFolderTrainer):
             losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
             context["target_losses"] = {name: value for name, value in losses.items() if value is not None}
         logs = self._on_main(
-            lambda: self.round_source.record_rewards(loss, self._trained_rows, **context, **self._influence_batches())
+            lambda: self.round_feed.record_rewards(loss, self._trained_rows, **context, **self._influence_batches())
         )
         if logs:
             self.log(logs)
 
     def _influence_batches(self) -> dict[str, Any]:
-        """What [`influence_reward`] looks at: a few rows of each arm, and of the validation set that pays."""
         if "influence" not in self.data_collector.stages:
             return {}
 
-        def batch(rows: Any) -> dict[str, Any]:
+        def batch(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             collated = self.data_collator([dict(row) for row in rows])
             return {name: value.to(self.args.device) for name, value in collated.items()}
 
-        chosen = [rows[place] for rows, count in self._rewarding_sets() for place in range(min(len(rows), count))]
-        return {
-            "arm_batches": [batch(rows) if rows else None for rows in self._arm_rows],
-            "validation_batches": [
-                batch(chosen[start : start + INFLUENCE_ROWS]) for start in range(0, len(chosen), INFLUENCE_ROWS)
-            ],
-        }
-
-    def _rewarding_sets(self) -> list[tuple[Any, int]]:
-        """The validation sets that `reward_metric` is about, and how many rows of each are looked at."""
         sets: Any = self.eval_dataset
-        if not isinstance(sets, dict):
-            return [(sets, VALIDATION_ROWS)]
-        if (named := self.args.reward_metric.removeprefix("eval_").removesuffix("_loss")) in sets:
-            return [(sets[named], VALIDATION_ROWS)]
-        shares = self.data_collector.target_shares
-        return [(rows, math.ceil(shares[name] * VALIDATION_ROWS)) for name, rows in sets.items()]
+        paying = rewarding_sets(sets, self.args.reward_metric, self.data_collector.target_shares)
+        return influence_batches(self._arm_rows, paying, batch)
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 

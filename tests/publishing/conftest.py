@@ -18,4 +18,4 @@ def run_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cards without pictures, which take most of a push's time and are tested elsewhere."""
-    monkeypatch.setattr("equal_hf.report.write.run_pictures", lambda run_dir: {})
+    monkeypatch.setattr("equal_hf.report.write_report.run_pictures", lambda run_dir: {})

@@ -19,7 +19,7 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import ClusterStatistics, RunStatistics, read_run
 from equal_hf.report.html import hover
 from equal_hf.report.run_map import arm_terms, cluster_map
-from equal_hf.report.write import write_report
+from equal_hf.report.write_report import write_report
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 from tests.publishing.runs import HOSTILE, SECRET, make_run
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 if TYPE_CHECKING:
     from equal_hf.publishing.background_push import RoundPublisher
-    from equal_hf.training.trainer import EqualTrainer
+    from equal_hf.training.config import EqualConfig
+    from equal_hf.training.round_feed import RoundFeed
+
+
+class RoundTrainer(Protocol):
+    """What [`RoundCallback`] needs of a trainer."""
+
+    args: EqualConfig
+    round_feed: RoundFeed
+    is_last_round: bool
+
+    def open_round(self, epoch: int) -> None:
+        """Collect the round of an epoch and set its rows, on every process."""
+
+    def record_rewards(self, metrics: dict[str, float]) -> None:
+        """Record the open round's rewards after an evaluation, on every process."""
 
 
 class RoundCallback(TrainerCallback):
@@ -18,10 +33,10 @@ class RoundCallback(TrainerCallback):
     when a script measures something. Only a configured metric that arrives after an epoch's end is recorded.
 
     Args:
-        trainer ([`EqualTrainer`]): The trainer whose rounds these are.
+        trainer ([`RoundTrainer`]): The trainer whose rounds these are.
     """
 
-    def __init__(self, trainer: EqualTrainer) -> None:
+    def __init__(self, trainer: RoundTrainer) -> None:
         self.trainer = trainer
         self.trained = False
 
@@ -36,7 +51,7 @@ class RoundCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Show how far training is."""
-        self.trainer.round_source.view.trained(state.global_step, state.max_steps)
+        self.trainer.round_feed.view.trained(state.global_step, state.max_steps)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -61,7 +76,7 @@ class RoundCallback(TrainerCallback):
         if self.trained:
             self.trainer.record_rewards(metrics)
         elif state.global_step == 0 and self.trainer.args.reward_metric in metrics:
-            self.trainer.round_source.start_loss = float(metrics[self.trainer.args.reward_metric])
+            self.trainer.round_feed.start_loss = float(metrics[self.trainer.args.reward_metric])
 
 
 class PublishCallback(TrainerCallback):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TrackioCallback, WandbCallback
 
 from equal_hf.publishing.hub import published
@@ -26,9 +26,6 @@ from equal_hf.tracking.media import (
 from equal_hf.tracking.tables import RoundTables
 from equal_hf.tracking.trackers import keep_trackio_local
 from equal_hf.tracking.wandb_setup import masked_command
-
-if TYPE_CHECKING:
-    from equal_hf.training.trainer import EqualTrainer
 
 PREFIX = "equal/"
 
@@ -135,18 +132,21 @@ class RoundTrackioCallback(_TellsRounds, TrackioCallback):
             attach_to_trackio(self._trackio.context_vars.current_run.get(), report, dataset)
 
 
-def track_rounds(trainer: EqualTrainer) -> None:
+def track_rounds(trainer: Trainer, tables: RoundTables) -> None:
     """Put these callbacks in the place of transformers' own, where a trainer has those.
 
-    They come last, so that at the end of training they find what a publisher has pushed by then.
+    They come last, so that at the end of training they see what a publisher has pushed by then.
+
+    Args:
+        trainer (`Trainer`): Any trainer that logs a run's rounds by their names.
+        tables ([`RoundTables`]): Of the run.
     """
-    tables = RoundTables(trainer.data_collector.records, trainer.data_collector.corpus)
     ours: dict[type, type] = {WandbCallback: RoundWandbCallback, TrackioCallback: RoundTrackioCallback}
     for theirs, own in ours.items():
-        if (found := trainer.pop_callback(theirs)) is not None:
+        if (callback := trainer.pop_callback(theirs)) is not None:
             if theirs is TrackioCallback:
                 keep_trackio_local(trainer.args)
-            trainer.add_callback(found if isinstance(found, own) else own(tables))
+            trainer.add_callback(callback if isinstance(callback, own) else own(tables))
 
 
 def split_logs(logs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -161,7 +161,7 @@ def split_logs(logs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def report_folder(run_dir: str | Path) -> Path | None:
     """The run's report, written now; `None` where that fails, which is no reason for a run to."""
-    from equal_hf.report.write import write_report
+    from equal_hf.report.write_report import write_report
 
     with keeps_going("Writing the report"):
         return write_report(run_dir).parent
