@@ -19,7 +19,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--repo-id", required=True, help="dataset repository, such as user/math-qa; made if need be")
-    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    parser.add_argument(
+        "--private",
+        action="store_true",
+        default=None,
+        help="make a new repository private, and refuse one that is there and public",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="write the dataset folder and say what of it would be sent"
     )
@@ -37,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from equal_hf.publishing.dataset import dataset_files, export_dataset
     from equal_hf.publishing.hub import files_to_send, publish_dataset
     from equal_hf.utils.hub_retry import limit_silence
+    from equal_hf.utils.logging import messages_shown
 
     limit_silence()
     if args.dry_run:
@@ -53,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         asked = "" if changed is not None else " (all there are: the Hub cannot be asked which it holds)"
         print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB in {folder}{asked}; nothing was sent")
         return 0
-    url = publish_dataset(args.run, args.repo_id, private=args.private)
+    with messages_shown():
+        url = publish_dataset(args.run, args.repo_id, private=args.private)
     print(json.dumps({"url": url, "repo_id": args.repo_id}) if args.json else url)
     return 0

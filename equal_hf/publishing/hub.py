@@ -25,7 +25,8 @@ from equal_hf.publishing.previous_export import (
     run_identities,
 )
 from equal_hf.records.run_folder import RoundRecords, write_json
-from equal_hf.utils.hub_retry import retry_hub
+from equal_hf.utils.hub_repository import open_repository
+from equal_hf.utils.hub_retry import ATTEMPTS, retry_hub
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
-ATTEMPTS = 9  # with the waits between them, two to four minutes
+KEEP_LOCAL = ", or leave out `push_to_hub` to keep the dataset local"
+PRIVATE = "`hub_private_repo` or `--private`"
 
 
 def check_write_access(
@@ -77,14 +79,14 @@ def check_write_access(
                 f"the token of {account['name']} may only read, so {repo_id!r} cannot be published: make a token with "
                 f"write access at {api.endpoint}/settings/tokens, or leave out `push_to_hub` to keep the dataset local"
             )
-        full = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
+        full = open_repository(api, repo_id, repo_type, private, PRIVATE)
         api.auth_check(full, repo_type=repo_type, write=True)
         if run_dir is not None:
             HubExport.read(api, full).check(known_identities(run_dir))
         return full
 
     what = f"checking write access to {repo_id!r}"
-    return retry_hub(check, what, setting or f"hub_{repo_type}_id", ATTEMPTS, unanswered=3)
+    return retry_hub(check, what, setting or f"hub_{repo_type}_id", otherwise=KEEP_LOCAL)
 
 
 def publish_dataset(
@@ -119,7 +121,7 @@ def publish_dataset(
     api = HfApi(token=token)
 
     def push() -> str:
-        full = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
+        full = open_repository(api, repo_id, "dataset", private, PRIVATE)
         revision = _push_once(api, run_dir, full, summary)
         url, card = f"{api.endpoint}/datasets/{full}", PreviousExport.read(default_folder(run_dir)).persons_part()
         write_json(
@@ -127,7 +129,7 @@ def publish_dataset(
         )
         return url
 
-    return retry_hub(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts)
+    return retry_hub(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts, otherwise=KEEP_LOCAL)
 
 
 def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> Any:
@@ -156,7 +158,7 @@ def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> An
             ignore_patterns=["_*", "checkpoint-*"],
         )
 
-    return retry_hub(push, f"publishing the model to {repo_id!r}", "hub_model_id", ATTEMPTS)
+    return retry_hub(push, f"publishing the model to {repo_id!r}", "hub_model_id", otherwise=KEEP_LOCAL)
 
 
 def files_to_send(run_dir: str | Path, repo_id: str, token: str | None = None) -> dict[str, Path] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 
@@ -41,3 +43,17 @@ def set_up_terminal(*, is_main_process: bool) -> None:
         disable_progress_bar()
     # TRL turns it on by its old name, on which transformers remarks at every start; nothing a user can act on.
     warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated", category=FutureWarning)
+
+
+@contextmanager
+def messages_shown() -> Iterator[None]:
+    """Inside, what this package logs goes to standard error: for commands that say a few lines."""
+    handler, ours = _StandardError(), logging.getLogger("equal_hf")
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)

@@ -225,6 +225,34 @@ def test_what_a_run_makes_is_as_private_as_it_says(hub: HubServer, tmp_path: Pat
     assert HfApi().dataset_info("tester/hidden").private and HfApi().model_info("tester/hidden-model").private
 
 
+@pytest.mark.usefixtures("plain")
+def test_nothing_is_sent_to_a_public_repository_where_a_private_one_is_asked_for(
+    hub: HubServer, run_dir: Path, capsys: pytest.CaptureFixture
+):
+    api = HfApi()
+    api.create_repo("tester/public", repo_type="dataset", private=False)
+    api.create_repo("tester/public-model", private=False)
+    hub.reset()
+    with pytest.raises(PublishError, match=r"is public.*`hf repos settings tester/public --type dataset --private`"):
+        publish_dataset(run_dir, "tester/public", private=True)
+    with pytest.raises(PublishError, match=r"is public.*--type model --private`"):
+        check_write_access("tester/public-model", private=True, repo_type="model")
+    assert main(["publish", str(run_dir), "--repo-id", "public", "--private"]) == 1
+    assert {method for method, _, _ in hub.requests()} == {"GET"}, "nothing was sent"
+    capsys.readouterr()
+    assert main(["publish", str(run_dir), "--repo-id", "announced", "--private"]) == 0
+    assert "Making the dataset repository tester/announced, private" in capsys.readouterr().err
+    assert api.dataset_info("tester/announced").private
+    assert main(["publish", str(run_dir), "--repo-id", "announced", "--private"]) == 0
+
+
+def test_the_words_of_a_refusal_are_shown(hub: HubServer, run_dir: Path):
+    hub.fail(403, "POST", "/commit/main", X_Error_Message="Private repository storage limit reached")
+    with pytest.raises(PublishError, match=r"refuses with 403: Private repository storage limit reached") as caught:
+        publish_dataset(run_dir, "tester/full")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_hub_that_nobody_answers_for_is_said_so(hub: HubServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(PublishError, match="no answer from the Hub"):
@@ -421,6 +449,7 @@ def silent(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[soc
     from huggingface_hub.utils import _http
 
     monkeypatch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _http._GLOBAL_CLIENT_FACTORY)  # put back afterwards
+    _http.close_session()  # its limits are those of earlier tests
     server, held = socket.create_server(("127.0.0.1", 0)), []
 
     def accept() -> None:
