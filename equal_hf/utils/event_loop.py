@@ -10,14 +10,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import wait
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 T = TypeVar("T")
 
+# A store on a slow disk may hold the loop's last task; a process that ends does not wait longer for it.
 _STOP_TIMEOUT_S = 10.0
 
 
@@ -25,21 +27,18 @@ class LoopThread:
     """Runs coroutines on one event loop until it is stopped; starts with the first."""
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._running: tuple[BlockingPortal, AbstractContextManager[BlockingPortal]] | None = None
+        self._thread_id: int | None = None
         self._lock = threading.Lock()
         self._at_stop: list[Callable[[], Awaitable[Any]]] = []
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end, and give what it gives. An interrupt cancels it first."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        """Run a coroutine to its end, and give what it gives. An interrupt cancels it and is raised at once."""
+        future = self._portal().start_task_soon(lambda: coroutine)
         try:
             return future.result()
-        except BaseException:
-            if not future.done():
-                future.cancel()
-                wait([future], _STOP_TIMEOUT_S)
-            raise
+        finally:
+            future.cancel()  # does nothing to one that is done
 
     def at_stop(self, action: Callable[[], Awaitable[Any]]) -> None:
         """Await this on the loop before it ends."""
@@ -48,49 +47,32 @@ class LoopThread:
     def stop(self) -> None:
         """End the loop and the thread; a later `run` starts another."""
         with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+            running, self._running = self._running, None
             actions, self._at_stop = self._at_stop, []
-        if loop is None or thread is None:
+        if running is None:
             return
+        # Not on this thread: the garbage collector may call this anywhere, the loop's own thread included.
+        stopping = threading.Thread(target=_stop, args=(*running, actions), daemon=True)
+        stopping.start()
+        if threading.get_ident() != self._thread_id:
+            stopping.join(_STOP_TIMEOUT_S)
 
-        async def finish() -> None:
-            for action in actions:
-                await action()
-            loop.stop()
-
-        loop.call_soon_threadsafe(lambda: _keep(loop.create_task(finish())))
-        if thread is not threading.current_thread():  # the garbage collector may run anywhere
-            thread.join(_STOP_TIMEOUT_S)
-
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _portal(self) -> BlockingPortal:
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="equal-hf-extraction", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+            if self._running is None:
+                context = start_blocking_portal(name="equal-hf-extraction")
+                portal = context.__enter__()
+                self._running = portal, context
+                self._thread_id = portal.call(threading.get_ident)
+            return self._running[0]
 
 
-_tasks: set[asyncio.Task[Any]] = set()
-
-
-def _keep(task: asyncio.Task[Any]) -> None:
-    """A loop holds its tasks weakly: hold this one until it is done."""
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+def _stop(
+    portal: BlockingPortal,
+    context: AbstractContextManager[BlockingPortal],
+    actions: list[Callable[[], Awaitable[Any]]],
+) -> None:
+    for action in actions:
+        portal.call(action)
+    portal.call(portal.stop, True)
+    context.__exit__(None, None, None)
