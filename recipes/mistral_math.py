@@ -25,9 +25,9 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 
 from equal_hf import EqualConfig, EqualError, EqualTrainer
 from equal_hf.cli.arguments import RunArguments
-from equal_hf.cli.factories import make_collector, make_extractor, open_corpus
+from equal_hf.cli.checks import checks, require
+from equal_hf.cli.factories import make_collector, open_corpus
 from equal_hf.cli.parse_config import parse_config
-from equal_hf.cli.preflight import preflight
 from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import publish_dataset
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     set_up_terminal(is_main_process=state.is_main_process)
     output_dir = Path(args.output_dir)
     if state.is_main_process:
-        preflight(run, args, model_args.model_name_or_path, lambda: make_extractor(run, args.output_dir))
+        require(checks(run, args, model_args, start=True))
         target_shares(run.by_name(), args.target_weights)
     state.wait_for_everyone()
 

@@ -1,112 +1,155 @@
-"""What a machine has and lacks for a run: packages, accelerator, disk, Hub, trackers, endpoint. Changes nothing."""
+"""What a run needs and whether it is there: one list, printed by `equal-hf doctor` and raised from by a run's start.
+
+Nothing here changes a setting. A run's start makes the repositories that it will publish to; `doctor` makes nothing.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distributions, version
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from equal_hf.errors import EqualError
+from equal_hf.cli.machine_checks import (
+    Check,
+    check_device,
+    check_disk,
+    check_faiss,
+    check_packages,
+    check_wandb,
+    installed,
+)
+from equal_hf.errors import ConfigError, EqualError
 from equal_hf.types import Document
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
+    from equal_hf.training.config import EqualConfig
 
-LEAST_FREE_GB = 5.0
-CORE = ("torch", "transformers", "trl", "accelerate", "datasets", "huggingface_hub", "sentence-transformers", "POT")
-EXTRAS = {"report": ("plotly", "matplotlib"), "wandb": ("wandb",), "trackio": ("trackio",)}
+HUB_TIMEOUT_S = 5.0
+LOAD_TIMEOUT_S = 30.0  # a run waits for a server that is loading; whoever asks what is wrong does not want to
+Reason = Callable[[str, str], str | None]  # why a repository (name, kind) cannot be read; `None` where it can
 _TEXT = (
     "Water boils at 100 degrees Celsius at sea level. At higher altitudes the air pressure is lower, so water boils "
     "at a lower temperature; on a mountain of 3,000 metres it boils at about 90 degrees."
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
+def checks(
+    run: RunArguments | None = None,
+    args: EqualConfig | None = None,
+    model: Any = None,
+    *,
+    start: bool = False,
+) -> Iterator[Check]:
+    """Everything that is looked at, one after the other.
 
     Args:
-        name (`str`): What.
-        status (`"ok"`, `"note"` or `"problem"`): A problem keeps a run from starting; a note does not.
-        found (`str`): What was found.
-        remedy (`str`, *optional*): What to do about it.
+        run ([`RunArguments`], *optional*): Corpus, target, extractor and repositories; the machine alone is looked at
+            where it is left out.
+        args ([`EqualConfig`], *optional*): The trainer's settings.
+        model (`ModelConfig`, *optional*): The model; `None` for a run that trains none, and needs none.
+        start (`bool`, *optional*, defaults to `False`): A run starts: what would only be worth knowing is left out,
+            and repositories to publish to are made.
     """
+    yield from check_packages()
+    if run is None or args is None:
+        yield check_faiss(installed())
+        yield check_device(train=False)
+        yield check_disk(".")
+        yield check_hub()
+        yield check_wandb()
+        return
+    if model is not None and not model.model_name_or_path:
+        remedy = "name a model, or collect without training: `equal-hf collect`"
+        yield Check("model", "problem" if start else "note", "`model_name_or_path` is not set", remedy)
+        model = None
+    output_dir = str(args.output_dir)
+    unreachable = functools.cache(_unreachable)  # each repository is asked for once
+    yield check_faiss(installed(), needed=not _is_built(run, output_dir))
+    yield check_device(train=model is not None, use_cpu=bool(args.use_cpu))
+    yield check_disk(output_dir)
+    yield check_endpoint(run, start)
+    yield from check_repositories(run, model, unreachable)
+    if start:
+        yield from check_publishing(run, args, model)
+    else:
+        yield check_hub(run.hub_dataset_id, bool(args.push_to_hub), args.hub_token, output_dir)
+    yield check_wandb(wanted="wandb" in (args.report_to or []))
+    if model is not None:
+        yield from check_chat_template(args, model, unreachable)
 
-    name: str
-    status: Literal["ok", "note", "problem"]
-    found: str
-    remedy: str = ""
+
+def require(checks: Iterable[Check]) -> None:
+    """Raise what would keep a run from starting, all at once.
+
+    Args:
+        checks (`Iterable[Check]`): From [`checks`].
+
+    Raises:
+        [`ConfigError`]: Naming each problem, the key that sets it, and what to do.
+    """
+    problems = [f"{check.found}; {check.remedy}" if check.remedy else check.found for check in checks if check.fails]
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        how_many = "one thing is" if len(problems) == 1 else f"{len(problems)} things are"
+        raise ConfigError(
+            f"this run cannot start; {how_many} missing:\n{listed}\n"
+            "To see the whole road without GPU, endpoint or network, run `make quickstart`."
+        )
 
 
-def check_packages() -> Iterator[Check]:
-    """The packages a run needs, and FAISS, of which there must be one and not two."""
-    missing = [name for name in CORE if _version(name) is None]
-    shown = ", ".join(f"{name} {_version(name)}" for name in CORE if name not in missing)
-    remedy = "pip install equal-hf"
-    yield (
-        Check("packages", "problem", f"not installed: {', '.join(missing)}", remedy)
-        if missing
-        else Check("packages", "ok", shown)
+def check_endpoint(run: RunArguments, start: bool = False) -> Check:
+    """What the endpoint is, what it allows, whether it heeds a schema, and how long a short document takes.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        start (`bool`, *optional*, defaults to `False`): A run starts: one short request is enough, and a server that
+            is loading is waited for.
+    """
+    if run.extractor != "endpoint":
+        return Check("endpoint", "ok", f"none is needed: `extractor` is {run.extractor}")
+    from equal_hf.cli.factories import make_extractor
+
+    patience: dict[str, Any] = {"extractor_load_timeout_s": min(run.endpoint.load_timeout_s, LOAD_TIMEOUT_S)}
+    asked = replace(run, response_store=None, **({} if start else patience))
+    with tempfile.TemporaryDirectory() as folder:
+        extractor: Any = None
+        try:
+            extractor = make_extractor(asked, folder)
+            endpoints = extractor.describe()["endpoints"]
+            if start:
+                return Check("endpoint", "ok", ", ".join(one["url"] for one in endpoints))
+            began = time.monotonic()
+            (extraction,) = extractor.extract([Document("check", _TEXT)])
+        except EqualError as error:  # which says what to do
+            return Check("endpoint", "problem", f"no endpoint (`extractor_url`): {mask_text(str(error))}")
+        finally:
+            if extractor is not None:
+                extractor.close()
+        seconds = time.monotonic() - began
+    usage = extraction.usage
+    listed = "; ".join(
+        f"{one['url']} is {one['dialect']}, model {one['model']} ({one['revision']}), schema {one['schema']}, "
+        f"prompts up to {one['max_prompt_tokens'] or 'an unknown number of'} tokens, "
+        f"up to {one['max_concurrent']} at once"
+        for one in endpoints
     )
-    yield check_faiss(dist.metadata["Name"] or "" for dist in distributions())
-    for extra, names in EXTRAS.items():
-        absent = [name for name in names if _version(name) is None]
-        said = ", ".join(f"{name} {_version(name) or 'not installed'}" for name in names)
-        yield Check(extra, "note" if absent else "ok", said, f'pip install "equal-hf[{extra}]"' if absent else "")
-
-
-def check_faiss(installed: Any) -> Check:
-    """FAISS among the names of installed packages.
-
-    >>> check_faiss(["faiss-cpu", "numpy"]).status, check_faiss(["numpy"]).status
-    ('ok', 'problem')
-    >>> check_faiss(["faiss-cpu", "faiss-gpu-cu12"]).found
-    'faiss-cpu and faiss-gpu-cu12 are both installed and overwrite each other'
-    """
-    found = sorted({name.lower() for name in installed if name.lower().replace("_", "-").startswith("faiss-")})
-    if len(found) > 1:
-        remedy = f"pip uninstall {' '.join(found)}, then install one of them again"
-        return Check("faiss", "problem", f"{' and '.join(found)} are both installed and overwrite each other", remedy)
-    if not found:
-        remedy = 'pip install "equal-hf[cpu]" or, on a machine with an NVIDIA GPU, "equal-hf[gpu]"'
-        return Check("faiss", "problem", "neither faiss-cpu nor faiss-gpu is installed", remedy)
-    return Check("faiss", "ok", f"{found[0]} {_version(found[0])}")
-
-
-def check_device(use_cpu: bool = False) -> Check:
-    """The accelerator."""
-    import torch
-
-    if not torch.accelerator.is_available():
-        said = "PyTorch sees no accelerator; `equal-hf collect` needs none"
-        return Check("accelerator", "ok" if use_cpu else "note", said, "" if use_cpu else "to train: `use_cpu: true`")
-    kind = torch.accelerator.current_accelerator()
-    count = torch.accelerator.device_count()
-    if kind is not None and kind.type == "cuda":
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        return Check("accelerator", "ok", f"{count} × {torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-    return Check("accelerator", "ok", f"{count} × {kind}")
-
-
-def check_disk(folder: str | Path) -> Check:
-    """Free space where the run will be."""
-    path = Path(folder).absolute()
-    while not path.exists():
-        path = path.parent
-    free = shutil.disk_usage(path).free / 1e9
-    if not os.access(path, os.W_OK):
-        return Check("disk", "problem", f"{path} cannot be written to", "set `output_dir` to another folder")
-    found = f"{free:,.1f} GB free at {path}"
-    if free < LEAST_FREE_GB:
-        return Check("disk", "note", found, "make room, or set `output_dir` to another disk")
-    return Check("disk", "ok", found)
+    found = (
+        f"{listed}. A short document took {seconds:.1f} s, {usage.prompt_tokens} prompt and "
+        f"{usage.completion_tokens} completion tokens, and gave {len(extraction.pairs)} pairs"
+    )
+    if not extraction.pairs:
+        reasons = ", ".join(extraction.dropped) or "an empty reply"
+        return Check("endpoint", "note", found, f"no pair came of it ({reasons}): is the model instruction-tuned?")
+    if any(one["schema"] != "heeded" for one in endpoints):
+        return Check("endpoint", "note", found, "serve it with guided decoding, or expect more replies to be dropped")
+    return Check("endpoint", "ok", found)
 
 
 def check_hub(
@@ -155,56 +198,6 @@ def check_hub(
     return Check("hub", "ok", found)
 
 
-def check_wandb(wanted: bool = False) -> Check:
-    """Whether W&B would log online."""
-    if _version("wandb") is None:
-        remedy = 'pip install "equal-hf[wandb]"' if wanted else ""
-        return Check("W&B", "problem" if wanted else "note", "not installed", remedy)
-    mode = os.environ.get("WANDB_MODE")
-    if mode:
-        return Check("W&B", "ok", f"WANDB_MODE is {mode}")
-    if not os.environ.get("WANDB_API_KEY") and not _in_netrc("wandb"):
-        return Check("W&B", "note", "no key: runs are logged offline, for `wandb sync`", "wandb login")
-    return Check("W&B", "ok", "a key is set")
-
-
-def check_endpoint(run: RunArguments, prepare: Callable[[str], Any]) -> Check:
-    """What the endpoint is, what it allows, whether it heeds a schema, and how long a short document takes.
-
-    Args:
-        run ([`RunArguments`]): The arguments.
-        prepare (`Callable[[str], Extractor]`): Makes the extractor, given a folder for its store.
-    """
-    if run.extractor != "endpoint":
-        return Check("endpoint", "ok", f"none is needed: `extractor` is {run.extractor}")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            extractor = prepare(folder)
-            told = extractor.describe()["endpoints"]
-            began = time.monotonic()
-            (extraction,) = extractor.extract([Document("check", _TEXT)])
-        except EqualError as error:
-            return Check("endpoint", "problem", mask_text(str(error)))  # which says what to do
-        seconds = time.monotonic() - began
-    usage = extraction.usage
-    listed = "; ".join(
-        f"{one['url']} is {one['dialect']}, model {one['model']} ({one['revision']}), schema {one['schema']}, "
-        f"prompts up to {one['max_prompt_tokens'] or 'an unknown number of'} tokens, "
-        f"up to {one['max_concurrent']} at once"
-        for one in told
-    )
-    found = (
-        f"{listed}. A short document took {seconds:.1f} s, {usage.prompt_tokens} prompt and "
-        f"{usage.completion_tokens} completion tokens, and gave {len(extraction.pairs)} pairs"
-    )
-    if not extraction.pairs:
-        reasons = ", ".join(extraction.dropped) or "an empty reply"
-        return Check("endpoint", "note", found, f"no pair came of it ({reasons}): is the model instruction-tuned?")
-    if any(one["schema"] != "heeded" for one in told):
-        return Check("endpoint", "note", found, "serve it with guided decoding, or expect more replies to be dropped")
-    return Check("endpoint", "ok", found)
-
-
 def _may_publish(api: Any, repo_id: str, run_dir: str | Path) -> Callable[[], None]:
     from equal_hf.publishing.previous_export import HubExport, known_identities
 
@@ -215,16 +208,123 @@ def _may_publish(api: Any, repo_id: str, run_dir: str | Path) -> Callable[[], No
     return check
 
 
-def _in_netrc(name: str) -> bool:
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return name in path.read_text(encoding="utf-8")
-    except OSError:
-        return False
+def check_repositories(run: RunArguments, model: Any, unreachable: Reason) -> Iterator[Check]:
+    """Whether model, corpus, targets and embedder can be read.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        model (`ModelConfig`, *optional*): The model.
+        unreachable (`Callable`): Why a repository cannot be read; `None` where it can.
+    """
+    wanted = [
+        ("model_name_or_path", None if model is None else model.model_name_or_path, "model"),
+        ("corpus", run.corpus, "dataset"),
+        *(("target", source, "dataset") for source in run.target),
+        ("embedder", run.embedder, "model"),
+    ]
+    absent: dict[str, list[str]] = {}
+    for key, name, kind in wanted:
+        if name is not None and not Path(name).exists() and (reason := unreachable(name, kind)):
+            absent.setdefault(reason, []).append(f"`{key}` {name}")
+    for reason, names in absent.items():
+        remedy = "log in with `hf auth login`, or name a local folder or file"
+        yield Check("repositories", "problem", f"no access to {', '.join(names)}: {reason}", remedy)
+    if not absent:
+        yield Check("repositories", "ok", "model, corpus, target and embedder can be read")
 
 
-def _version(name: str) -> str | None:
+def _unreachable(name: str, kind: str) -> str | None:
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        return _not_cached(name, kind)
     try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+        HfApi().repo_info(name, repo_type=kind, timeout=HUB_TIMEOUT_S)
+    except GatedRepoError:
+        return "the repository is gated and the licence was not accepted with this account"
+    except RepositoryNotFoundError:
+        return "no such file or folder here, and no such repository on the Hub, or a private one"
+    except HFValidationError:
+        return "no such file or folder here"
+    except OfflineModeIsEnabled:
+        return _not_cached(name, kind)
+    except Exception as error:  # whatever the network stack raises, the Hub was not reached
+        return (
+            f"the Hub ({constants.ENDPOINT}) cannot be reached ({type(error).__name__})"
+            if _not_cached(name, kind)
+            else None
+        )
+    return None
+
+
+def _not_cached(name: str, kind: str) -> str | None:
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cached = {(repo.repo_id, repo.repo_type) for repo in scan_cache_dir().repos}
+    except CacheNotFound:
+        cached = set()
+    return None if (name, kind) in cached else "the Hub is offline and it is not in the local cache"
+
+
+def check_chat_template(args: EqualConfig, model: Any, unreachable: Reason) -> Iterator[Check]:
+    """Whether there is a chat template, since pairs are conversations.
+
+    Args:
+        args ([`EqualConfig`]): The trainer's settings.
+        model (`ModelConfig`): The model.
+        unreachable (`Callable`): As of [`check_repositories`].
+    """
+    name = str(model.model_name_or_path)
+    if args.chat_template_path or not (Path(name).exists() or unreachable(name, "model") is None):
+        return
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
+    except Exception:  # what is wrong with the model is told by what looks for it, or loads it
+        return
+    if tokenizer.chat_template:
+        yield Check("chat template", "ok", f"{name} has one")
+        return
+    yield Check(
+        "chat template",
+        "problem",
+        f"no chat template: the tokenizer of {name} has none, and pairs are conversations",
+        "set `chat_template_path` to a model whose template to take, such as its instruction-tuned version",
+    )
+
+
+def check_publishing(run: RunArguments, args: EqualConfig, model: Any) -> Iterator[Check]:
+    """Whether the run may publish; makes the repositories where there are none.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        args ([`EqualConfig`]): The trainer's settings.
+        model (`ModelConfig`, *optional*): The model.
+    """
+    if not args.push_to_hub:
+        return
+    from equal_hf.publishing import hub
+    from equal_hf.utils.hub_retry import limit_silence
+
+    limit_silence()
+    token = args.hub_token or os.environ.get("HF_TOKEN")
+    model_id = None if model is None else args.hub_model_id or Path(str(args.output_dir)).name
+    for repo_id, kind, folder in ((model_id, "model", None), (run.hub_dataset_id, "dataset", args.output_dir)):
+        if repo_id is not None:
+            try:
+                full = hub.check_write_access(
+                    repo_id, token, private=args.hub_private_repo, repo_type=kind, run_dir=folder
+                )
+                yield Check("hub", "ok", f"may write to {full}")
+            except EqualError as error:
+                yield Check("hub", "problem", str(error))
+
+
+def _is_built(run: RunArguments, output_dir: str) -> bool:
+    """Whether the corpus needs no clustering, as far as can be told without the network."""
+    here = Path(run.corpus_dir) if run.corpus_dir else Path(output_dir) / "corpus"
+    return not Path(run.corpus).exists() or any((path / "corpus.json").is_file() for path in (here, Path(run.corpus)))

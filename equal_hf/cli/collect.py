@@ -51,9 +51,9 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from trl import ModelConfig
 
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.cli.factories import make_extractor, open_corpus
+    from equal_hf.cli.checks import checks, require
+    from equal_hf.cli.factories import open_corpus
     from equal_hf.cli.parse_config import parse_config
-    from equal_hf.cli.preflight import preflight
     from equal_hf.publishing.background_push import RoundPublisher
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.records.run_folder import write_json
@@ -68,7 +68,7 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     set_up_terminal(is_main_process=True)
     what, how = without_training(what, how)
     folder = str(how.output_dir)
-    preflight(what, how, None, lambda: make_extractor(what, folder))
+    require(checks(what, how, start=True))
     target_shares(what.by_name(), how.target_weights)
     corpus, targets = open_corpus(what, folder, how.seed), load_targets(what, how.seed)
     publisher = None

@@ -8,14 +8,20 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError, EqualError
 from equal_hf.utils.redaction import mask_text
 from equal_hf.utils.settings import fit, types_of
+
+if TYPE_CHECKING:
+    from trl import ModelConfig
+
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.training.config import EqualConfig
 
 ENVIRONMENT = "env"  # the key of TRL's YAMLs that sets environment variables
 
@@ -66,6 +72,25 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
         if "not used" in str(error):  # it lists them; they may belong to a flag that is not there
             raise ConfigError("the command line has words that belong to no flag: quote what has blanks") from None
         raise ConfigError(f"{path} or a flag has a value that does not fit: {mask_text(str(error))}") from error
+
+
+def parse_run(config: str | Path, flags: Sequence[str]) -> tuple[RunArguments, EqualConfig, ModelConfig]:
+    """The settings of a run: its own, the trainer's and the model's.
+
+    Args:
+        config (`str` or `Path`): The recipe's YAML.
+        flags (`Sequence[str]`): Flags that override it.
+
+    Raises:
+        [`ConfigError`]: As of [`parse_config`].
+    """
+    from trl import ModelConfig
+
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.training.config import EqualConfig
+
+    run, args, model = parse_config((RunArguments, EqualConfig, ModelConfig), list(flags), config)
+    return run, args, model
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

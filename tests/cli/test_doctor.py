@@ -27,14 +27,18 @@ def tgi() -> Iterator[str]:
 
 
 @pytest.fixture
-def doctor(tmp_path: Path, hub: HubServer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+def doctor(
+    world: Path, tmp_path: Path, hub: HubServer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Doctor:
     """Runs it on a recipe with these keys changed; exit code, checks by name, and all it said."""
     monkeypatch.delenv("EQUAL_API_KEY", raising=False)
 
     def run(**changes: object) -> tuple[int, dict[str, dict[str, str]], str]:
         settings = {
-            "corpus": "corpus",
-            "target": "target",
+            "model_name_or_path": str(world / "model"),
+            "corpus": str(world / "documents.parquet"),
+            "target": str(world / "target"),
+            "embedder": str(world / "embedder"),
             "extractor": "explicit",
             "num_rounds": 1,
             "output_dir": str(tmp_path / "not" / "there" / "yet"),
@@ -133,3 +137,12 @@ def test_a_hub_that_is_not_there_and_text_for_people(
     assert "note     hub: " in out and "no answer from the Hub" in out and "ok       faiss: " in out
     assert main(["doctor", "--seed=1"]) == 1
     assert "name its YAML first" in capsys.readouterr().err
+
+
+def test_what_a_run_would_not_find_is_a_problem_here_too(doctor: Doctor, world: Path, tmp_path: Path):
+    """Doctor and a run's start look at one list."""
+    code, checks, _ = doctor(target=str(tmp_path / "nowhere"), model_name_or_path=str(world / "embedder"))
+    assert (code, checks["repositories"]["status"]) == (1, "problem")
+    assert f"no access to `target` {tmp_path / 'nowhere'}" in checks["repositories"]["found"]
+    code, checks, _ = doctor(model_name_or_path=None)
+    assert (code, checks["model"]["status"]) == (0, "note") and "equal-hf collect" in checks["model"]["remedy"]

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
+from trl import ModelConfig
 
 from equal_hf.cli import main
 from equal_hf.cli.arguments import RunArguments
-from equal_hf.cli.preflight import preflight
+from equal_hf.cli.checks import check_publishing, require
 from equal_hf.errors import PublishError
 from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
@@ -220,8 +221,8 @@ def test_what_a_run_makes_is_as_private_as_it_says(hub: HubServer, tmp_path: Pat
         hub_private_repo=True,
         hub_model_id="tester/hidden-model",
     )
-    preflight(run, settings, str(tmp_path), lambda: None)
-    assert run.hub_dataset_id == "tester/hidden", "with its namespace, for the model's card to link to"
+    require(check_publishing(run, settings, ModelConfig(str(tmp_path))))
+    assert run.hub_dataset_id == "hidden", "a check changes no setting"
     assert HfApi().dataset_info("tester/hidden").private and HfApi().model_info("tester/hidden-model").private
 
 
