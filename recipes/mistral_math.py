@@ -32,7 +32,7 @@ from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import publish_dataset
 from equal_hf.publishing.model_card import link_model_card
-from equal_hf.records.run_folder import write_json
+from equal_hf.records.json_files import write_json
 from equal_hf.records.summary import format_summary
 from equal_hf.target import Target, evaluation_sets, load_targets, target_shares, weighted_mean
 from equal_hf.tracking.trackers import tracked

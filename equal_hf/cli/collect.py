@@ -56,7 +56,7 @@ def _collect(args: argparse.Namespace) -> dict[str, Any]:
     from equal_hf.cli.parse_config import parse_config
     from equal_hf.publishing.background_push import RoundPublisher
     from equal_hf.publishing.dataset import export_dataset
-    from equal_hf.records.run_folder import write_json
+    from equal_hf.records.json_files import write_json
     from equal_hf.target import load_targets, target_shares
     from equal_hf.training.config import EqualConfig
     from equal_hf.utils.logging import set_up_terminal

@@ -16,7 +16,6 @@ Inside [`EqualTrainer`] a round is opened before its epoch and its rewards are r
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,21 +24,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from equal_hf.collection.config import CollectorConfig
+from equal_hf.collection.fingerprint import run_fingerprint
+from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents
+from equal_hf.collection.spending import Spending
 from equal_hf.errors import ConfigError, ResumeError
-from equal_hf.extraction.budget import NANO, Prices, nano
 from equal_hf.extraction.protocol import PaidExtractor
-from equal_hf.filters.base import Filter, apply_filters, remember
+from equal_hf.filters.base import Filter, remember
 from equal_hf.records.history import History
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
 from equal_hf.selection.rewards import reward_name, stage_of, value_reward
-from equal_hf.selection.selector import Draw, Selector
+from equal_hf.selection.selector import Selector
 from equal_hf.target import target_shares
-from equal_hf.types import Allowance, Decision, Document, Extraction, QAPair, Round, Usage
-from equal_hf.utils.hashing import content_hash
+from equal_hf.types import QAPair, Round, Usage
 from equal_hf.utils.redaction import sanitise
 
 if TYPE_CHECKING:
@@ -108,6 +106,7 @@ class EqualDataCollector:
         if len(self.stages) != len(self.reward_funcs):
             raise ConfigError("two reward functions have the same name: rename one, records are kept by name")
         self.reward_weights = dict(zip(self.stages, weights, strict=True))
+        self.spending = Spending(self.args, extractor)
         self.records = RoundRecords(self.args.output_dir)
         self.extra_fingerprint: dict[str, Any] = {}
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
@@ -146,23 +145,7 @@ class EqualDataCollector:
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what the records hold; a run is resumed under the same one only."""
-        args = self.args
-        names = (
-            "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens "
-            "max_cost feedback_lag document_order discount target_weights decontamination_ngram"
-        )
-        return {
-            **{name: getattr(args, name) for name in names.split()},
-            "reward_weights": self.reward_weights,
-            "bandit": self.bandit.identity(),
-            "corpus": self.corpus.fingerprint,
-            "embedder": self.embedder.fingerprint(),
-            "extractor": self.extractor.identity(),
-            "reference": {name: _digest(items) for name, items in self.targets.items()},
-            "protected": _digest(self.protected),
-            "filters": {filter.name: filter.identity() for filter in self.filters},
-            **self.extra_fingerprint,
-        }
+        return run_fingerprint(self) | self.extra_fingerprint
 
     # -- opening and resuming --------------------------------------------------------------------------------------
 
@@ -176,12 +159,6 @@ class EqualDataCollector:
             return self._history
         resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
         self._note_corpus()
-        paid = isinstance(self.extractor, PaidExtractor) and self.extractor.prices != Prices()
-        if self.args.max_cost is not None and not paid:
-            raise ConfigError(
-                "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
-                "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"
-            )
         if isinstance(self.extractor, PaidExtractor):
             self.extractor.begin(self.records.run_id())
             self.records.note("endpoints", self.extractor.describe())
@@ -274,25 +251,34 @@ class EqualDataCollector:
                 "checkpoint is newer than the records; restore them, or remove the checkpoints and train from records"
             )
         self._advance(through=index - 1 - self.args.feedback_lag)
-        drawn, capped = self._draw(index)
+        drawn, last = draw_documents(self.selector, self.corpus, self.args, index, history.documents)
         if not drawn:
             history.finished = True
             return None
         documents = [document for _, batch in drawn for document in batch]
-        self._prefetch(index + 1, [draw for draw, _ in drawn])
-        extractions = self.extractor.extract(documents, self._allowance())
-        round, usage_by_arm, document_embeddings = self._assemble(index, drawn, extractions, capped)
-        if not round.decisions:
+        prefetch_documents(self.selector, self.corpus, self.args, index + 1, [draw for draw, _ in drawn])
+        extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
+        parts = assemble(drawn, extractions, self.filters, self._raw_reply)
+        if not parts.decisions:
             logger.warning(
                 "Nothing drawn for round %d fits what is left of the token budget: the run ends here", index
             )
             history.finished = True
             return None
+        round = Round(
+            index=index,
+            decisions=parts.decisions,
+            pairs=parts.pairs,
+            usage=sum(parts.usage_by_arm, Usage()),
+            rejected=parts.rejected,
+            rewards_through=self.selector.advanced - 1,
+            last=last or not parts.complete or index + 1 >= self.args.planned_rounds,
+        )
         embeddings = self.embedder.encode([pair.text() for pair in round.pairs])
-        known = self.selector.take(round, embeddings, document_embeddings, usage_by_arm)
+        known = self.selector.take(round, embeddings, parts.document_embeddings, parts.usage_by_arm)
         round = replace(round, rewards=self.selector.rewards("extracted", round, **known))
         by_id = {document.id: document for document in documents}
-        self.records.write_extracted(round, embeddings, by_id, usage_by_arm, document_embeddings)
+        self.records.write_extracted(round, embeddings, by_id, parts.usage_by_arm, parts.document_embeddings)
         history.extracted(round)
         return round
 
@@ -336,88 +322,9 @@ class EqualDataCollector:
             )
         self.selector.advance(through)
 
-    def _draw(self, index: int) -> tuple[list[tuple[Draw, list[Document]]], bool]:
-        """What is drawn, with its documents; and whether cap or corpus cut it short."""
-        history, args = self.open(), self.args
-        # Each round has a generator of its own, so that there is no generator state to save or to lose.
-        rng = np.random.default_rng([args.seed, index])
-        budget = None if args.max_documents is None else args.max_documents - history.documents
-        draws = self.selector.draw(args.arms_per_round, args.documents_per_arm, rng, budget)
-        drawn = [
-            (draw, self.corpus.draw(draw.arm, len(draw.rows), order=np.array(draw.rows, dtype=np.int64)))
-            for draw in draws
-        ]
-        count = sum(len(draw.rows) for draw in draws)
-        return drawn, count == budget or count == int(self.selector.remaining.sum())
-
-    def _prefetch(self, index: int, draws: Sequence[Draw]) -> None:
-        """While a round is extracted, have fetched what the next would draw if that round taught nothing."""
-        if index >= self.args.planned_rounds or not self.corpus.prefetches:
-            return
-        then = self.selector.after(draws)
-        rng = np.random.default_rng([self.args.seed, index])
-        pulls = then.pulls(self.args.arms_per_round, self.args.documents_per_arm, rng)
-        # Inside a cluster the promise decides, which may change; twice as many of those it favours now hold most.
-        self.corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], then.order_of)
-
-    def _allowance(self) -> Allowance | None:
-        args, used = self.args, self.open().usage
-        if args.max_prompt_tokens is None and args.max_completion_tokens is None and args.max_cost is None:
-            return None
-        return Allowance(
-            None if args.max_prompt_tokens is None else args.max_prompt_tokens - used.prompt_tokens,
-            None if args.max_completion_tokens is None else args.max_completion_tokens - used.completion_tokens,
-            None if args.max_cost is None else nano(args.max_cost) - self._paid(),
-        )
-
-    def _raw(self, pair: QAPair) -> str:
+    def _raw_reply(self, pair: QAPair) -> str:
         return self.extractor.raw_reply(pair) if isinstance(self.extractor, PaidExtractor) else ""
 
-    def _paid(self) -> int:
-        return self.extractor.paid().cost if isinstance(self.extractor, PaidExtractor) else 0
-
     def totals(self, through: int) -> dict[str, float]:
-        """Sums over rounds 0 to `through` by the names that trackers use; and what all was paid, if it costs money."""
-        totals = self.history.totals(through)
-        return totals | {"cost": self._paid() / NANO} if isinstance(self.extractor, PaidExtractor) else totals
-
-    def _assemble(
-        self, index: int, drawn: list[tuple[Draw, list[Document]]], extractions: list[Extraction], capped: bool
-    ) -> tuple[Round, list[Usage], np.ndarray | None]:
-        """Filter what was extracted and put the round together; also what each arm used, and documents' embeddings."""
-        decisions: list[Decision] = []
-        usage_by_arm: list[Usage] = []
-        pairs: list[QAPair] = []
-        rejected = []
-        embeddings: list[np.ndarray] = []
-        results = iter(extractions)
-        for draw, batch in drawn:
-            done = [result for _, result in zip(batch, results, strict=False)]
-            paid = [place for place, result in enumerate(done) if result.finish_reason != "budget"]
-            capped = capped or len(paid) < len(batch)
-            if not paid:
-                continue
-            ids, rows = tuple(batch[place].id for place in paid), tuple(draw.rows[place] for place in paid)
-            decisions.append(Decision(draw.arm, draw.score, ids, rows, draw.expected_value))
-            usage_by_arm.append(sum((done[place].usage for place in paid), Usage()))
-            if draw.embeddings is not None:
-                embeddings.append(draw.embeddings[paid])
-            for document, result in ((batch[place], done[place]) for place in paid):
-                kept, dropped = apply_filters(result.pairs, {document.id: document}, self.filters, self._raw)
-                pairs += kept
-                rejected += [*result.rejected, *dropped]
-        round = Round(
-            index=index,
-            decisions=tuple(decisions),
-            pairs=tuple(pairs),
-            usage=sum(usage_by_arm, Usage()),
-            rejected=tuple(rejected),
-            rewards_through=self.selector.advanced - 1,
-            last=capped or index + 1 >= self.args.planned_rounds,
-        )
-        return round, usage_by_arm, np.concatenate(embeddings) if embeddings else None
-
-
-def _digest(items: Sequence[TargetItem]) -> str:
-    text = json.dumps([[item.question, item.answer] for item in items], ensure_ascii=False)
-    return content_hash(text)
+        """Sums over rounds 0 to `through` by the names that trackers use, and all that was paid."""
+        return self.history.totals(through) | self.spending.totals()

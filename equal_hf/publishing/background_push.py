@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.publishing.hub import publish_dataset
-from equal_hf.records.run_folder import write_json
+from equal_hf.records.json_files import write_json
 from equal_hf.utils.redaction import mask_text
 
 logger = logging.getLogger(__name__)

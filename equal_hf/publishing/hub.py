@@ -24,7 +24,8 @@ from equal_hf.publishing.previous_export import (
     last_push,
     run_identities,
 )
-from equal_hf.records.run_folder import RoundRecords, write_json
+from equal_hf.records.json_files import write_json
+from equal_hf.records.run_folder import RoundRecords
 from equal_hf.utils.hub_repository import open_repository
 from equal_hf.utils.hub_retry import ATTEMPTS, retry_hub
 from equal_hf.utils.redaction import mask_text

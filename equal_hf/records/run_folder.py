@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from equal_hf.errors import RecordError, ResumeError
+from equal_hf.records.json_files import differences, read_json, write_json
 from equal_hf.records.schema import (
     SCHEMA_VERSION,
     decision_schema,
@@ -33,7 +34,7 @@ from equal_hf.records.schema import (
     rejected_schema,
 )
 from equal_hf.types import Decision, Document, Rejection, Round, Usage
-from equal_hf.utils.files import new_folder, write_file
+from equal_hf.utils.files import new_folder
 
 _FOLDER = re.compile(r"round-(\d{5,})")
 
@@ -84,7 +85,7 @@ class RoundRecords:
                 f"{self.run_dir} holds round records but no run.json that says what run they belong to: "
                 "set `output_dir` to a new folder"
             )
-        made_by = {"equal_hf": _installed(), "schema": SCHEMA_VERSION}
+        made_by = {"equal_hf": installed_version(), "schema": SCHEMA_VERSION}
         write_json(path, {"id": uuid.uuid4().hex, **made_by, "fingerprint": wanted, "config": dict(config)})
         return False
 
@@ -104,12 +105,12 @@ class RoundRecords:
         Raises:
             [`RecordError`]: If there is none, if it cannot be read, or if another version wrote its records otherwise.
         """
-        run = _read_json(self.run_dir / "run.json")
+        run = read_json(self.run_dir / "run.json")
         if (schema := run.get("schema", 1)) != SCHEMA_VERSION:
             writer = run.get("equal_hf", "0.1")
             raise RecordError(
                 f"{self.run_dir} was written by EQUAL-HF {writer} (records of schema {schema}), and this is "
-                f"{_installed()} (schema {SCHEMA_VERSION}): use EQUAL-HF {writer} for it, "
+                f"{installed_version()} (schema {SCHEMA_VERSION}): use EQUAL-HF {writer} for it, "
                 "or set `output_dir` to a new folder"
             )
         return run
@@ -229,7 +230,7 @@ class RoundRecords:
         import pyarrow.parquet as pq
 
         folder = self.folder(index) / "extracted"
-        facts = _read_json(folder / "round.json")
+        facts = read_json(folder / "round.json")
         try:
             pairs = pq.read_table(folder / "pairs.parquet").to_pylist()
             rejected = pq.read_table(folder / "rejected.parquet").to_pylist()
@@ -280,46 +281,14 @@ class RoundRecords:
     def reward_record(self, index: int) -> dict[str, Any] | None:
         """The recorded rewards of a round, or `None` before they are known."""
         path = self.folder(index) / "rewards.json"
-        return _read_json(path) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
 
-def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, as `key: found → wanted`.
-
-    >>> differences({"seed": 1, "a": {"b": 2}}, {"seed": 1, "a": {"b": 3}})
-    ['a.b: 2 → 3']
-    """
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        changes = []
-        for key in sorted(found.keys() | wanted.keys()):
-            changes += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
-        return changes
-    return [] if found == wanted else [f"{path}: {_short(found)} → {_short(wanted)}"]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is there whole or not at all, and survives a power cut."""
-    write_file(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordError(f"{path} is missing: is {path.parent} a run folder?") from None
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged ({error}): restore it, or start a new run elsewhere") from error
-
-
-def _installed() -> str:
+def installed_version() -> str:
+    """The version of this package."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("equal-hf")
     except PackageNotFoundError:  # a source tree that was not installed
         return "from source"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "…"

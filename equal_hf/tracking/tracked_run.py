@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equal_hf.publishing.hub import published
-from equal_hf.records.run_folder import write_json
+from equal_hf.records.json_files import write_json
 from equal_hf.tracking.media import keeps_going
 from equal_hf.tracking.metrics import round_metrics
 from equal_hf.tracking.tables import RoundTables

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import RecordError, ResumeError
-from equal_hf.records.run_folder import RoundRecords, differences
+from equal_hf.records.json_files import differences
+from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 
 

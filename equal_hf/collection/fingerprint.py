@@ -1,0 +1,40 @@
+"""What decides the records of a run, as JSON that two starts of it can be compared by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.utils.hashing import content_hash
+
+if TYPE_CHECKING:
+    from equal_hf.target import TargetItem
+
+SETTINGS = (
+    "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens max_cost "
+    "feedback_lag document_order discount target_weights decontamination_ngram"
+)
+
+
+def run_fingerprint(run: Any) -> dict[str, Any]:
+    """Everything that decides what the records of a run hold.
+
+    Args:
+        run ([`EqualDataCollector`]): The run.
+    """
+    return {
+        **{name: getattr(run.args, name) for name in SETTINGS.split()},
+        "reward_weights": dict(run.reward_weights),
+        "bandit": run.bandit.identity(),
+        "corpus": run.corpus.fingerprint,
+        "embedder": run.embedder.fingerprint(),
+        "extractor": run.extractor.identity(),
+        "reference": {name: _digest(items) for name, items in run.targets.items()},
+        "protected": _digest(run.protected),
+        "filters": {filter.name: filter.identity() for filter in run.filters},
+    }
+
+
+def _digest(items: Sequence[TargetItem]) -> str:
+    return content_hash(json.dumps([[item.question, item.answer] for item in items], ensure_ascii=False))

@@ -1,0 +1,57 @@
+"""What a run has left to spend, in tokens and in money."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from equal_hf.collection.config import CollectorConfig
+from equal_hf.errors import ConfigError
+from equal_hf.extraction.budget import NANO, Prices, nano
+from equal_hf.extraction.protocol import PaidExtractor
+from equal_hf.types import Allowance, Usage
+
+if TYPE_CHECKING:
+    from equal_hf.extraction.protocol import Extractor
+
+
+class Spending:
+    """The hard limits of a run, and what its extractor has paid.
+
+    Args:
+        args ([`CollectorConfig`]): The limits.
+        extractor ([`Extractor`]): Its ledger knows the money, if calls cost any.
+
+    Raises:
+        [`ConfigError`]: If money is limited and nothing costs any.
+    """
+
+    def __init__(self, args: CollectorConfig, extractor: Extractor) -> None:
+        self.args = args
+        self._ledger = extractor if isinstance(extractor, PaidExtractor) else None
+        if args.max_cost is not None and (self._ledger is None or self._ledger.prices == Prices()):
+            raise ConfigError(
+                "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
+                "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"
+            )
+
+    def allowance(self, used: Usage) -> Allowance | None:
+        """What extraction may still use; `None` without a limit.
+
+        Args:
+            used ([`Usage`]): Tokens that the rounds so far used.
+        """
+        args = self.args
+        if args.max_prompt_tokens is None and args.max_completion_tokens is None and args.max_cost is None:
+            return None
+        return Allowance(
+            None if args.max_prompt_tokens is None else args.max_prompt_tokens - used.prompt_tokens,
+            None if args.max_completion_tokens is None else args.max_completion_tokens - used.completion_tokens,
+            None if args.max_cost is None else nano(args.max_cost) - self._paid(),
+        )
+
+    def totals(self) -> dict[str, float]:
+        """Money paid so far, by the name that trackers use; empty where calls cost none."""
+        return {} if self._ledger is None else {"cost": self._paid() / NANO}
+
+    def _paid(self) -> int:
+        return 0 if self._ledger is None else self._ledger.paid().cost

@@ -1,0 +1,48 @@
+"""JSON files of a run: written whole or not at all, read with errors that name them, compared key by key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from equal_hf.errors import RecordError
+from equal_hf.utils.files import write_file
+
+
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """Where two JSON values differ, as `key: found → wanted`.
+
+    >>> differences({"seed": 1, "a": {"b": 2}}, {"seed": 1, "a": {"b": 3}})
+    ['a.b: 2 → 3']
+    """
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        changes = []
+        for key in sorted(found.keys() | wanted.keys()):
+            changes += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        return changes
+    return [] if found == wanted else [f"{path}: {_short(found)} → {_short(wanted)}"]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is there whole or not at all, and survives a power cut."""
+    write_file(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises:
+        [`RecordError`]: If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing: is {path.parent} a run folder?") from None
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged ({error}): restore it, or start a new run elsewhere") from error
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
