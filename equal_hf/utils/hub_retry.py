@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from equal_hf.errors import EqualError, PublishError
 from equal_hf.utils.printable import first_line
 from equal_hf.utils.redaction import mask_text
-from equal_hf.utils.retry import is_transient, retry_after_s
+from equal_hf.utils.retry import asked_wait_s, is_transient
 
 logger = logging.getLogger(__name__)
 
@@ -212,15 +212,9 @@ def _came_from_client(problem: BaseException) -> bool:
 
 def _wait(response: Any, attempt: int) -> float:
     """Seconds to wait: what the Hub asks for, else longer each time and not in step with other clients."""
-    if response is not None:
-        from huggingface_hub.utils import parse_ratelimit_headers
-
-        limit = parse_ratelimit_headers(response.headers)
-        asked = retry_after_s(response.headers.get("Retry-After"))
-        if asked is None and limit is not None and limit.remaining == 0:
-            asked = float(limit.reset_in_seconds)
-        if asked is not None:
-            return min(asked, MAX_ASKED_WAIT_S)
+    asked = None if response is None else asked_wait_s(response.headers)
+    if asked is not None:
+        return min(asked, MAX_ASKED_WAIT_S)
     return min(2.0 ** (attempt - 1), MAX_WAIT_S) * random.uniform(0.5, 1.0)
 
 

@@ -19,7 +19,7 @@ from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.url import Address
 from equal_hf.types import Messages
 from equal_hf.utils.printable import escape
-from equal_hf.utils.retry import backoff_s, is_transient, retry_after_s
+from equal_hf.utils.retry import asked_wait_s, backoff_s, is_transient
 
 if TYPE_CHECKING:
     import httpx2
@@ -278,7 +278,7 @@ class ChatClient:
         words = escape(self.address.redact(response.text[:2000].encode("utf-8", "replace").decode()).strip())
         if is_transient(status):
             kind = {429: "busy", 503: "unavailable"}.get(status, "failed")
-            wait_s = retry_after_s(response.headers.get("retry-after"))
+            wait_s = asked_wait_s(response.headers)
             raise TransportFault(f"HTTP {status} {words[:200]}".strip(), wait_s, kind)
         said = f" It says: {words[:300]}" if words else ""
         remedies = {
