@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,14 @@ def wandb_records(path: Path) -> Iterator[object]:
 def wandb_rows(run_dir: Path) -> list[dict[str, object]]:
     """The history of all W&B runs below a folder, in the order they were started; media are mappings."""
     rows = []
-    for path in sorted(run_dir.glob("wandb/offline-run-*/*.wandb")):
+    paths = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
+    deadline = time.monotonic() + 10
+    # W&B's own process writes the end of a run to the disk some time after `finish` returned.
+    while paths and not any(record.HasField("exit") for record in wandb_records(paths[-1])):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    for path in paths:
         for record in wandb_records(path):
             if record.HasField("history"):
                 rows.append(_nested(record.history.item))
