@@ -103,7 +103,7 @@ def export_dataset(
         pairs = _pair_table(_read(extracted / "pairs.parquet"), round, filters)
         metadata = {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names}
         stats.add(records, index, round, metadata)
-        decisions[index] = _read(extracted / "decisions.parquet"), reward_record or {"rewards": round.rewards}
+        decisions[index] = records.decision_table(index), reward_record or {"rewards": round.rewards}
         shards.add("train", index, pairs)
         rejected = _read(extracted / "rejected.parquet")
         shards.add("rejected", index, rejected.append_column("round", _constant(index, rejected.num_rows, "int32")))

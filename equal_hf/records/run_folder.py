@@ -3,7 +3,7 @@
 ```
 run.json                              what the run is: its id, fingerprint and sanitised configuration
 rounds/round-00007/extracted/         before training: decisions, pairs and their embeddings, drops, usage, rewards
-rounds/round-00007/rewards.json      after evaluation: all rewards and metrics
+rounds/round-00007/rewards.json       after evaluation: all rewards and metrics
 ```
 
 A record is written under a temporary name, flushed to the disk and renamed, so it is there whole or not at all.
@@ -19,15 +19,17 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from equal_hf.errors import RecordError, ResumeError
+from equal_hf.records.earlier_schema import REWARD_FILE, current_decisions, current_rewards, current_round
 from equal_hf.records.json_files import differences, read_json, write_json
 from equal_hf.records.schema import (
     SCHEMA_VERSION,
     decision_schema,
+    installed_version,
     pair_from_row,
     pair_row,
     pair_schema,
@@ -35,6 +37,9 @@ from equal_hf.records.schema import (
 )
 from equal_hf.types import Decision, Document, Rejection, Round, Usage
 from equal_hf.utils.files import new_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _FOLDER = re.compile(r"round-(\d{5,})")
 
@@ -63,8 +68,8 @@ class RoundRecords:
             `bool`: Whether there was a run to take up.
 
         Raises:
-            [`ResumeError`]: If the folder holds a run with another fingerprint, if records lie there without
-                `run.json`, or if another process has the folder open.
+            [`ResumeError`]: If the folder holds a run with another fingerprint or of another version, if records lie
+                there without `run.json`, or if another process has the folder open.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self._take_lock()
@@ -73,8 +78,15 @@ class RoundRecords:
         path = self.run_dir / "run.json"
         wanted = json.loads(json.dumps(fingerprint))
         if path.exists():
-            found = self.run()["fingerprint"]
-            if changes := differences(found, wanted):
+            run = self.run()
+            if (schema := run.get("schema", 1)) != SCHEMA_VERSION:
+                raise ResumeError(
+                    f"{self.run_dir} was written by EQUAL-HF {run.get('equal_hf', '0.1')} (records of schema "
+                    f"{schema}), and this is {installed_version()} (schema {SCHEMA_VERSION}). `report`, `inspect` and "
+                    "`publish` read it; to go on with it, use the version that wrote it, or set `output_dir` to a new "
+                    "folder to start another run."
+                )
+            if changes := differences(run["fingerprint"], wanted):
                 raise ResumeError(
                     f"{self.run_dir} holds a run with other settings: {'; '.join(changes[:8])}. "
                     "Change them back to resume it, or set `output_dir` to a new folder to start another run."
@@ -103,15 +115,13 @@ class RoundRecords:
         """What `run.json` says.
 
         Raises:
-            [`RecordError`]: If there is none, if it cannot be read, or if another version wrote its records otherwise.
+            [`RecordError`]: If there is none, if it cannot be read, or if a later version wrote it.
         """
         run = read_json(self.run_dir / "run.json")
-        if (schema := run.get("schema", 1)) != SCHEMA_VERSION:
-            writer = run.get("equal_hf", "0.1")
+        if run.get("schema", 1) > SCHEMA_VERSION:
             raise RecordError(
-                f"{self.run_dir} was written by EQUAL-HF {writer} (records of schema {schema}), and this is "
-                f"{installed_version()} (schema {SCHEMA_VERSION}): use EQUAL-HF {writer} for it, "
-                "or set `output_dir` to a new folder"
+                f"{self.run_dir} was written by EQUAL-HF {run.get('equal_hf')} (records of schema {run['schema']}), "
+                f"and this is {installed_version()} (schema {SCHEMA_VERSION}): use that version or a later one"
             )
         return run
 
@@ -230,11 +240,11 @@ class RoundRecords:
         import pyarrow.parquet as pq
 
         folder = self.folder(index) / "extracted"
-        facts = read_json(folder / "round.json")
+        facts = current_round(read_json(folder / "round.json"))
         try:
             pairs = pq.read_table(folder / "pairs.parquet").to_pylist()
             rejected = pq.read_table(folder / "rejected.parquet").to_pylist()
-            decisions = pq.read_table(folder / "decisions.parquet").to_pylist()
+            decisions = self.decision_table(index).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise RecordError(
                 f"the record in {folder} is damaged ({error}): restore it, or start a new run"
@@ -253,13 +263,17 @@ class RoundRecords:
             last=facts["last"],
         )
 
-    def usage_by_arm(self, index: int) -> list[Usage]:
-        """What each decision's documents used in one round."""
+    def decision_table(self, index: int) -> pa.Table:
+        """The decisions of one round, one row each."""
         import pyarrow.parquet as pq
 
+        table = pq.read_table(self.folder(index) / "extracted" / "decisions.parquet")
+        return current_decisions(table.replace_schema_metadata(None))
+
+    def usage_by_arm(self, index: int) -> list[Usage]:
+        """What each decision's documents used in one round."""
         columns = ["prompt_tokens", "completion_tokens", "requests"]
-        table = pq.read_table(self.folder(index) / "extracted" / "decisions.parquet", columns=columns)
-        return [Usage(**row) for row in table.to_pylist()]
+        return [Usage(**row) for row in self.decision_table(index).select(columns).to_pylist()]
 
     def embeddings(self, index: int) -> np.ndarray:
         """Embeddings of one round's pairs, shape `(pairs, d)`."""
@@ -280,15 +294,8 @@ class RoundRecords:
 
     def reward_record(self, index: int) -> dict[str, Any] | None:
         """The recorded rewards of a round, or `None` before they are known."""
-        path = self.folder(index) / "rewards.json"
-        return read_json(path) if path.exists() else None
-
-
-def installed_version() -> str:
-    """The version of this package."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("equal-hf")
-    except PackageNotFoundError:  # a source tree that was not installed
-        return "from source"
+        for name in ("rewards.json", REWARD_FILE):
+            if (path := self.folder(index) / name).exists():
+                record = read_json(path)
+                return record | {"rewards": current_rewards(record["rewards"])}
+        return None

@@ -109,3 +109,13 @@ def decision_schema() -> pa.Schema:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def installed_version() -> str:
+    """The version of this package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("equal-hf")
+    except PackageNotFoundError:  # a source tree that was not installed
+        return "from source"

@@ -103,16 +103,58 @@ def test_a_foreign_run_json_is_named(tmp_path):
         RoundRecords(tmp_path).open({}, {})
 
 
-def test_a_run_of_an_earlier_version_is_refused_with_that_version(tmp_path):
+def as_version_0_1_wrote_it(folder):
+    """Takes a run folder back to schema 1: other names of files, columns and rewards, no word of a version."""
+    import pyarrow.parquet as pq
+
+    path = folder / "run.json"
+    run = json.loads(path.read_text())
+    path.write_text(json.dumps({name: run[name] for name in ("id", "fingerprint", "config")}))
+    for round in (folder / "rounds").iterdir():
+        table = pq.read_table(round / "extracted/decisions.parquet")
+        names = ["promised" if name == "expected_value" else name for name in table.column_names]
+        pq.write_table(table.rename_columns(names), round / "extracted/decisions.parquet")
+        facts = json.loads((round / "extracted/round.json").read_text())
+        facts["credited_through"] = facts.pop("rewards_through")
+        (round / "extracted/round.json").write_text(json.dumps(facts))
+        rewards = json.loads((round / "rewards.json").read_text())
+        rewards["rewards"]["worth"] = rewards["rewards"].pop("value")
+        (round / "credited.json").write_text(json.dumps(rewards))
+        (round / "rewards.json").unlink()
+
+
+def test_a_run_of_version_0_1_is_read_reported_and_published_but_not_resumed(tmp_path):
+    import pyarrow.parquet as pq
+
+    from equal_hf.publishing.dataset import export_dataset
+    from equal_hf.report.write_report import write_report
+
+    records = RoundRecords(tmp_path)
+    records.open({"seed": 1, "corpus": "c0ffee"}, {})
+    write(records, a_round())
+    records.write_reward_record(0, {"rewards": {"value": [0.5, None]}, "mixed": [1.0, None], "metrics": {}})
+    records.close()
+    export_dataset(tmp_path, tmp_path / "now")
+    as_version_0_1_wrote_it(tmp_path)
+    assert records.load(0) == a_round()
+    assert records.reward_record(0)["rewards"] == {"value": [0.5, None]}
+    assert write_report(tmp_path, pictures=False).is_file()
+    export_dataset(tmp_path, tmp_path / "then")
+    tables = [pq.read_table(tmp_path / name / "data/decisions/round-00000.parquet") for name in ("now", "then")]
+    assert tables[0].equals(tables[1])
+    with pytest.raises(ResumeError, match=r"written by EQUAL-HF 0\.1 \(records of schema 1\).*`output_dir`"):
+        RoundRecords(tmp_path).open({"seed": 1, "corpus": "c0ffee"}, {})
+
+
+def test_a_run_of_a_later_version_is_refused_with_that_version(tmp_path):
     folder = RoundRecords(tmp_path)
     folder.open({"seed": 1}, {})
     path = tmp_path / "run.json"
     run = json.loads(path.read_text())
     assert run["equal_hf"]
-    for earlier, names in (({"equal_hf": "0.1.9", "schema": 1}, "0.1.9"), ({}, r"0\.1 \(records of schema 1\)")):
-        path.write_text(json.dumps({"id": "x", **earlier, "fingerprint": {"seed": 1}, "config": {}}))
-        with pytest.raises(RecordError, match=f"written by EQUAL-HF {names}.*`output_dir` to a new folder"):
-            folder.open({"seed": 1}, {})
+    path.write_text(json.dumps(run | {"equal_hf": "9.1", "schema": 99}))
+    with pytest.raises(RecordError, match=r"written by EQUAL-HF 9\.1 \(records of schema 99\)"):
+        folder.open({"seed": 1}, {})
 
 
 def test_differences_are_nested_and_short():

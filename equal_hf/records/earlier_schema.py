@@ -1,0 +1,36 @@
+"""Records of schema 1, which EQUAL-HF 0.1 wrote, under the names they have today.
+
+>>> current_rewards({"worth": [1.0], "worth_gsm8k": [2.0], "loss_credit": [3.0], "transport": [4.0]})
+{'value': [1.0], 'value_gsm8k': [2.0], 'loss_attribution': [3.0], 'transport': [4.0]}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DECISION_COLUMNS = {"promised": "expected_value"}
+REWARD_FILE = "credited.json"
+
+
+def current_decisions(table: pa.Table) -> pa.Table:
+    """A table of decisions under today's column names."""
+    return table.rename_columns([DECISION_COLUMNS.get(name, name) for name in table.column_names])
+
+
+def current_round(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What `round.json` holds, under today's names."""
+    earlier = {"rewards_through": facts["credited_through"]} if "credited_through" in facts else {}
+    return {**facts, **earlier, "rewards": current_rewards(facts["rewards"])}
+
+
+def current_rewards(rewards: Mapping[str, Any]) -> dict[str, Any]:
+    """Rewards by their names of today."""
+    return {
+        re.sub(r"^worth(?=_|$)", "value", re.sub(r"^loss_credit$", "loss_attribution", name)): values
+        for name, values in rewards.items()
+    }
