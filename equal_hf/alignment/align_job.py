@@ -20,9 +20,9 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         import torch
 
+        from equal_hf.alignment.fine_tune import AlignSettings, align
         from equal_hf.alignment.prior_agreement import prior_agreement
         from equal_hf.alignment.sample import load_pairs, load_sample
-        from equal_hf.alignment.train import AlignSettings, align
 
         def measure(embedder: Any, documents: Sequence[Any], pairs: dict[str, list[str]]) -> dict[str, float | None]:
             found = prior_agreement(embedder, documents, pairs, job["reference"], job["seed"])

@@ -29,8 +29,8 @@ def measure(data: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
     import pandas as pd
     from sentence_transformers import SentenceTransformer
 
+    from equal_hf.alignment.fine_tune import AlignSettings, align
     from equal_hf.alignment.prior_agreement import prior_agreement
-    from equal_hf.alignment.train import AlignSettings, align
     from equal_hf.types import Document, QAPair
     from recipes.tiny_models import build_embedder
 

@@ -202,7 +202,7 @@ def test_a_server_that_repeats_a_key_and_steers_the_terminal(config, tmp_path, c
 def test_rewards_that_wait_for_a_training_are_left_out():
     what = RunArguments(corpus="c", target="t", reward_funcs=["loss_drop", "transport", "value"])
     how = CollectorConfig(num_rounds=1, reward_weights=[1.0, 2.0, 3.0])
-    what, how = without_training(what, how)
+    what = without_training(what, how)
     assert (what.reward_funcs, how.reward_weights) == (["transport", "value"], [2.0, 3.0])
     with pytest.raises(ConfigError, match="add `value` or `transport`"):
         without_training(RunArguments(corpus="c", target="t", reward_funcs=["loss_drop"]), how)

@@ -1,0 +1,312 @@
+"""`equal-hf train CONFIG`: select, extract, train, publish, and compare with uniform selection.
+
+[`drive`] is the one driver of run, control and summary; `equal-hf collect` is the same without a trainer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.utils.redaction import mask_text
+
+if TYPE_CHECKING:
+    from trl import ModelConfig
+
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.publishing.background_push import RoundPublisher
+    from equal_hf.target import Target
+    from equal_hf.training.config import EqualConfig
+    from equal_hf.training.trainer import EqualTrainer
+
+
+@dataclass
+class Job:
+    """One run from first round to last: EQUAL, or its control.
+
+    Args:
+        run ([`RunArguments`]): Corpus, target, selection, extractor and repositories.
+        args ([`EqualConfig`]): The trainer's settings.
+        model (`ModelConfig`, *optional*): The model's; `None` for a run that trains none.
+        corpus ([`ClusteredCorpus`]): Where documents are drawn from.
+        targets (`Mapping[str, Target]`): The target tasks by name.
+        policy (`str`, *optional*): The policy of a control.
+        publisher ([`RoundPublisher`], *optional*): Pushes rounds as they complete.
+    """
+
+    run: RunArguments
+    args: EqualConfig
+    model: ModelConfig | None
+    corpus: ClusteredCorpus
+    targets: Mapping[str, Target]
+    policy: str | None = None
+    publisher: RoundPublisher | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells the run from its control."""
+        return self.policy or "equal"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `train` to the commands."""
+    parser = subparsers.add_parser(
+        "train",
+        help="run the whole loop: pairs, training, comparison",
+        description="Select clusters, extract pairs and train on them, round by round; then publish, and repeat with "
+        "uniform selection if `control` asks for it. Any key of the YAML can be given as a flag. Run it again after a "
+        "stop and it goes on where it was.",
+        epilog="example: equal-hf train recipes/mistral_math.yaml --max_documents 2000 (on several GPUs: accelerate "
+        "launch -m equal_hf train CONFIG)",
+    )
+    parser.add_argument("config", help="the recipe's YAML")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(func=run, takes_settings=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print what it came to.
+
+    Raises:
+        [`ConfigError`]: If the configuration is wrong, or something that the run needs is missing.
+    """
+    from accelerate import PartialState
+
+    from equal_hf.cli.parse_config import parse_run
+    from equal_hf.records.summary import format_summary
+
+    with contextlib.redirect_stdout(sys.stderr):  # libraries greet on standard output; that is for the result alone
+        summary = drive(*parse_run(args.config, args.settings), train)
+    if PartialState().is_main_process:
+        print(json.dumps(summary, indent=2) if args.json else format_summary(summary), flush=True)
+    return 0
+
+
+def drive(
+    run: RunArguments, args: EqualConfig, model: ModelConfig | None, once: Callable[[Job], dict[str, Any]]
+) -> dict[str, Any]:
+    """Run, control and summary, on every process alike.
+
+    Args:
+        run ([`RunArguments`]): Corpus, target, selection, extractor and repositories.
+        args ([`EqualConfig`]): The trainer's settings.
+        model (`ModelConfig`, *optional*): The model's; `None` for a run that trains none.
+        once (`Callable`): Does one run, and returns its measures: [`train`], or `collect`'s.
+
+    Returns:
+        `dict[str, Any]`: Measures by run, and where dataset and model are.
+
+    Raises:
+        [`ConfigError`]: If something that the run needs is missing.
+    """
+    from accelerate import PartialState
+
+    from equal_hf.cli.checks import checks, require
+    from equal_hf.cli.factories import open_corpus
+    from equal_hf.publishing.background_push import RoundPublisher
+    from equal_hf.target import load_targets, target_shares
+    from equal_hf.utils.logging import set_up_terminal
+
+    state, output_dir = PartialState(), str(args.output_dir)
+    set_up_terminal(is_main_process=state.is_main_process)
+    if state.is_main_process:
+        require(checks(run, args, model, start=True))
+        target_shares(run.by_name(), args.target_weights)
+    state.wait_for_everyone()
+
+    with state.main_process_first():
+        corpus = open_corpus(run, output_dir, args.seed, build=state.is_main_process)
+        targets = load_targets(run, args.seed)
+
+    publisher = None
+    if args.push_to_hub and run.hub_dataset_id:
+        publisher = RoundPublisher(
+            output_dir,
+            run.hub_dataset_id,
+            every_s=run.hub_push_every_s,
+            private=args.hub_private_repo,
+            token=args.hub_token,
+        )
+    equal = Job(run, args, model, corpus, targets, publisher=publisher)
+    summary = {"equal": once(equal)}
+    if run.control:
+        settings = control_settings(args, summary["equal"])
+        summary[run.control] = once(replace(equal, args=settings, policy=run.control, publisher=None))
+    return finish(equal, summary) if state.is_main_process else summary
+
+
+def finish(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
+    """Write summary and dataset, and push the card that compares both runs.
+
+    Args:
+        job ([`Job`]): The run.
+        summary (`dict[str, Any]`): Measures by run.
+    """
+    from equal_hf.publishing.dataset import export_dataset
+    from equal_hf.publishing.hub import publish_dataset
+    from equal_hf.records.run_folder import write_json
+
+    run, args = job.run, job.args
+    output_dir = Path(str(args.output_dir))
+    places = {"dataset": str(output_dir / "hub/dataset")}
+    if job.model is not None:
+        places["model"] = str(output_dir / "hub/model")
+    compared = job.model is not None or run.control  # else there is no more to tell than the records do
+    if compared:
+        numbers = {
+            name: {measure: value for measure, value in measures.items() if isinstance(value, int | float)}
+            for name, measures in summary.items()
+        }
+        write_json(output_dir / "summary.json", {**numbers, **places, "seed": args.seed})
+    export_dataset(output_dir)
+    if compared and args.push_to_hub and run.hub_dataset_id:
+        with pushing("dataset", f"equal-hf publish {output_dir} --repo-id {run.hub_dataset_id}"):
+            publish_dataset(output_dir, run.hub_dataset_id, private=args.hub_private_repo, token=args.hub_token)
+    return summary | places
+
+
+@contextmanager
+def pushing(what: str, again: str) -> Iterator[None]:
+    """Push something at the end of a run: its results are on this machine, so a Hub that refuses does not fail it.
+
+    Args:
+        what (`str`): What is pushed, for messages.
+        again (`str`): The command that pushes it later.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever the Hub's client raises
+        message = mask_text(str(error))
+        logging.getLogger("equal_hf").error("The %s was not pushed: %s. To push it later: %s", what, message, again)
+
+
+def control_settings(args: EqualConfig, equal: Mapping[str, Any]) -> EqualConfig:
+    """Settings of the control: the same budget and, whatever it finds, as many rounds and training steps.
+
+    Args:
+        args ([`EqualConfig`]): Settings of the run.
+        equal (`Mapping[str, Any]`): Its measures.
+    """
+    control = copy.deepcopy(args)
+    control.output_dir = str(Path(str(args.output_dir)) / "control")
+    control.num_rounds, control.stop_when_finished = max(1, equal["rounds"]), False
+    control.pool_steps = equal.get("pool_steps") or None
+    control.push_to_hub = False
+    return control
+
+
+def train(job: Job) -> dict[str, Any]:
+    """Train from first round to test loss; what a finished run came to is read from its `result.json`.
+
+    Args:
+        job ([`Job`]): The run, or its control.
+    """
+    from transformers import AutoTokenizer, PrinterCallback
+    from trl import get_peft_config, get_quantization_config
+
+    from equal_hf.cli.factories import make_collector
+    from equal_hf.publishing.model_card import link_model_card
+    from equal_hf.publishing.previous_export import last_push
+    from equal_hf.records.run_folder import write_json
+    from equal_hf.target import evaluation_sets
+    from equal_hf.tracking.trackers import tracked
+    from equal_hf.training.round_callbacks import PublishCallback
+    from equal_hf.training.trainer import EqualTrainer
+
+    began = time.monotonic()
+    run, args, model = job.run, job.args, job.model
+    assert model is not None
+    name = str(model.model_name_or_path)
+    args.model_init_kwargs = {"revision": model.model_revision, "dtype": model.dtype}
+    collector = make_collector(run, args, job.corpus, job.targets, job.policy)
+    collector.config = vars(run) | {"model": name, "command": command_line()}
+    trainer = EqualTrainer(
+        name,
+        args,
+        data_collector=collector,
+        eval_dataset=evaluation_sets(job.targets, "validation"),
+        processing_class=AutoTokenizer.from_pretrained(name, revision=model.model_revision),
+        peft_config=get_peft_config(model),
+        quantization_config=get_quantization_config(model),
+    )
+    trainer.remove_callback(PrinterCallback)  # a line a round says enough
+    if job.publisher is not None:
+        trainer.add_callback(PublishCallback(job.publisher))
+    trainer.open_run()
+    result_path = Path(str(args.output_dir)) / "result.json"
+    if not result_path.exists():
+        with tracked(args, name=job.name, config=collector.config, id=collector.records.run_id()):
+            trainer.train(resume_from_checkpoint=True)
+            measures = measure(trainer, job.targets, collector.target_shares)
+            folder = trainer.export_model()
+            dataset = last_push(str(args.output_dir)).get("repo_id") or run.hub_dataset_id
+            if trainer.is_world_process_zero():
+                link_model_card(folder, dataset or "../dataset")
+                history = collector.history
+                result = {
+                    "documents": history.documents,
+                    "prompt_tokens": history.usage.prompt_tokens,
+                    "completion_tokens": history.usage.completion_tokens,
+                    "pairs": history.pairs,
+                    "rounds": trainer.rounds_trained,
+                    "steps": trainer.steps_trained,
+                    "pool_steps": trainer.pool_steps_trained,
+                    **measures,
+                    "wall_s": round(time.monotonic() - began, 1),
+                }
+                write_json(result_path, result)
+            if args.push_to_hub:
+                again = f"hf upload {trainer.hub_model_id or args.hub_model_id or 'user/name'} {folder}"
+                with pushing("model", again):
+                    trainer.push_to_hub(dataset_name=dataset)
+        trainer.accelerator.wait_for_everyone()
+        collector.close()
+    return json.loads(result_path.read_text(encoding="utf-8"))
+
+
+def measure(trainer: EqualTrainer, targets: Mapping[str, Target], shares: Mapping[str, float]) -> dict[str, float]:
+    """Loss on the test parts and, where items have a final result, exact match, and of each of several targets.
+
+    Args:
+        trainer ([`EqualTrainer`]): The trainer, when training is done.
+        targets (`Mapping[str, Target]`): The target tasks by name.
+        shares (`Mapping[str, float]`): What each target counts.
+    """
+    from equal_hf.target import evaluation_sets, weighted_mean
+    from equal_hf.training.evaluation import exact_match
+
+    if (tests := evaluation_sets(targets, "test")) is None:
+        return {}
+    metrics = trainer.evaluate(tests, metric_key_prefix="test")
+    measures = {"test_loss": metrics["test_loss"]}
+    if len(targets) > 1:
+        measures |= {f"test_loss_{name}": metrics[f"test_{name}_loss"] for name in tests}
+    longest = min(trainer.args.max_length or 512, 512)
+    matches = {
+        name: exact_match(trainer.model, trainer.processing_class, target.test, max_new_tokens=longest)
+        for name, target in targets.items()
+        if target.test and all(item.final is not None for item in target.test)
+    }
+    if matches:
+        measures["exact_match"] = weighted_mean(matches, shares)
+        measures |= {f"exact_match_{name}": value for name, value in matches.items() if len(targets) > 1}
+    return measures
+
+
+def command_line() -> list[str]:
+    """The command that started this process, as a person would write it."""
+    program, *words = sys.argv
+    if Path(program).name in ("equal-hf", "__main__.py"):
+        return ["equal-hf", *words]
+    return ["accelerate", "launch", program, *words]
