@@ -10,51 +10,30 @@ for extraction in extractor.extract(documents, Allowance(prompt_tokens=1_000_000
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sys
 import tempfile
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
-from equal_hf.extraction.probe import Findings, agree, probe
+from equal_hf.extraction.connection import Connection
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.cached_requests import CachedRequests, Settings
-from equal_hf.extraction.requests.chunking import Chunker, Tokenizer
+from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.documents import Batch
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.store import ResponseStore
-from equal_hf.extraction.transport.client import ChatClient
-from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
-from equal_hf.extraction.transport.endpoint_state import EndpointState
-from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
-from equal_hf.extraction.transport.load_balancer import LoadBalancer
-from equal_hf.extraction.transport.rate_limit import RateLimiter
 from equal_hf.types import Allowance, Document, Extraction, QAPair
 from equal_hf.utils.event_loop import LoopThread
 from equal_hf.utils.hashing import fingerprint
-from equal_hf.utils.printable import first_line
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What is known after the first contact."""
-
-    balancer: LoadBalancer
-    chunker: Chunker
-    settings: Settings
-    findings: list[Findings]
 
 
 class EndpointExtractor:
@@ -117,13 +96,12 @@ class EndpointExtractor:
         # At temperature 0 no seed changes a reply, so runs under different seeds share what was paid for.
         self._sampling = {"temperature": config.temperature} | ({"seed": seed} if config.temperature > 0 else {})
         self._second: list[SecondPass] = [REFINE] * config.refine + [JUDGE] * config.judge
-        self._breaker = ErrorRateBreaker(config.max_error_rate, config.error_window)
         self._loop = LoopThread()
         scratch = tempfile.TemporaryDirectory(prefix="equal-hf-") if store is None else None
         path = Path(scratch.name) / "responses.sqlite" if scratch is not None else store
         self._store = path if isinstance(path, ResponseStore) else ResponseStore(path or "")
         own = None if isinstance(store, ResponseStore) else self._store
-        self._ready: _Ready | None = None
+        self._connection: Connection | None = None
         self._batch: Batch | None = None
         # An extractor nobody closes ends its thread when it is collected, or with the process.
         self._finish = weakref.finalize(self, _close, self._loop, own, scratch)
@@ -137,11 +115,11 @@ class EndpointExtractor:
                 credentials.
             `ConfigError`: If the prompt or `max_new_tokens` leave no room within the server's limits.
         """
-        self._prepared()
+        self._connected()
 
     def identity(self) -> dict[str, Any]:
         """Everything that changes the pairs, as JSON types: no URL, no secret. Checks the endpoints if need be."""
-        settings = self._prepared().settings
+        settings = self._connected().settings
         second = {step.name: step.prompt_hash for step in self._second}
         if JUDGE in self._second:
             second["judge_min_score"] = str(self.config.judge_min_score)
@@ -160,27 +138,12 @@ class EndpointExtractor:
 
     def describe(self) -> dict[str, Any]:
         """What was found out about the endpoints, as JSON types, for the run's record: no secret."""
-        ready = self._prepared()
-        return {
-            "endpoints": [
-                {
-                    "url": endpoint.client.address.shown,
-                    "dialect": endpoint.server.dialect,
-                    "model": endpoint.server.model,
-                    "revision": endpoint.server.revision,
-                    "schema": findings.schema,
-                    "counts_tokens": findings.bounds.counts,
-                    "max_prompt_tokens": ready.settings.prompt_limit,
-                    "max_concurrent": endpoint.concurrency.limit,
-                }
-                for endpoint, findings in zip(ready.balancer.endpoints, ready.findings, strict=True)
-            ]
-        }
+        return {"endpoints": self._connected().describe()}
 
     @property
     def in_flight(self) -> int:
         """Requests under way at this moment."""
-        return self._ready.balancer.in_flight if self._ready is not None else 0
+        return self._connection.balancer.in_flight if self._connection is not None else 0
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -226,96 +189,37 @@ class EndpointExtractor:
         """
         if not documents:
             return []
-        ready = self._prepared()
-        return self._loop.run(self._extract(ready, documents, allowance))
+        return self._loop.run(self._extract(self._connected(), documents, allowance))
 
     def close(self) -> None:
         """Close connections, and the response store if it was opened here."""
         self._finish()
 
-    def _prepared(self) -> _Ready:
-        if self._ready is None:
-            self._ready = self._loop.run(self._first_contact())
-        return self._ready
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            contact = Connection.open(
+                self._addresses, self.config, self.prompt, self._sampling, self._second, self.prices
+            )
+            self._connection = self._loop.run(contact)
+            self._loop.at_stop(self._connection.close)
+        return self._connection
 
     async def _extract(
-        self, ready: _Ready, documents: Sequence[Document], allowance: Allowance | None
+        self, connection: Connection, documents: Sequence[Document], allowance: Allowance | None
     ) -> list[Extraction]:
-        ready.balancer.restart()
-        requests = CachedRequests(ready.balancer, self._store, ready.settings, self.run)
+        connection.balancer.restart()
+        requests = CachedRequests(connection.balancer, self._store, connection.settings, self.run)
         chunk_extractor = ChunkExtractor(
             requests,
             self.prompt,
-            ready.chunker.bounds,
-            ready.balancer.post,
+            connection.chunker.bounds,
+            connection.balancer.post,
             self._second,
-            ready.findings[0].overheads,
+            connection.findings[0].overheads,
             self.config.judge_min_score,
         )
-        self._batch = Batch(requests, ready.chunker, chunk_extractor)
+        self._batch = Batch(requests, connection.chunker, chunk_extractor)
         return await self._batch.run(documents, allowance)
-
-    async def _first_contact(self) -> _Ready:
-        config = self.config
-        tokenizer = _load_tokenizer(config.tokenizer) if config.tokenizer is not None else None
-        clients = [ChatClient(address, config.timeout_s) for address in self._addresses]
-        try:
-            findings = await asyncio.gather(
-                *(probe(client, config, self.prompt, self._sampling, self._second, tokenizer) for client in clients)
-            )
-            shown = [client.address.shown for client in clients]
-            settings = agree(findings, shown, config, self._sampling, self.prices)
-            bounds = findings[0].bounds
-            reserve = ChunkExtractor.reserve(config.max_new_tokens, findings[0].overheads, counts=bounds.counts)
-            bounds.require_room(settings.prompt_limit, reserve)
-        except BaseException:
-            for client in clients:
-                await client.close()
-            raise
-        for client in clients:
-            self._loop.at_stop(client.close)
-        endpoints = [
-            EndpointState(
-                client,
-                found.server,
-                ConcurrencyLimit(min(config.concurrency, found.server.max_concurrent or config.concurrency)),
-                RateLimiter(config.requests_per_minute),
-                RateLimiter(config.tokens_per_minute),
-            )
-            for client, found in zip(clients, findings, strict=True)
-        ]
-        balancer = LoadBalancer(
-            endpoints,
-            max_retries=config.max_retries,
-            load_timeout_s=config.load_timeout_s,
-            breaker=self._breaker,
-        )
-        for endpoint in endpoints:
-            logger.info(
-                "%s (%s) serves %s: prompts of up to %s tokens, up to %d requests at a time.",
-                endpoint.client.address.shown,
-                endpoint.server.dialect,
-                settings.model,
-                settings.prompt_limit or "any number of",
-                endpoint.concurrency.limit,
-            )
-        chunker = Chunker(balancer.post, bounds, self.prompt, settings.prompt_limit, reserve)
-        return _Ready(balancer, chunker, settings, findings)
-
-
-def _load_tokenizer(name: str) -> Tokenizer:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"The tokenizer {name} cannot be loaded: {first_line(error)}. Correct `extractor_tokenizer`."
-        ) from error
-    tokenizer.model_max_length = sys.maxsize  # counting what is too long is the point
-    if not tokenizer.chat_template:
-        raise ConfigError(f"The tokenizer {name} has no chat template. Leave out `extractor_tokenizer`.")
-    return tokenizer
 
 
 def _close(loop: LoopThread, store: ResponseStore | None, scratch: tempfile.TemporaryDirectory[str] | None) -> None:

@@ -89,7 +89,7 @@ class Batch:
         try:
             for position, (document, planning) in enumerate(plans):
                 plan = await planning
-                balancer.to_come = len(documents) - position - 1
+                balancer.queue.to_come = len(documents) - position - 1
                 if isinstance(plan, Rejection):
                     outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
                     bar.update()
@@ -117,7 +117,7 @@ class Batch:
             while tasks:
                 await asyncio.wait(tasks)
         finally:
-            balancer.to_come = 0
+            balancer.queue.to_come = 0
             plans.close()
             for task in tasks:
                 task.cancel()
