@@ -124,7 +124,7 @@ class Extraction:
         usage (`Usage`): Tokens and requests this document used, cached replies included.
         finish_reason (`str`): `"stop"`, `"length"` (a reply was cut short), `"error"` (given up, the reason is among
             the rejections) or `"budget"` (not attempted: its worst case did not fit what was left).
-        rejected (`tuple[Rejection, ...]`): What was turned down.
+        rejected (`tuple[Rejection, ...]`): What was rejected.
     """
 
     document_id: str
@@ -168,7 +168,7 @@ class Round:
         pairs (`tuple[QAPair, ...]`): All pairs kept, by arm then document.
         usage (`Usage`): What the round's documents used.
         rewards (`Mapping[str, list[float | None]]`): By reward function, one value an arm, `None` where it has none.
-        rejected (`tuple[Rejection, ...]`): What extraction and the quality filters turned down.
+        rejected (`tuple[Rejection, ...]`): What extraction and the quality filters rejected.
         rewards_through (`int`): The last round whose rewards the selection knew; -1 for none.
         last (`bool`): The budget or the corpus ended in this round.
     """

@@ -229,7 +229,7 @@ def choose_corpus(
 ) -> tuple[list[Row], int]:
     """A seeded sample of the documents that neither gave an item nor repeat one, in the order they were read.
 
-    Returns it with the number of documents turned down because they repeat an item.
+    Returns it with the number of documents rejected because they repeat an item.
     """
     decontaminator = contaminated.Decontaminator(passages.values())
     kept: set[str] = set()

@@ -101,7 +101,7 @@ def collect(job: Job) -> dict[str, Any]:
     from equal_hf.cli.train import command_line
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.records.statistics import mean
-    from equal_hf.tracking.progress_view import RunView
+    from equal_hf.tracking.progress_view import ProgressView
     from equal_hf.tracking.tracked_run import TrackedRun
     from equal_hf.utils.settings import take
 
@@ -112,7 +112,7 @@ def collect(job: Job) -> dict[str, Any]:
     tracked = TrackedRun(collector, job.args.report_to or [], project=job.args.project, kind=job.name)
     rewards: dict[str, list[float | None]] = {}
     try:
-        with RunView(config, Path(config.output_dir).name, extractor=collector.extractor) as view:
+        with ProgressView(config, Path(config.output_dir).name, extractor=collector.extractor) as view:
             for round in collector.rounds():
                 metrics = tracked.log(round)
                 record = collector.records.reward_record(round.index) or {"rewards": {}}

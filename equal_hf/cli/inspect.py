@@ -38,8 +38,8 @@ def add_parser(subparsers: Any) -> None:
     """Add `inspect` to the commands."""
     parser = subparsers.add_parser(
         "inspect",
-        help="show what extraction and each filter of a run turned down",
-        description="Show what extraction and each filter of a run turned down, with samples before and after. "
+        help="show what extraction and each filter of a run rejected",
+        description="Show what extraction and each filter of a run rejected, with samples before and after. "
         "Works while the run is going on.",
         epilog="example: equal-hf inspect runs/mistral_math --reason contaminated",
     )
@@ -74,23 +74,23 @@ def render(inspection: Inspection) -> Iterator[str]:
     """The lines that are shown, each printable whatever documents and replies hold."""
     yield f"{inspection.rounds:,} rounds, {inspection.documents:,} documents, {inspection.pairs:,} pairs kept"
     yield ""
-    yield f"{'stage':<16}{'pairs in':>10}{'out':>10}  turned down"
+    yield f"{'stage':<16}{'pairs in':>10}{'out':>10}  rejected"
     for stage in inspection.stages:
         seen = "" if stage.seen is None else f"{stage.seen:,}"
         reasons = ", ".join(f"{escape(name)} {count:,}" for name, count in stage.reasons.items())
         yield f"{escape(stage.name):<16}{seen:>10}{stage.passed:>10,}  {reasons}".rstrip()
     for stage in inspection.stages:
-        for name, samples in stage.turned_down.items():
+        for name, samples in stage.rejected.items():
             if samples:
                 yield ""
-                yield f"== {escape(name)}: {len(samples)} of {stage.reasons[name]:,} turned down {_where(stage)}"
+                yield f"== {escape(name)}: {len(samples)} of {stage.reasons[name]:,} rejected {_where(stage)}"
                 for sample in samples:
                     yield from _sample_lines(sample, "")
         if stage.let_through and (stage.reasons or len(inspection.stages) == 1):  # else nothing changed
             yield ""
             yield f"== {len(stage.let_through)} of {stage.passed:,} pairs after {escape(stage.name)}"
             for sample in stage.let_through:
-                fate = f"turned down as {escape(sample.reason)}" if sample.reason else "kept"
+                fate = f"rejected as {escape(sample.reason)}" if sample.reason else "kept"
                 yield from _sample_lines(sample, f", {fate} in the end")
 
 
@@ -104,20 +104,20 @@ def _sample_lines(sample: Sample, fate: str) -> Iterator[str]:
         if text:
             shown = text[:MAX_CHARACTERS].split("\n")
             more = [] if len(text) <= MAX_CHARACTERS else [f"… {len(text) - MAX_CHARACTERS:,} more characters"]
-            for place, line in enumerate([*map(escape, shown), *more]):
-                yield f"  {label + ':' if place == 0 else '':<11}{line}".rstrip()
+            for number, line in enumerate([*map(escape, shown), *more]):
+                yield f"  {label + ':' if number == 0 else '':<11}{line}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A pair, or what was turned down in place of one.
+    """A pair, or what was rejected in place of one.
 
     Args:
         round (`int`): The round it was extracted in.
         document_id (`str`): The document it came from.
-        reason (`str`): Why it was turned down at last; empty for a pair that was kept.
+        reason (`str`): Why it was rejected at last; empty for a pair that was kept.
         question (`str`), answer (`str`): The pair, as far as there was one.
-        raw (`str`): The raw reply, where a whole reply was turned down.
+        raw (`str`): The raw reply, where a whole reply was rejected.
     """
 
     round: int
@@ -136,8 +136,8 @@ class Stage:
         name (`str`): `"extraction"`, or the filter's name.
         seen (`int`, *optional*): Pairs that came to it; `None` for extraction, which sees replies.
         passed (`int`): Pairs it let through.
-        reasons (`dict[str, int]`): What it turned down, counted by reason.
-        turned_down (`dict[str, list[Sample]]`): Samples by reason.
+        reasons (`dict[str, int]`): What it rejected, counted by reason.
+        rejected (`dict[str, list[Sample]]`): Samples by reason.
         let_through (`list[Sample]`): Samples of what it let through; a later filter may have turned them down.
     """
 
@@ -145,7 +145,7 @@ class Stage:
     seen: int | None = None
     passed: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    turned_down: dict[str, list[Sample]] = field(default_factory=dict)
+    rejected: dict[str, list[Sample]] = field(default_factory=dict)
     let_through: list[Sample] = field(default_factory=list)
 
 
@@ -167,7 +167,7 @@ class Inspection:
 def inspect_rounds(
     rounds: Iterable[Round], filters: Sequence[str], *, reason: str | None = None, samples: int = 3, seed: int = 0
 ) -> Inspection:
-    """Count and sample what each stage of a run turned down and let through.
+    """Count and sample what each stage of a run rejected and let through.
 
     One round is in memory at a time. Samples are those with the least hash of seed and content, so they do not depend
     on the order of rounds.
@@ -180,38 +180,38 @@ def inspect_rounds(
         seed (`int`, *optional*, defaults to `0`): Chooses among samples.
 
     Raises:
-        [`ConfigError`]: If no filter has such a reason and nothing was turned down for it.
+        [`ConfigError`]: If no filter has such a reason and nothing was rejected for it.
     """
     owners = {name: filter for filter in filters for name in REASONS.get(filter, (filter,))}
-    places = {name: place for place, name in enumerate((EXTRACTION, *filters))}
-    turned_down: dict[str, _Chosen] = {}
-    let_through = [_Chosen(samples, seed) for _ in places]
+    indices = {name: index for index, name in enumerate((EXTRACTION, *filters))}
+    rejected: dict[str, _Chosen] = {}
+    let_through = [_Chosen(samples, seed) for _ in indices]
     counts: Counter[str] = Counter()
-    index = documents = pairs = 0
+    rounds_read = documents = pairs = 0
     for round in rounds:
-        index += 1
+        rounds_read += 1
         documents += round.documents
         pairs += len(round.pairs)
-        found: list[QAPair | Rejection] = [*round.pairs, *round.rejected]
-        for item in found:
+        items: list[QAPair | Rejection] = [*round.pairs, *round.rejected]
+        for item in items:
             sample = _to_sample(item, round.index)
-            ended = places[owners.get(sample.reason, EXTRACTION)] if sample.reason else len(places)
+            ended = indices[owners.get(sample.reason, EXTRACTION)] if sample.reason else len(indices)
             for chosen in let_through[:ended]:
                 chosen.offer(sample)
             if sample.reason:
                 counts[sample.reason] += 1
-                turned_down.setdefault(sample.reason, _Chosen(samples, seed)).offer(sample)
-    stages = [Stage(name) for name in places]
+                rejected.setdefault(sample.reason, _Chosen(samples, seed)).offer(sample)
+    stages = [Stage(name) for name in indices]
     for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        stage = stages[places[owners.get(name, EXTRACTION)]]
+        stage = stages[indices[owners.get(name, EXTRACTION)]]
         stage.reasons[name] = count
-        stage.turned_down[name] = turned_down[name].best()
+        stage.rejected[name] = rejected[name].best()
     left = pairs
     for stage, chosen in reversed(list(zip(stages, let_through, strict=True))):
         stage.passed, stage.let_through = left, chosen.best()
         if stage.name != EXTRACTION:
             left = stage.seen = left + sum(stage.reasons.values())
-    return Inspection(index, documents, pairs, stages if reason is None else _only(stages, reason, owners))
+    return Inspection(rounds_read, documents, pairs, stages if reason is None else _only(stages, reason, owners))
 
 
 def _only(stages: list[Stage], wanted: str, owners: Mapping[str, str]) -> list[Stage]:
@@ -220,15 +220,15 @@ def _only(stages: list[Stage], wanted: str, owners: Mapping[str, str]) -> list[S
     if wanted not in known:
         close = get_close_matches(wanted, known, n=1)
         raise ConfigError(
-            f"nothing was turned down for {wanted!r}, and no filter of this run has such a reason: "
+            f"nothing was rejected for {wanted!r}, and no filter of this run has such a reason: "
             + (f"did you mean `{close[0]}`?" if close else f"choose from {', '.join(sorted(known))}")
         )
-    found = [stage for stage in stages if wanted in (stage.name, *stage.reasons) or owners.get(wanted) == stage.name]
-    for stage in found:
+    shown = [stage for stage in stages if wanted in (stage.name, *stage.reasons) or owners.get(wanted) == stage.name]
+    for stage in shown:
         if wanted != stage.name:
             stage.reasons = {name: count for name, count in stage.reasons.items() if name == wanted}
-            stage.turned_down = {name: items for name, items in stage.turned_down.items() if name == wanted}
-    return found
+            stage.rejected = {name: items for name, items in stage.rejected.items() if name == wanted}
+    return shown
 
 
 def _to_sample(item: QAPair | Rejection, index: int) -> Sample:
@@ -241,15 +241,15 @@ class _Chosen:
 
     def __init__(self, wanted: int, seed: int) -> None:
         self._wanted, self._seed = wanted, seed
-        self._found: list[tuple[bytes, int, Sample]] = []
+        self._samples: list[tuple[bytes, int, Sample]] = []
         self._offered = 0
 
     def offer(self, sample: Sample) -> None:
         content = f"{self._seed}\n{sample.document_id}\n{sample.question}\n{sample.answer}\n{sample.raw}"
         self._offered += 1
-        self._found.append((digest(content, 8), self._offered, sample))
-        if len(self._found) > 1000 + self._wanted:
-            self._found = nsmallest(self._wanted, self._found)
+        self._samples.append((digest(content, 8), self._offered, sample))
+        if len(self._samples) > 1000 + self._wanted:
+            self._samples = nsmallest(self._wanted, self._samples)
 
     def best(self) -> list[Sample]:
-        return [sample for _, _, sample in nsmallest(self._wanted, self._found)]
+        return [sample for _, _, sample in nsmallest(self._wanted, self._samples)]

@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from equal_hf.records.run_folder import RoundRecords
 
     records = [RoundRecords(folder) for folder in (args.run, *args.also)]
-    told = records[0].run()
-    settings, fingerprint = told["config"], told["fingerprint"]
+    run_json = records[0].run()
+    settings, fingerprint = run_json["config"], run_json["fingerprint"]
     for other in records[1:]:
         if other.run()["fingerprint"]["corpus"] != fingerprint["corpus"]:
             raise ConfigError(f"{other.run_dir} ran on another corpus than {args.run}: leave it out of `--also`")
@@ -132,7 +132,7 @@ def _as_json(played: list[Any]) -> dict[str, Any]:
                 "pairs": len(step.round.pairs),
                 "rewards": dict(step.round.rewards),
                 "mixed": step.mixed,
-                "missing": [list(place) for place in step.missing],
+                "missing": [list(key) for key in step.missing],
             }
             for step in played
         ],
@@ -147,7 +147,7 @@ def _as_lines(played: list[Any]) -> list[str]:
             f"{round.index:>5} {len(round.decisions):>5} {round.documents:>10} {len(step.missing):>8} "
             f"{len(round.pairs):>6}"
         )
-    missing = [place for step in played for place in step.missing]
+    missing = [key for step in played for key in step.missing]
     lines.append(f"exact: the first {_exact(played)} of {len(played)} rounds need no document that is not on record")
     if missing:
         shown = ", ".join(f"cluster {arm} row {row}" for arm, row in missing[:SHOWN_MISSING])
@@ -157,4 +157,4 @@ def _as_lines(played: list[Any]) -> list[str]:
 
 
 def _exact(played: list[Any]) -> int:
-    return next((place for place, step in enumerate(played) if step.missing), len(played))
+    return next((index for index, step in enumerate(played) if step.missing), len(played))

@@ -20,7 +20,7 @@ from equal_hf.selection.selector import Draw, Selector
 from equal_hf.types import Decision, QAPair, Rejection, Round, Usage
 
 NOT_RECORDED = "not_recorded"
-Place = tuple[int, int]  # cluster, position in its stored order
+RowKey = tuple[int, int]  # cluster, position in its stored order
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Recorded:
         document_id (`str`): The document.
         pairs (`tuple[QAPair, ...]`): Its pairs.
         embeddings (`np.ndarray` of shape `(pairs, d)`): Their embeddings.
-        rejected (`tuple[Rejection, ...]`): What was turned down.
+        rejected (`tuple[Rejection, ...]`): What was rejected.
         usage ([`Usage`]): Its part of what the documents of its pull used; records do not tell them apart.
     """
 
@@ -48,19 +48,19 @@ class ReplayedRound:
 
     Args:
         round ([`Round`]): Decisions, pairs and rewards, as a collector would have recorded them.
-        missing (`tuple[Place, ...]`): Documents drawn that would need a new call: cluster, and position in its stored
+        missing (`tuple[RowKey, ...]`): Documents drawn that would need a new call: cluster, and position in its stored
             order.
         mixed (`list[float | None]`): Each arm's mixed reward.
     """
 
     round: Round
-    missing: tuple[Place, ...]
+    missing: tuple[RowKey, ...]
     mixed: list[float | None]
 
 
-def recorded_documents(runs: Iterable[RoundRecords]) -> dict[Place, Recorded]:
+def recorded_documents(runs: Iterable[RoundRecords]) -> dict[RowKey, Recorded]:
     """Every document that the runs, on the same corpus, have extracted; the first run that did counts."""
-    found: dict[Place, Recorded] = {}
+    documents: dict[RowKey, Recorded] = {}
     for records in runs:
         for index in records.indices():
             round, embeddings = records.load(index), records.embeddings(index)
@@ -75,10 +75,10 @@ def recorded_documents(runs: Iterable[RoundRecords]) -> dict[Place, Recorded]:
                 for document, row, usage in zip(decision.documents, decision.rows, parts, strict=True):
                     own = pairs.get(document, [])
                     given = tuple(round.pairs[position] for position in own)
-                    turned_down = tuple(rejected.get(document, ()))
-                    place = (decision.arm, row)
-                    found.setdefault(place, Recorded(document, given, embeddings[own], turned_down, usage))
-    return found
+                    rejections = tuple(rejected.get(document, ()))
+                    key = (decision.arm, row)
+                    documents.setdefault(key, Recorded(document, given, embeddings[own], rejections, usage))
+    return documents
 
 
 def _split(usage: Usage, parts: int) -> list[Usage]:
@@ -88,13 +88,13 @@ def _split(usage: Usage, parts: int) -> list[Usage]:
     [Usage(prompt_tokens=5, completion_tokens=1, requests=1), Usage(prompt_tokens=5, completion_tokens=2, requests=1)]
     """
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.requests)
-    ends = [[count * place // parts for count in counts] for place in range(parts + 1)]
+    ends = [[count * part // parts for count in counts] for part in range(parts + 1)]
     return [Usage(*(b - a for a, b in zip(start, end, strict=True))) for start, end in pairwise(ends)]
 
 
 def replay(
     selector: Selector,
-    recorded: Mapping[Place, Recorded],
+    recorded: Mapping[RowKey, Recorded],
     *,
     rounds: int,
     arms_per_round: int,
@@ -107,7 +107,7 @@ def replay(
 
     Args:
         selector ([`Selector`]): The policy to try, before its first round.
-        recorded (`Mapping[Place, Recorded]`): What is known, by [`recorded_documents`].
+        recorded (`Mapping[RowKey, Recorded]`): What is known, by [`recorded_documents`].
         rounds (`int`): Rounds at most.
         arms_per_round, documents_per_arm, seed, max_documents, feedback_lag: As in [`CollectorConfig`].
 
@@ -133,32 +133,32 @@ def replay(
 
 
 def _round(
-    index: int, draws: list[Draw], recorded: Mapping[Place, Recorded]
-) -> tuple[Round, np.ndarray, tuple[Place, ...], list[Usage]]:
+    index: int, draws: list[Draw], recorded: Mapping[RowKey, Recorded]
+) -> tuple[Round, np.ndarray, tuple[RowKey, ...], list[Usage]]:
     decisions: list[Decision] = []
     usage: list[Usage] = []
     pairs: list[QAPair] = []
     vectors: list[np.ndarray] = []
-    missing: list[Place] = []
+    missing: list[RowKey] = []
     rejected: list[Rejection] = []
     for draw in draws:
         ids = []
         used = Usage()
         for row in draw.rows:
-            place = (draw.arm, row)
-            if (found := recorded.get(place)) is None:
+            key = (draw.arm, row)
+            if (document := recorded.get(key)) is None:
                 ids.append(f"cluster {draw.arm}, row {row}")
-                missing.append(place)
+                missing.append(key)
                 rejected.append(Rejection(ids[-1], NOT_RECORDED))
                 continue
-            ids.append(found.document_id)
-            used += found.usage
-            pairs += found.pairs
-            vectors.append(found.embeddings)
-            rejected += found.rejected
+            ids.append(document.document_id)
+            used += document.usage
+            pairs += document.pairs
+            vectors.append(document.embeddings)
+            rejected += document.rejected
         decisions.append(Decision(draw.arm, draw.score, tuple(ids), draw.rows, draw.expected_value))
         usage.append(used)
-    width = next((found.embeddings.shape[1] for found in recorded.values()), 1)
+    width = next((document.embeddings.shape[1] for document in recorded.values()), 1)
     embeddings = np.concatenate([*vectors, np.zeros((0, width), dtype=np.float32)])
     round = Round(index, tuple(decisions), tuple(pairs), rejected=tuple(rejected))
     return round, embeddings, tuple(missing), usage

@@ -26,7 +26,7 @@ class Filter(Protocol):
         """Name, version and settings, as JSON: everything that decides what it turns down."""
 
     def check(self, pair: QAPair, document: Document) -> str | None:
-        """Why the pair is turned down, as a snake_case reason; `None` where it is not. Changes nothing."""
+        """Why the pair is rejected, as a snake_case reason; `None` where it is not. Changes nothing."""
 
 
 class RememberingFilter(Filter, Protocol):
@@ -42,7 +42,7 @@ def apply_filters(
     filters: Sequence[Filter],
     raw: Callable[[QAPair], str] = lambda pair: "",
 ) -> tuple[list[QAPair], list[Rejection]]:
-    """Split pairs into those to keep and those turned down, each under the first reason that applies.
+    """Split pairs into those to keep and those rejected, each under the first reason that applies.
 
     Args:
         pairs (`Iterable[QAPair]`): The pairs, in the order in which the first of several duplicates is kept.

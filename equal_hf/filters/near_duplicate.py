@@ -41,7 +41,7 @@ class NearDuplicateFilter:
     takes some 2 kB of memory.
 
     Args:
-        similarity (`float`, *optional*, defaults to `0.8`): Estimated similarity from which a pair is turned down.
+        similarity (`float`, *optional*, defaults to `0.8`): Estimated similarity from which a pair is rejected.
 
     Raises:
         [`ConfigError`]: If the similarity is not between 0.7, under which the bands miss too much, and 1.

@@ -22,7 +22,7 @@ class SelfContainedFilter:
     - something numbered or earlier: "see Table 3", "the previous exercise";
     - "the following …", "… below" and "… above" with nothing after or before it in the question.
 
-    Measured on 21,916 questions of textbooks, quizzes and forums: 1.5 % turned down; of 160 of these read one by one,
+    Measured on 21,916 questions of textbooks, quizzes and forums: 1.5 % rejected; of 160 of these read one by one,
     16 point at nothing outside them, and some 20 could be answered without the choices that they lack.
 
     Fenced code is part of the question but not read for such words. English has all of these; German, French, Spanish,

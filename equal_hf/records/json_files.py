@@ -10,18 +10,18 @@ from equal_hf.errors import RecordError
 from equal_hf.utils.files import write_file
 
 
-def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, as `key: found → wanted`.
+def differences(recorded: Any, wanted: Any, path: str = "") -> list[str]:
+    """Where two JSON values differ, as `key: recorded → wanted`.
 
     >>> differences({"seed": 1, "a": {"b": 2}}, {"seed": 1, "a": {"b": 3}})
     ['a.b: 2 → 3']
     """
-    if isinstance(found, dict) and isinstance(wanted, dict):
+    if isinstance(recorded, dict) and isinstance(wanted, dict):
         changes = []
-        for key in sorted(found.keys() | wanted.keys()):
-            changes += differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
+        for key in sorted(recorded.keys() | wanted.keys()):
+            changes += differences(recorded.get(key), wanted.get(key), f"{path}.{key}" if path else key)
         return changes
-    return [] if found == wanted else [f"{path}: {_short(found)} → {_short(wanted)}"]
+    return [] if recorded == wanted else [f"{path}: {_short(recorded)} → {_short(wanted)}"]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -158,11 +158,11 @@ class RoundRecords:
         if not folder.is_dir():
             return []
         names = (_FOLDER.fullmatch(path.name) for path in folder.iterdir() if (path / "extracted").is_dir())
-        found = sorted(int(match[1]) for match in names if match)
-        if found != list(range(len(found))):
-            missing = next(i for i, index in enumerate(found) if i != index)
+        indices = sorted(int(match[1]) for match in names if match)
+        if indices != list(range(len(indices))):
+            missing = next(i for i, index in enumerate(indices) if i != index)
             raise RecordError(f"round {missing} is missing from {folder}: restore it, or start a new run elsewhere")
-        return found
+        return indices
 
     def folder(self, index: int) -> Path:
         """The folder of one round."""
@@ -209,8 +209,8 @@ class RoundRecords:
             }
             for decision, pairs, usage in zip(round.decisions, yields, usage_by_arm, strict=True)
         ]
-        kept = {"pairs": embeddings} | ({} if document_embeddings is None else {"documents": document_embeddings})
-        tensors = {name: np.ascontiguousarray(vectors, dtype=np.float32) for name, vectors in kept.items()}
+        arrays = {"pairs": embeddings} | ({} if document_embeddings is None else {"documents": document_embeddings})
+        tensors = {name: np.ascontiguousarray(vectors, dtype=np.float32) for name, vectors in arrays.items()}
         with new_folder(self.folder(round.index) / "extracted") as building:
             pq.write_table(pa.Table.from_pylist(rows, pair_schema(documents.values())), building / "pairs.parquet")
             pq.write_table(pa.Table.from_pylist(rejected, rejected_schema()), building / "rejected.parquet")

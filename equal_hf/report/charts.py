@@ -22,7 +22,7 @@ class Line:
 
     Args:
         name (`str`): For the legend.
-        run (`int`), measure (`int`): Places of the run and of the measure, by which colour and dash are chosen.
+        run (`int`), measure (`int`): Indices of the run and of the measure, by which colour and dash are chosen.
         x (`list[int]`): What had been spent.
         y (`list[float | None]`): The measure; `None` where it is not known.
     """
@@ -59,13 +59,13 @@ def line_charts(runs: Mapping[str, RunStatistics], measures: Sequence[str]) -> d
     for what, title, names in (("reward", "mean reward", measures), ("loss", "evaluation loss", ("",))):
         for spent in ("documents", "tokens"):
             lines = []
-            for run_place, (run_name, run) in enumerate(runs.items()):
+            for run_index, (run_name, run) in enumerate(runs.items()):
                 x = run.spent(spent)
-                for place, name in enumerate(names):
+                for index, name in enumerate(names):
                     y = [round.rewards.get(name) if name else round.eval_loss for round in run.rounds]
                     if x and x[-1] and any(value is not None for value in y):
                         shown = run_name if len(names) == 1 else f"{run_name}: {name}"
-                        lines.append(Line(shown, run_place, place, x, y))
+                        lines.append(Line(shown, run_index, index, x, y))
             if lines:
                 charts[f"{what}_by_{spent}"] = LineChart(f"{spent} spent", title, lines)
     return charts
@@ -107,12 +107,12 @@ class ClusterGroup:
 def cluster_groups(run: RunStatistics, where: ClusterMap) -> list[ClusterGroup]:
     """Clusters never pulled, those whose pulls have no reward yet, and the others; groups without members are left
     out."""
-    rewards = {place: run.arms[arm].reward for place, arm in enumerate(where.arms) if arm in run.arms}
-    paid = {place: reward for place, reward in rewards.items() if reward is not None}
-    never = [place for place in range(len(where.arms)) if place not in rewards]
+    rewards = {index: run.arms[arm].reward for index, arm in enumerate(where.arms) if arm in run.arms}
+    paid = {index: reward for index, reward in rewards.items() if reward is not None}
+    never = [index for index in range(len(where.arms)) if index not in rewards]
     groups = [
         ClusterGroup("never pulled", never, GREY, 0.35, []),
-        ClusterGroup("no reward yet", [place for place in rewards if place not in paid], ORANGE, 1.0, []),
+        ClusterGroup("no reward yet", [index for index in rewards if index not in paid], ORANGE, 1.0, []),
         ClusterGroup("pulled", list(paid), None, 1.0, list(paid.values())),
     ]
     return [group for group in groups if group.members]

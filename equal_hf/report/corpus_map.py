@@ -49,12 +49,12 @@ def draw_map(
     Returns:
         `list[Path]`: `map/map.png` and `map/map.html`.
     """
-    places = project(profiles.mean)
+    points = project(profiles.mean)
     radii = 0.5 * np.sqrt(profiles.count / profiles.count.sum())  # all areas together are about that of the map
     picture, page = folder / FOLDER / "map.png", folder / FOLDER / "map.html"
     with replacing(picture) as temporary:
-        _draw(places, radii, terms, temporary)
-    write_file(page, _page(places, radii, words, terms))
+        _draw(points, radii, terms, temporary)
+    write_file(page, _page(points, radii, words, terms))
     return [picture, page]
 
 
@@ -73,23 +73,23 @@ def project(means: np.ndarray) -> np.ndarray:
 def _project(means: np.ndarray) -> np.ndarray:
     centred = means.astype(np.float64) - means.mean(axis=0, dtype=np.float64)
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-    places = np.zeros((len(means), 2))
-    places[:, : min(2, len(scale))] = (left * scale)[:, :2]
+    points = np.zeros((len(means), 2))
+    points[:, : min(2, len(scale))] = (left * scale)[:, :2]
     # The sign of a component is arbitrary.
-    signs = np.sign(places[np.abs(places).argmax(axis=0), [0, 1]])
-    places *= np.where(signs == 0, 1, signs)
+    signs = np.sign(points[np.abs(points).argmax(axis=0), [0, 1]])
+    points *= np.where(signs == 0, 1, signs)
     if 10 <= len(means) <= MOST_FOR_TSNE and scale[0] > 0:
         from sklearn.manifold import TSNE
 
-        start = places / (places[:, 0].std() or 1.0) * 1e-4
+        start = points / (points[:, 0].std() or 1.0) * 1e-4
         perplexity = min(30.0, (len(means) - 1) / 3)
         tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=0, n_jobs=1)
-        places = tsne.fit_transform(centred.astype(np.float32))
-    low, high = places.min(axis=0), places.max(axis=0)
-    return np.asarray((places - low) / np.where(high > low, high - low, 1.0), dtype=np.float64)
+        points = tsne.fit_transform(centred.astype(np.float32))
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.asarray((points - low) / np.where(high > low, high - low, 1.0), dtype=np.float64)
 
 
-def _draw(places: np.ndarray, radii: np.ndarray, terms: Sequence[Sequence[str]], path: Path) -> None:
+def _draw(points: np.ndarray, radii: np.ndarray, terms: Sequence[Sequence[str]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
@@ -99,43 +99,43 @@ def _draw(places: np.ndarray, radii: np.ndarray, terms: Sequence[Sequence[str]],
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
     widths = 2 * radii
     circles = EllipseCollection(
-        widths, widths, np.zeros(len(radii)), units="xy", offsets=places, transOffset=axes.transData, alpha=0.5
+        widths, widths, np.zeros(len(radii)), units="xy", offsets=points, transOffset=axes.transData, alpha=0.5
     )
-    circles.set_facecolor([_colour(place) for place in places])
+    circles.set_facecolor([_colour(point) for point in points])
     circles.set_edgecolor("white")
     axes.add_collection(circles)
     labelled: list[np.ndarray] = []
     for cluster in np.argsort(-radii, kind="stable")[:LABELS]:
-        if any((np.abs(places[cluster] - place) < LABEL_SIZE).all() for place in labelled):
+        if any((np.abs(points[cluster] - point) < LABEL_SIZE).all() for point in labelled):
             continue  # a larger cluster's label stands there
-        labelled.append(places[cluster])
+        labelled.append(points[cluster])
         label = ", ".join(terms[cluster][:3]).replace("$", r"\$")
-        axes.text(float(places[cluster, 0]), float(places[cluster, 1]), label, ha="center", va="center", fontsize=7)
+        axes.text(float(points[cluster, 0]), float(points[cluster, 1]), label, ha="center", va="center", fontsize=7)
     axes.set_xlim(-0.08, 1.08)
     axes.set_ylim(-0.08, 1.08)
     axes.set_axis_off()
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _colour(place: np.ndarray) -> tuple[float, float, float]:
+def _colour(point: np.ndarray) -> tuple[float, float, float]:
     import colorsys
 
-    angle = (np.arctan2(place[1] - 0.5, place[0] - 0.5) / (2 * np.pi)) % 1.0
+    angle = (np.arctan2(point[1] - 0.5, point[0] - 0.5) / (2 * np.pi)) % 1.0
     return colorsys.hls_to_rgb(float(angle), 0.55, 0.6)
 
 
-def _page(places: np.ndarray, radii: np.ndarray, words: Sequence[ClusterWords], terms: Sequence[Sequence[str]]) -> str:
+def _page(points: np.ndarray, radii: np.ndarray, words: Sequence[ClusterWords], terms: Sequence[Sequence[str]]) -> str:
     figure = graph_objects().Figure()
     figure.add_scatter(
-        x=places[:, 0].round(4).tolist(),
-        y=places[:, 1].round(4).tolist(),
+        x=points[:, 0].round(4).tolist(),
+        y=points[:, 1].round(4).tolist(),
         mode="markers",
         marker={
             "size": (PAGE_PIXELS * 2 * radii).round(1).tolist(),
-            "color": ["#" + "".join(f"{round(255 * part):02x}" for part in _colour(place)) for place in places],
+            "color": ["#" + "".join(f"{round(255 * part):02x}" for part in _colour(point)) for point in points],
             "opacity": 0.5,
         },
-        hovertext=[_about(cluster, found) for cluster, found in zip(words, terms, strict=True)],
+        hovertext=[_about(cluster, words_of) for cluster, words_of in zip(words, terms, strict=True)],
         hoverinfo="text",
     )
     hidden = {"visible": False}

@@ -88,22 +88,22 @@ def _clusters(run: RunStatistics, where: ClusterMap, terms: Mapping[int, list[st
         by_reward = {"color": group.rewards, "colorscale": SCALE, "showscale": True, "colorbar": bar}
         colours = by_reward if group.colour is None else {"color": group.colour, "opacity": group.opacity}
         figure.add_scatter(
-            x=[float(where.places[place][0]) for place in group.members],
-            y=[float(where.places[place][1]) for place in group.members],
+            x=[float(where.points[index][0]) for index in group.members],
+            y=[float(where.points[index][1]) for index in group.members],
             mode="markers",
             name=group.name,
-            hovertext=[_about(where, place, run.arms.get(where.arms[place]), terms) for place in group.members],
+            hovertext=[_about(where, index, run.arms.get(where.arms[index]), terms) for index in group.members],
             hoverinfo="text",
-            marker={"size": [8 + 18 * sizes[place] ** 0.5 for place in group.members], **colours},
+            marker={"size": [8 + 18 * sizes[index] ** 0.5 for index in group.members], **colours},
         )
     hidden = {"visible": False}
     figure.update_layout(xaxis=hidden, yaxis=hidden, height=520, showlegend=True, hovermode="closest")
     return plain_figure(figure)
 
 
-def _about(where: ClusterMap, place: int, arm: ClusterStatistics | None, terms: Mapping[int, list[str]]) -> str:
-    lines = [f"<b>cluster {where.arms[place]}</b>"]
-    if (size := where.sizes[place]) is not None:
+def _about(where: ClusterMap, index: int, arm: ClusterStatistics | None, terms: Mapping[int, list[str]]) -> str:
+    lines = [f"<b>cluster {where.arms[index]}</b>"]
+    if (size := where.sizes[index]) is not None:
         lines.append(f"{size:,} documents")
     if arm is None:
         return "<br>".join([*lines, "never pulled"])

@@ -107,7 +107,7 @@ def _bought(
         rows.append((f"mean {name} reward", [_mean_reward(run, name) for run in all_runs]))
     losses = [[round.eval_loss for round in run.rounds if round.eval_loss is not None] for run in all_runs]
     if any(losses):
-        rows.append(("last evaluation loss", [found[-1] if found else None for found in losses]))
+        rows.append(("last evaluation loss", [known[-1] if known else None for known in losses]))
     return list(runs), rows
 
 

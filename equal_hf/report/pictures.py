@@ -62,15 +62,15 @@ def cluster_picture(run: RunStatistics, where: ClusterMap) -> bytes:
     figure, (axes,) = _figure(1, 6.4, 5.2)
     sizes = [20 + 160 * size for size in relative_sizes(where)]
     for group in cluster_groups(run, where):
-        places, areas = where.places[group.members], [sizes[place] for place in group.members]
+        points, areas = where.points[group.members], [sizes[index] for index in group.members]
         if group.colour is None:
             drawn = axes.scatter(
-                places[:, 0], places[:, 1], s=areas, label=group.name, c=group.rewards, cmap=SCALE.lower()
+                points[:, 0], points[:, 1], s=areas, label=group.name, c=group.rewards, cmap=SCALE.lower()
             )
             figure.colorbar(drawn, ax=axes, label="mean reward")
         else:
             alpha = group.opacity
-            axes.scatter(places[:, 0], places[:, 1], s=areas, label=group.name, color=group.colour, alpha=alpha)
+            axes.scatter(points[:, 0], points[:, 1], s=areas, label=group.name, color=group.colour, alpha=alpha)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.legend(loc="best", fontsize=8)

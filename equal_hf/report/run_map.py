@@ -33,12 +33,12 @@ class ClusterMap:
 
     Args:
         arms (`list[int]`): The clusters.
-        places (`np.ndarray` of shape `(len(arms), 2)`): Where they lie; the axes mean nothing.
+        points (`np.ndarray` of shape `(len(arms), 2)`): Where they lie; the axes mean nothing.
         sizes (`list[int | None]`): Documents each holds; `None` where the corpus is not at hand.
     """
 
     arms: list[int]
-    places: np.ndarray
+    points: np.ndarray
     sizes: list[int | None]
 
 
@@ -55,10 +55,10 @@ def find_corpus(
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus, find_clustered
 
     config: Mapping[str, Any] = report.run.get("config", {})
-    places = [path] if path else [report.folder / "corpus", config.get("corpus_dir"), config.get("corpus")]
-    for place in places:
-        if place and (Path(place) / "corpus.json").is_file():
-            return _checked(ClusteredCorpus.load(place), report)
+    folders = [path] if path else [report.folder / "corpus", config.get("corpus_dir"), config.get("corpus")]
+    for folder in folders:
+        if folder and (Path(folder) / "corpus.json").is_file():
+            return _checked(ClusteredCorpus.load(folder), report)
     if path:
         return None, f"{path} holds no clustered corpus"
     if not isinstance(config.get("corpus"), str):
@@ -113,8 +113,8 @@ def arm_terms(report: RunStatistics) -> dict[int, list[str]]:
     """What the pairs of each cluster say more often than those of the others, best first."""
     counts = {number: Counter(_WORD.findall(arm.text.lower())) for number, arm in report.arms.items()}
     words = [
-        ClusterWords(number, report.arms[number].documents, found, found.total(), [])
-        for number, found in counts.items()
+        ClusterWords(number, report.arms[number].documents, counter, counter.total(), [])
+        for number, counter in counts.items()
     ]
     return dict(zip(counts, top_terms(words), strict=True))
 

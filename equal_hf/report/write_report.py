@@ -51,11 +51,11 @@ def write_report(
             f"{run_dir} holds no recorded round yet: wait for the first one, or name another run folder"
         )
     runs = {"EQUAL": report} | _control(report, control)
-    found, problem = find_corpus(report, corpus)
-    where = cluster_map(report, found)
+    clustered, problem = find_corpus(report, corpus)
+    where = cluster_map(report, clustered)
     terms = arm_terms(report)
     best, worst = best_and_worst(report)
-    documents = {(shown.round, shown.pair.document_id): document_of(shown, found) for shown in [*best, *worst]}
+    documents = {(shown.round, shown.pair.document_id): document_of(shown, clustered) for shown in [*best, *worst]}
     folder = Path(out_dir) if out_dir is not None else report.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     measures = shown_rewards(runs)

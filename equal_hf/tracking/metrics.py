@@ -6,7 +6,7 @@
 | `equal/arms_pulled` | arms (clusters) pulled |
 | `equal/documents`, `equal/pairs` | documents extracted, pairs kept |
 | `equal/prompt_tokens`, `equal/completion_tokens`, `equal/requests` | what extraction used |
-| `equal/rejected` | what extraction and the quality filters turned down |
+| `equal/rejected` | what extraction and the quality filters rejected |
 | `equal/dropped/<reason>` | the same, by reason |
 | `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms that have it, by reward function |
 | `equal/reward/mixed/mean`, `…/min`, `…/max` | the mixture that the bandit was given |

@@ -1,6 +1,6 @@
 """One live view of a run on a terminal; plain lines, one a round, where there is none.
 
->>> view = RunView(CollectorConfig(num_rounds=4, max_documents=40), "quickstart")
+>>> view = ProgressView(CollectorConfig(num_rounds=4, max_documents=40), "quickstart")
 >>> print(view.line({"equal/round": 0, "equal/pairs": 9, "equal/documents": 10, "equal/documents_total": 10}))
 quickstart round 1/4: 10 documents (10 of 40), 9 pairs
 """
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _PREFIX = "equal/dropped/"
 
 
-class RunView:
+class ProgressView:
     """Shows where a run is: rounds, what was spent of each budget, pairs kept and dropped, rewards, time left.
 
     Args:
@@ -46,7 +46,7 @@ class RunView:
         """Whether it is on a terminal now."""
         return self._live is not None
 
-    def __enter__(self) -> RunView:
+    def __enter__(self) -> ProgressView:
         self._began = time.monotonic()
         if self.enabled and self._live is None and sys.stderr.isatty():
             from rich.console import Console

@@ -53,8 +53,8 @@ class RoundTables:
         rows = []
         for number, arm in sorted(self._run.arms.items()):
             left = None if self.corpus is None else int(self.corpus.sizes[number]) - arm.documents
-            said = ", ".join(terms[number])
-            rows.append([number, arm.pulls, arm.reward, arm.uncertainty, arm.documents, left, arm.pairs, said])
+            words = ", ".join(terms[number])
+            rows.append([number, arm.pulls, arm.reward, arm.uncertainty, arm.documents, left, arm.pairs, words])
         return ARM_COLUMNS, rows
 
     def picture(self) -> bytes | None:
@@ -71,8 +71,8 @@ class RoundTables:
     def _sample(self, round: Round) -> None:
         """The first pair of each arm of the round."""
         reward_record = self.records.reward_record(round.index)
-        for place, pairs in enumerate(round.pairs_by_arm()):
+        for index, pairs in enumerate(round.pairs_by_arm()):
             if pairs:
-                pair, reward = round.pairs[pairs[0]], reward_record["mixed"][place] if reward_record else None
+                pair, reward = round.pairs[pairs[0]], reward_record["mixed"][index] if reward_record else None
                 texts = [visible(text[:CHARACTERS], keep="\n") for text in (pair.question, pair.answer)]
                 self._samples.append([round.index, pair.cluster, reward, visible(pair.document_id), *texts])

@@ -87,7 +87,7 @@ def masked_command() -> Iterator[None]:
 def _remote_has_credentials() -> bool:
     command = ["git", "config", "--get-regexp", r"^remote\..*url$"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+        remotes = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return mask_url(found) != found
+    return mask_url(remotes) != remotes

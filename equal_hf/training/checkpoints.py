@@ -24,8 +24,8 @@ def last_complete_checkpoint(folder: str | Path) -> str | None:
     root = Path(folder)
     if not root.is_dir():
         return None
-    found = [(int(match[1]), path) for path in root.iterdir() if (match := _NAME.fullmatch(path.name))]
-    for _, path in sorted(found, reverse=True):
+    checkpoints = [(int(match[1]), path) for path in root.iterdir() if (match := _NAME.fullmatch(path.name))]
+    for _, path in sorted(checkpoints, reverse=True):
         try:
             json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):

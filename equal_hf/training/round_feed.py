@@ -19,7 +19,7 @@ import numpy as np
 from equal_hf.collection.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.tracking.metrics import round_metrics
-from equal_hf.tracking.progress_view import RunView
+from equal_hf.tracking.progress_view import ProgressView
 from equal_hf.training.round_rows import sample_own, sample_replay
 from equal_hf.types import Messages, QAPair, Round
 
@@ -58,7 +58,7 @@ class RoundFeed:
 
     def __init__(self, collector: EqualDataCollector, args: EqualConfig) -> None:
         self.collector, self.args = collector, args
-        self.view = RunView(args, Path(str(args.output_dir)).name, args.process_index == 0, collector.extractor)
+        self.view = ProgressView(args, Path(str(args.output_dir)).name, args.process_index == 0, collector.extractor)
         self.start_loss: float | None = None  # of the evaluation before the first round
         self._round: Round | None = None  # trained on, its rewards not yet recorded
         self._ahead: tuple[int, Future[Round | None]] | None = None
@@ -179,7 +179,7 @@ class RoundFeed:
         arms: list[int | None] = []
         if round is not None:
             by_arm = round.pairs_by_arm()
-            arm_of = {position: place for place, positions in enumerate(by_arm) for position in positions}
+            arm_of = {position: index for index, positions in enumerate(by_arm) for position in positions}
             own = sample_own(by_arm, rng)[:wanted]
             pairs = [round.pairs[position] for position in own]
             arms = [arm_of[position] for position in own]
@@ -191,4 +191,4 @@ class RoundFeed:
 
 
 def _leading_zeros(counts: list[int]) -> int:
-    return next((place for place, count in enumerate(counts) if count), len(counts))
+    return next((index for index, count in enumerate(counts) if count), len(counts))

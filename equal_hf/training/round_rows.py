@@ -49,7 +49,7 @@ class RoundDataset:
 def sample_own(pairs_by_arm: Sequence[Sequence[int]], rng: np.random.Generator) -> list[int]:
     """Positions of the round's own pairs in the order they are taken: any prefix is a stratified sample.
 
-    The first place goes to each arm in turn, so that no arm's evidence is lost while there are places; after that
+    The first index goes to each arm in turn, so that no arm's evidence is lost while there are places; after that
     every arm has its share in proportion to its pairs.
 
     Args:
@@ -61,8 +61,8 @@ def sample_own(pairs_by_arm: Sequence[Sequence[int]], rng: np.random.Generator) 
     """
     shuffled = [rng.permutation(np.asarray(arm, dtype=np.int64)) for arm in pairs_by_arm if len(arm)]
     # The j-th of an arm's m pairs stands (j + ½) / m of the way along; in that order any prefix is proportional.
-    ranks = [(j > 0, (j + 0.5) / len(arm), place, j) for place, arm in enumerate(shuffled) for j in range(len(arm))]
-    return [int(shuffled[place][j]) for _, _, place, j in sorted(ranks)]
+    ranks = [(j > 0, (j + 0.5) / len(arm), index, j) for index, arm in enumerate(shuffled) for j in range(len(arm))]
+    return [int(shuffled[index][j]) for _, _, index, j in sorted(ranks)]
 
 
 def sample_replay(pair_counts: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, int]]:

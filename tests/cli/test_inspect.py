@@ -96,9 +96,9 @@ def test_json_holds_texts_in_full(run, capsys):
     assert (found["rounds"], found["documents"], found["pairs"]) == (2, 2, 4)
     stages = {stage["name"]: stage for stage in found["stages"]}
     assert list(stages) == ["extraction", *FILTERS]
-    [sample] = stages["extraction"]["turned_down"]["not_json"]
+    [sample] = stages["extraction"]["rejected"]["not_json"]
     assert sample["raw"] == f"Sorry! {HOSTILE}"
-    [sample] = stages["lengths"]["turned_down"]["empty_answer"]
+    [sample] = stages["lengths"]["rejected"]["empty_answer"]
     assert (sample["question"], sample["answer"], sample["document_id"], sample["round"]) == ("Why?", "", "doc-0", 0)
     assert len(stages["lengths"]["let_through"]) == 1
 
@@ -152,7 +152,7 @@ def test_every_pair_is_accounted_for(reasons, pairs, samples):
     assert filters[-1].passed == pairs
     for stage in inspection.stages:
         assert len(stage.let_through) == min(samples, stage.passed)
-        assert {name: len(found) for name, found in stage.turned_down.items()} == {
+        assert {name: len(found) for name, found in stage.rejected.items()} == {
             name: min(samples, count) for name, count in stage.reasons.items()
         }
 

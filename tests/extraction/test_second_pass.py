@@ -66,7 +66,7 @@ def test_judging_turns_down_what_is_graded_low() -> None:
 @pytest.mark.parametrize(
     "reply", ["5, 1, 3", '{"scores": [5, 1]}', '{"scores": [5, 1, 9]}', '{"scores": [5, 1, "3"]}']
 )
-def test_pairs_without_a_grade_are_turned_down_and_kept_aside(reply: str) -> None:
+def test_pairs_without_a_grade_are_rejected_and_kept_aside(reply: str) -> None:
     extraction, _ = run([FIRST, completion(reply), completion(reply)], judge=True)
     assert not extraction.pairs
     assert extraction.dropped == {"not_judged": 3}

@@ -165,4 +165,4 @@ def test_terms_tell_classes_apart():
 
 def test_without_pairs_or_corpus_no_cluster_has_a_place():
     where = cluster_map(RunStatistics(Path(), {}), None)
-    assert where.arms == [] and where.places.shape == (0, 2)
+    assert where.arms == [] and where.points.shape == (0, 2)

@@ -17,7 +17,7 @@ def test_a_worked_answer_may_add_steps_and_numbers():
     assert check("Janet sells 16 - 3 = 13 duck eggs a day, which makes 13 * 2 = 26 dollars each day.") is None
 
 
-def test_an_answer_about_something_else_is_turned_down():
+def test_an_answer_about_something_else_is_rejected():
     assert check("Photosynthesis converts sunlight into chemical energy inside chloroplasts.") == "not_grounded"
 
 
