@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.cli.planning import Load, Plan, estimate
+from equal_hf.cli.estimate import Load, Plan, estimate
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.types import Allowance
 from equal_hf.utils.printable import escape
@@ -61,40 +61,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
-    from trl import ModelConfig
-
-    from equal_hf.cli.arguments import RunArguments
-    from equal_hf.cli.parse_config import parse_config
+    from equal_hf.cli.parse_config import parse_run
     from equal_hf.extraction.budget import nano
     from equal_hf.extraction.survey import survey
-    from equal_hf.training.config import EqualConfig
 
-    settings: tuple[RunArguments, EqualConfig, Any] = parse_config(
-        (RunArguments, EqualConfig, ModelConfig), ["--config", args.config, *args.settings], args.config
-    )
-    what, how, _ = settings
-    if what.extractor != "endpoint":
-        raise ConfigError(f"`extractor` is {what.extractor!r}, which calls nobody: there is nothing to plan")
-    texts, size = _sample(what, args.sample, how.seed)
-    prompt = _prompt(what, how.seed)
-    found = survey(texts, what.endpoint, prompt)
-    load, known = _load(
-        what,
-        str(how.output_dir),
-        found,
-        max(1, len(what.endpoint.url or [])),
-        a_round := how.arms_per_round * how.documents_per_arm,
-    )
-    drawn = how.planned_rounds * a_round
+    run, how, _ = parse_run(args.config, args.settings)
+    if run.extractor != "endpoint":
+        raise ConfigError(f"`extractor` is {run.extractor!r}, which calls no endpoint: there is nothing to plan")
+    texts, size = _sample(run, args.sample, how.seed)
+    measured = survey(texts, run.endpoint, _prompt(run, how.seed))
+    documents_a_round = how.arms_per_round * how.documents_per_arm
+    load, known = _load(run, str(how.output_dir), measured, documents_a_round)
+    drawn = how.planned_rounds * documents_a_round
     ends = {"num_rounds": drawn, "max_documents": how.max_documents, "the corpus": size}
     ends_by, documents = min(((name, n) for name, n in ends.items() if n is not None), key=lambda end: end[1])
     allowance = Allowance(
         how.max_prompt_tokens, how.max_completion_tokens, None if how.max_cost is None else nano(how.max_cost)
     )
-    plan = estimate(found.documents, documents, allowance, load, ends_by)
-    assumptions = [*_seen(found, len(texts), size), *plan.assumptions, *known]
-    if what.control:
-        assumptions.append(f"the {what.control} control is not counted: at most as much again")
+    plan = estimate(measured.documents, documents, allowance, load, ends_by)
+    assumptions = [*_basis(measured, len(texts), size), *plan.assumptions, *known]
+    if run.control:
+        assumptions.append(f"the {run.control} control is not counted: at most as much again")
     return plan, assumptions
 
 
@@ -113,15 +100,15 @@ def render(plan: Plan, assumptions: list[str]) -> Iterator[str]:
         yield f"- {escape(assumption)}"
 
 
-def _seen(found: Survey, sampled: int, size: int | None) -> Iterator[str]:
+def _basis(measured: Survey, sampled: int, size: int | None) -> Iterator[str]:
     of = f" of {size:,}" if size is not None else ""
     yield f"the {sampled:,} documents looked at{of} are like the ones that will be drawn"
-    if found.server is None:
-        yield f"the endpoint could not be asked ({found.problem}): 4 bytes of text are a token"
-    elif not found.counted:
-        yield f"the endpoint ({found.server.dialect}) counts no tokens: 4 bytes of text are a token"
+    if measured.server is None:
+        yield f"the endpoint could not be asked ({measured.problem}): 4 bytes of text are a token"
+    elif not measured.counted:
+        yield f"the endpoint ({measured.server.dialect}) counts no tokens: 4 bytes of text are a token"
     else:
-        yield f"the endpoint ({found.server.dialect}, {found.server.model}) counted the tokens"
+        yield f"the endpoint ({measured.server.dialect}, {measured.server.model}) counted the tokens"
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:
@@ -137,14 +124,13 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
     from equal_hf.corpus.dataset import ReadReport, open_dataset, read_documents
 
     if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
-        places = random.Random(seed).sample(range(int(corpus.sizes.sum())), min(count, int(corpus.sizes.sum())))
-        ends = corpus.sizes.cumsum()
+        total, ends = int(corpus.sizes.sum()), corpus.sizes.cumsum()
         texts = []
-        for place in sorted(places):
-            cluster = int((ends <= place).sum())
-            start = place - int(ends[cluster] - corpus.sizes[cluster])
+        for index in sorted(random.Random(seed).sample(range(total), min(count, total))):
+            cluster = int((ends <= index).sum())
+            start = index - int(ends[cluster] - corpus.sizes[cluster])
             texts += [document.text for document in corpus.draw(cluster, 1, start)]
-        return texts, int(corpus.sizes.sum())
+        return texts, total
     dataset = open_dataset(run.corpus, name=run.corpus_config, split=run.corpus_split, revision=run.corpus_revision)
     size = len(dataset) if hasattr(dataset, "__len__") else None
     shuffled = dataset.shuffle(seed=seed) if size is not None else dataset.shuffle(seed, buffer_size=_SHUFFLE_BUFFER)
@@ -164,20 +150,21 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
     return texts, size
 
 
-def _load(run: RunArguments, output_dir: str, found: Survey, endpoints: int, a_round: int) -> tuple[Load, list[str]]:
+def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) -> tuple[Load, list[str]]:
     from equal_hf.extraction.budget import Prices
 
     reply_tokens = request_s = None
     endpoint, store = run.endpoint, run.store_path(output_dir)
-    model = found.server.model if found.server else endpoint.model
+    endpoints = max(1, len(endpoint.url or []))
+    model = measured.server.model if measured.server else endpoint.model
     known = []
     if model and store.is_file():
         reply_tokens, request_s, count = _experience(store, model)
         if count:
             known.append(f"{count:,} replies of {model} are in {store}")
     at_most = endpoint.concurrency
-    if found.server is not None and found.server.max_concurrent:
-        at_most = min(at_most, found.server.max_concurrent)
+    if measured.server is not None and measured.server.max_concurrent:
+        at_most = min(at_most, measured.server.max_concurrent)
     elif endpoint.concurrency > _CONCURRENCY_IF_UNKNOWN:
         at_most = _CONCURRENCY_IF_UNKNOWN  # how many a server takes shows only under load
     per_minute = (endpoint.requests_per_minute, endpoint.tokens_per_minute)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.cli.planning import Load, estimate
+from equal_hf.cli.estimate import Load, estimate
 from equal_hf.extraction.budget import Prices, nano
 from equal_hf.extraction.survey import SampledDocument
 from equal_hf.types import Allowance
