@@ -33,7 +33,7 @@ _HOMES = {
     "Round": "equal_hf.types",
     "Target": "equal_hf.target",
     "TargetItem": "equal_hf.target",
-    "Thompson": "equal_hf.selection.thompson",
+    "Thompson": "equal_hf.selection.bandits",
     "UCB": "equal_hf.selection.bandits",
     "Uniform": "equal_hf.selection.bandits",
     "known_at": "equal_hf.selection.rewards",
@@ -55,11 +55,10 @@ if TYPE_CHECKING:
     from equal_hf.errors import EqualError
     from equal_hf.extraction.endpoint_extractor import EndpointExtractor
     from equal_hf.extraction.explicit.extractor import ExplicitExtractor
-    from equal_hf.selection.bandits import UCB, Greedy, Uniform
+    from equal_hf.selection.bandits import UCB, Greedy, Thompson, Uniform
     from equal_hf.selection.experimental.exp3 import EXP3
     from equal_hf.selection.experimental.linucb import LinUCB
     from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward, value_reward
-    from equal_hf.selection.thompson import Thompson
     from equal_hf.target import Target, TargetItem, load_target
     from equal_hf.training.config import EqualConfig
     from equal_hf.training.trainer import EqualTrainer

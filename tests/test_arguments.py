@@ -103,9 +103,11 @@ def test_one_target_or_several_by_file_and_by_flag_alike(tmp_path):
     assert RunArguments(**vars(run)).by_name() == run.by_name()  # as it is taken from records
 
 
-def test_reward_names_of_an_earlier_version_still_work(tmp_path, caplog):
-    run, *_ = parse(tmp_path, GOOD + "reward_funcs: [worth, loss_credit, yield]\n")
+def test_names_of_an_earlier_version_still_work(tmp_path, caplog):
+    text = GOOD + "reward_funcs: [worth, loss_credit, yield]\ndocument_order: promise\n"
+    run, args, *_ = parse(tmp_path, text)
     assert run.reward_funcs == ["value", "loss_attribution", "yield"]
+    assert args.document_order == "value" and "'promise' is called 'value' now" in caplog.text
     assert "'worth' is called 'value' now" in caplog.text
 
 

@@ -213,7 +213,7 @@ def test_the_prior_prefers_clusters_like_the_target(corpus, tmp_path):
         np.mean([document.metadata["source"] == "arithmetic" for document in corpus.draw(arm, 99)])
         for arm in range(corpus.n_clusters)
     ]
-    assert np.corrcoef(collector.selector.mixer.prior(), share)[0, 1] > 0.8
+    assert np.corrcoef(collector.selector.scaler.prior(), share)[0, 1] > 0.8
 
 
 def test_a_reference_of_another_kind_changes_what_is_drawn(corpus, tmp_path):

@@ -14,8 +14,7 @@ from equal_hf.corpus import Embedder
 from equal_hf.errors import ConfigError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import Greedy
-from equal_hf.selection.cost import per_cost, per_token
-from equal_hf.selection.rewards import transport_reward, value_reward, yield_reward
+from equal_hf.selection.rewards import per_cost, per_token, transport_reward, value_reward, yield_reward
 from recipes.tiny_models import build_embedder
 from tests.world import make_documents, make_target
 
@@ -102,6 +101,9 @@ def parse(*argv):
 
 def test_the_command_reads_a_run_folder(recipe_run, capsys):
     folder, rounds = recipe_run
+    run = json.loads((folder / "run.json").read_text())
+    run["fingerprint"]["document_order"] = "promise"  # as version 0.1 called "value"
+    (folder / "run.json").write_text(json.dumps(run))
     args = parse(folder, "--json")
     assert args.func(args) == 0
     told = json.loads(capsys.readouterr().out)

@@ -16,7 +16,7 @@ SHOWN_MISSING = 5
 
 def add_parser(subparsers: Any) -> None:
     """Add `replay` to the commands."""
-    from equal_hf.collection.config import DOCUMENT_ORDERS
+    from equal_hf.collection.config import DOCUMENT_ORDERS, current_document_order
     from equal_hf.selection.config import BANDITS, REWARDS
     from equal_hf.selection.neighbours import NEIGHBOURS
 
@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--target_weights", nargs="+", type=float)
     parser.add_argument("--price_per_million_prompt_tokens", type=float)
     parser.add_argument("--price_per_million_completion_tokens", type=float)
-    parser.add_argument("--document_order", choices=DOCUMENT_ORDERS)
+    parser.add_argument("--document_order", type=current_document_order, choices=DOCUMENT_ORDERS)
     parser.add_argument("--rounds", type=int, help="rounds at most; as many as the run has where left out")
     parser.add_argument("--json", action="store_true", help="print JSON, with every draw and score")
     parser.set_defaults(func=run)
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
 def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.cli.factories import open_corpus
+    from equal_hf.collection.config import current_document_order
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.selection.selector import Selector
     from equal_hf.target import load_targets, target_shares
@@ -112,7 +113,7 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
         corpus.embeddings,
         weights=weights,
         target_weights=target_shares(targets, args.target_weights or fingerprint["target_weights"]),
-        order=args.document_order or fingerprint["document_order"],
+        order=args.document_order or current_document_order(fingerprint["document_order"]),
         documents_per_arm=fingerprint["documents_per_arm"],
         discount=fingerprint["discount"],
     )

@@ -121,7 +121,7 @@ class EqualDataCollector:
 
     @cached_property
     def selector(self) -> Selector:
-        """Policy, prior, promise and draws; a fold over the recorded rounds, which `open` feeds it."""
+        """Policy, prior, value model and draws; a fold over the recorded rounds, which `open` feeds it."""
         args = self.args
         return Selector(
             self.bandit,

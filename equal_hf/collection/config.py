@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 
@@ -16,7 +17,21 @@ from equal_hf.filters.lengths import LengthFilter
 from equal_hf.filters.near_duplicate import NearDuplicateFilter
 from equal_hf.filters.reasons import FILTERS, check_filters
 
-DOCUMENT_ORDERS = ("promise", "nearest", "random")
+DOCUMENT_ORDERS = ("value", "nearest", "random")
+
+logger = logging.getLogger(__name__)
+
+
+def current_document_order(name: str) -> str:
+    """The name that an order has today; the name of an earlier version is replaced, with a warning.
+
+    >>> current_document_order("promise"), current_document_order("nearest")
+    ('value', 'nearest')
+    """
+    if name != "promise":
+        return name
+    logger.warning("The document order 'promise' is called 'value' now")
+    return "value"
 
 
 @dataclass
@@ -37,8 +52,8 @@ class CollectorConfig:
             from the response store costs nothing. Never passed, unanswered attempts included.
         feedback_lag (`int`, *optional*, defaults to `0`): Round r is selected from the rewards of rounds up to
             r - 1 - lag. With 1 the next round is extracted while this one trains.
-        document_order (`str`, *optional*, defaults to `"promise"`): In which order a cluster's documents are drawn:
-            those first of which most is expected (`"promise"`), `"nearest"` to the reference first, or `"random"`.
+        document_order (`str`, *optional*, defaults to `"value"`): In which order a cluster's documents are drawn:
+            the highest expected value first (`"value"`), `"nearest"` to the reference first, or `"random"`.
         discount (`float`, *optional*, defaults to `1.0`): Weight that what was learned of documents keeps from round
             to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
         target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
@@ -77,9 +92,9 @@ class CollectorConfig:
         default=0, metadata={"help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0 or 1)."}
     )
     document_order: str = field(
-        default="promise",
+        default="value",
         metadata={
-            "help": "Order inside a cluster: most promising first, nearest to the reference first, or random.",
+            "help": "Order inside a cluster: highest expected value first, nearest to the reference first, or random.",
             "choices": [*DOCUMENT_ORDERS],
         },
     )
@@ -134,6 +149,7 @@ class CollectorConfig:
             )
         if self.feedback_lag not in (0, 1):
             raise ConfigError(f"`feedback_lag` is {self.feedback_lag}: set it to 0, or to 1 to extract while training")
+        self.document_order = current_document_order(self.document_order)
         if self.document_order not in DOCUMENT_ORDERS:
             raise ConfigError(
                 f"`document_order` is {self.document_order!r}: set it to one of {', '.join(DOCUMENT_ORDERS)}"

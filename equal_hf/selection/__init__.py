@@ -1,6 +1,7 @@
-"""Selecting: which clusters are worth the next calls, and what the last ones were worth.
+"""Selection: which clusters and documents the next calls are spent on, and what the last ones gave.
 
-`bandit.py` chooses arms, `transport.py` measures distance to the target, `neighbours.py` says which clusters share
-evidence, `rewards.py` holds the reward functions, `mixing.py` puts their values on one scale. No module here knows a
-model, a file or a network.
+`selector.py` is a run's selection as a fold over its rounds. `bandits.py` chooses arms, `value_model.py` predicts what
+documents give, `rewards.py` holds the reward functions, `reward_scaling.py` puts them on one scale,
+`optimal_transport.py` measures the distance to the target, `neighbours.py` finds clusters that share rewards. No
+module here knows a model, a file or a network; `experimental/` holds what was measured and is no better.
 """

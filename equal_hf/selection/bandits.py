@@ -1,8 +1,8 @@
-"""Bandit policies: given what every arm has earned so far, which clusters are pulled next.
+"""Bandit policies: which clusters are pulled next, from what every arm has earned so far.
 
-A policy is deterministic given its updates and the random generator it is handed, and keeps nothing but numbers: the
-collector rebuilds it by replaying a run's records. Here are the protocol, the paper's policy and the two controls;
-`thompson.py`, `linucb.py` and `exp3.py` hold one further policy each.
+A policy is deterministic given its updates and the random generator it is handed, and keeps only numbers: the
+collector rebuilds it by replaying a run's records. Here are the base class, the paper's policy, Thompson sampling and
+the two controls; `experimental/` holds LinUCB and EXP3.
 
 >>> bandit = UCB(alpha=0.0, prior_weight=1.0)
 >>> bandit.start(3, prior=np.array([0.1, 0.5, 0.3]))
@@ -15,14 +15,15 @@ collector rebuilds it by replaying a run's records. Here are the protocol, the p
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.arm_statistics import Evidence
+from equal_hf.selection.arm_statistics import ArmStatistics
 from equal_hf.selection.neighbours import Neighbours, check_neighbours
 
 
@@ -41,11 +42,24 @@ class Pull:
     documents: int
 
 
-class Bandit(Protocol):
-    """What the collector needs of a policy."""
+class Bandit:
+    """Base class of policies. A subclass gives [`scores`] and, if it learns from rewards, [`update`].
 
-    neighbour_radius: float
-    neighbours: str
+    Attributes:
+        neighbour_radius (`float`): Distance within which clusters share rewards; 0 shares nothing.
+        neighbours (`str`): How they share, `"bures"` or `"centroid"`; see [`find_neighbours`].
+
+    >>> class Cautious(Bandit):
+    ...     def scores(self, expected=None, rng=None):
+    ...         return -np.abs(self.prior)
+    >>> bandit = Cautious()
+    >>> bandit.start(3, prior=np.array([-1.0, 0.1, 2.0]))
+    >>> bandit.select(1, 10, np.array([50, 50, 50]), np.random.default_rng(0))[0].arm
+    1
+    """
+
+    neighbour_radius: float = 0.0
+    neighbours: str = "bures"
 
     def start(
         self,
@@ -54,11 +68,25 @@ class Bandit(Protocol):
         neighbours: Neighbours | None = None,
         features: np.ndarray | None = None,
     ) -> None:
-        """Forget everything and stand before the first pull.
+        """Reset.
 
-        `prior`, of shape `(k,)`, is what is expected of every arm, on the scale of the rewards; `features`, of shape
-        `(k, p)` with `p` at most 32, tells where the clusters lie.
+        Args:
+            n_arms (`int`): Arms.
+            prior (`np.ndarray` of shape `(k,)`, *optional*): Reward expected of every arm before its first pull.
+            neighbours ([`Neighbours`], *optional*): Arms that share rewards.
+            features (`np.ndarray` of shape `(k, p)`, *optional*): Where the clusters lie; `p` is at most 32.
         """
+        self.prior = np.zeros(n_arms) if prior is None else np.asarray(prior, dtype=np.float64)
+
+    def scores(self, expected: np.ndarray | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Score of every arm, shape `(k,)`: the highest are pulled.
+
+        Args:
+            expected (`np.ndarray` of shape `(k,)`, *optional*): Reward expected of every arm's next documents; takes
+                the place of the prior.
+            rng (`np.random.Generator`, *optional*): The round's generator, for policies that draw.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no scores: implement `scores` or `select`")
 
     def select(
         self,
@@ -66,47 +94,87 @@ class Bandit(Protocol):
         documents: int,
         remaining: np.ndarray,
         rng: np.random.Generator,
-        promise: np.ndarray | None = None,
+        expected: np.ndarray | None = None,
     ) -> list[Pull]:
-        """Different arms that have documents left: as a rule `arms` of them with `documents` each, best first.
+        """The best-scored arms that have documents left, best first; ties in an order drawn from `rng`.
 
-        `remaining`, of shape `(k,)`, is how many documents every arm has left. `promise`, of shape `(k,)`, is what is
-        expected of the next ones, on the scale of the rewards; where it is given, it stands in for the prior.
+        Args:
+            arms, documents (`int`): Arms to pull and documents of each, as a rule; see [`best_pulls`].
+            remaining (`np.ndarray` of shape `(k,)`): Documents that every arm has left.
+            rng (`np.random.Generator`): The round's generator.
+            expected (`np.ndarray` of shape `(k,)`, *optional*): As for [`scores`].
         """
+        return best_pulls(self.scores(expected, rng), arms, documents, remaining, rng)
 
     def update(
         self,
         arms: Sequence[int],
         rewards: Sequence[float | None],
-        promised: Sequence[float] | None = None,
+        expected: Sequence[float] | None = None,
         scores: Sequence[float] | None = None,
     ) -> None:
-        """Credit a round's arms with rewards; `None` is no evidence.
+        """Learn from a round's rewards, in the order of the rounds; by default nothing is learned.
 
-        `promised` and `scores` are the arms' promise and score when they were selected. Rounds are credited in order,
-        one call each; a late round is credited when its rewards are there, one without any never.
+        Args:
+            arms (`Sequence[int]`): The arms pulled.
+            rewards (`Sequence[float | None]`): Their rewards; `None` teaches nothing.
+            expected (`Sequence[float]`, *optional*): Reward expected of each when it was selected; else the prior.
+            scores (`Sequence[float]`, *optional*): The score of each when it was selected.
         """
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide what it selects."""
+        """Name and settings, which decide what is selected: the class name and the constructor's arguments."""
+        names = inspect.signature(type(self)).parameters
+        return {"policy": type(self).__name__.lower(), **{name: getattr(self, name) for name in names}}
 
 
-class UCB:
+class _ArmwiseBandit(Bandit):
+    """Estimates every arm by itself, from [`ArmStatistics`]."""
+
+    def __init__(self, prior_weight: float, neighbour_radius: float, discount: float, neighbours: str) -> None:
+        check_discount(discount)
+        check_neighbours(neighbours)
+        self.prior_weight, self.neighbour_radius = prior_weight, neighbour_radius
+        self.discount, self.neighbours = discount, neighbours
+
+    def start(
+        self,
+        n_arms: int,
+        prior: np.ndarray | None = None,
+        neighbours: Neighbours | None = None,
+        features: np.ndarray | None = None,
+    ) -> None:
+        """Reset."""
+        weights = {"prior_weight": self.prior_weight, "discount": self.discount}
+        self.statistics = ArmStatistics(n_arms, prior, neighbours, **weights)
+
+    def update(
+        self,
+        arms: Sequence[int],
+        rewards: Sequence[float | None],
+        expected: Sequence[float] | None = None,
+        scores: Sequence[float] | None = None,
+    ) -> None:
+        """Learn about the arms pulled, and their neighbours."""
+        self.statistics.update(arms, rewards, expected)
+
+
+class UCB(_ArmwiseBandit):
     """Upper confidence bound over clusters (arXiv 2505.12250, document-sampling score).
 
-    `score_i = mean_i + alpha * sqrt(2 ln ΣT / T_i)`, where `T_i` counts the rewards arm i was credited with and
-    `mean_i` averages them. A prior enters as `prior_weight` pseudo-rewards of every arm ([`Evidence`] says how).
-    Without a prior every arm is looked at once before any is pulled twice. With a discount it is the discounted UCB of
-    Garivier and Moulines (arXiv 0805.3415).
+    `score_i = mean_i + alpha * sqrt(2 ln ΣT / T_i)`, where `T_i` counts the rewards of arm i and `mean_i` averages
+    them. A prior enters as `prior_weight` pseudo-rewards of every arm ([`ArmStatistics`] says how). Without a prior
+    every arm is pulled once before any is pulled twice. With a discount it is the discounted UCB of Garivier and
+    Moulines (arXiv 0805.3415).
 
     Args:
-        alpha (`float`, *optional*, defaults to `0.1`): Weight of the exploration term, in units of the
-            reward (the paper: 0.001).
+        alpha (`float`, *optional*, defaults to `0.1`): Weight of the exploration term, in units of the reward (the
+            paper: 0.001).
         prior_weight (`float`, *optional*, defaults to `10.0`): How many rewards the prior counts for.
         neighbour_radius (`float`, *optional*, defaults to `0.0`): Distance within which clusters share rewards; 0
             shares nothing, the paper uses 0.2.
-        discount (`float`, *optional*, defaults to `1.0`): Weight that evidence keeps from round to round, for rewards
-            that drift.
+        discount (`float`, *optional*, defaults to `1.0`): Factor on earlier rewards at every round, for rewards that
+            drift.
         neighbours (`str`, *optional*, defaults to `"bures"`): How clusters share: `"bures"`, wholly within that
             Bures-Wasserstein distance, as in the paper; or `"centroid"`, by a Gaussian kernel of that width.
     """
@@ -119,129 +187,66 @@ class UCB:
         discount: float = 1.0,
         neighbours: str = "bures",
     ) -> None:
-        check_discount(discount)
-        check_neighbours(neighbours)
-        self.alpha, self.prior_weight, self.neighbour_radius = alpha, prior_weight, neighbour_radius
-        self.discount, self.neighbours = discount, neighbours
+        super().__init__(prior_weight, neighbour_radius, discount, neighbours)
+        self.alpha = alpha
 
-    def identity(self) -> dict[str, Any]:
-        """The settings that decide what it selects."""
-        return {
-            "policy": "ucb",
-            "alpha": self.alpha,
-            "prior_weight": self.prior_weight,
-            "neighbour_radius": self.neighbour_radius,
-            "discount": self.discount,
-            "neighbours": self.neighbours,
-        }
-
-    def start(
-        self,
-        n_arms: int,
-        prior: np.ndarray | None = None,
-        neighbours: Neighbours | None = None,
-        features: np.ndarray | None = None,
-    ) -> None:
-        """Forget everything and stand before the first pull."""
-        self.evidence = Evidence(n_arms, prior, neighbours, prior_weight=self.prior_weight, discount=self.discount)
-
-    def update(
-        self,
-        arms: Sequence[int],
-        rewards: Sequence[float | None],
-        promised: Sequence[float] | None = None,
-        scores: Sequence[float] | None = None,
-    ) -> None:
-        """Credit arms, and their neighbours, with rewards; `None` is no evidence."""
-        self.evidence.credit(arms, rewards, promised)
-
-    def scores(self, promise: np.ndarray | None = None) -> np.ndarray:
-        """Score of every arm, shape `(k,)`; infinite for an arm about which nothing is known."""
-        means, weights = self.evidence.estimate(promise)
+    def scores(self, expected: np.ndarray | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Upper confidence bound of every arm, shape `(k,)`; infinite for an arm about which nothing is known."""
+        means, weights = self.statistics.estimate(expected)
         total = max(weights.sum(), 1.0)
         return means + self.alpha * np.sqrt(2.0 * np.log(total) / np.maximum(weights, 1e-9))
 
-    def select(
-        self,
-        arms: int,
-        documents: int,
-        remaining: np.ndarray,
-        rng: np.random.Generator,
-        promise: np.ndarray | None = None,
-    ) -> list[Pull]:
-        """The best-scored arms that have documents left, best first; ties in an order drawn from `rng`."""
-        return best_pulls(self.scores(promise), arms, documents, remaining, rng)
 
+class Thompson(_ArmwiseBandit):
+    """Thompson sampling with Gaussian rewards (Thompson 1933): the best arms of one draw from the posterior.
 
-class Greedy:
-    """The control that trusts what is expected of the arms, and learns nothing: most promising first."""
+    The posterior of an arm is a Gaussian about its estimate, of standard deviation `noise / sqrt(T_i)`, where `T_i`
+    counts its rewards and what the prior counts for. The arms of a round come from one draw, so they differ without a
+    further rule, however late rewards arrive.
 
-    neighbour_radius, neighbours = 0.0, "bures"
+    Args:
+        noise (`float`, *optional*, defaults to `0.3`): Standard deviation of one reward about its arm's mean, in units
+            of the reward.
+        prior_weight (`float`, *optional*, defaults to `10.0`): How many rewards the prior counts for.
+        neighbour_radius, discount, neighbours: As for [`UCB`].
 
-    def identity(self) -> dict[str, Any]:
-        """The settings that decide what it selects."""
-        return {"policy": "greedy"}
-
-    def start(
-        self,
-        n_arms: int,
-        prior: np.ndarray | None = None,
-        neighbours: Neighbours | None = None,
-        features: np.ndarray | None = None,
-    ) -> None:
-        """Forget everything and stand before the first pull."""
-        self.prior = np.zeros(n_arms) if prior is None else np.asarray(prior, dtype=np.float64)
-
-    def update(
-        self,
-        arms: Sequence[int],
-        rewards: Sequence[float | None],
-        promised: Sequence[float] | None = None,
-        scores: Sequence[float] | None = None,
-    ) -> None:
-        """Rewards change nothing."""
-
-    def select(
-        self,
-        arms: int,
-        documents: int,
-        remaining: np.ndarray,
-        rng: np.random.Generator,
-        promise: np.ndarray | None = None,
-    ) -> list[Pull]:
-        """The arms of which most is expected, best first."""
-        return best_pulls(self.prior if promise is None else promise, arms, documents, remaining, rng)
-
-
-class Uniform:
-    """The control: every remaining document is as likely as any other, whatever the rewards say.
-
-    A round draws as many documents as any policy's would, from however many clusters they happen to lie in.
+    >>> bandit = Thompson(noise=0.0)
+    >>> bandit.start(3, prior=np.array([0.1, 0.5, 0.3]))
+    >>> [pull.arm for pull in bandit.select(2, 10, np.array([50, 50, 50]), np.random.default_rng(0))]
+    [1, 2]
     """
 
-    neighbour_radius, neighbours = 0.0, "bures"
-
-    def identity(self) -> dict[str, Any]:
-        """The settings that decide what it selects."""
-        return {"policy": "uniform"}
-
-    def start(
+    def __init__(
         self,
-        n_arms: int,
-        prior: np.ndarray | None = None,
-        neighbours: Neighbours | None = None,
-        features: np.ndarray | None = None,
+        noise: float = 0.3,
+        prior_weight: float = 10.0,
+        neighbour_radius: float = 0.0,
+        discount: float = 1.0,
+        neighbours: str = "bures",
     ) -> None:
-        """Nothing to prepare."""
+        super().__init__(prior_weight, neighbour_radius, discount, neighbours)
+        self.noise = noise
 
-    def update(
-        self,
-        arms: Sequence[int],
-        rewards: Sequence[float | None],
-        promised: Sequence[float] | None = None,
-        scores: Sequence[float] | None = None,
-    ) -> None:
-        """Rewards change nothing."""
+    def scores(self, expected: np.ndarray | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        """One draw of every arm's mean, shape `(k,)`; infinite for an arm about which nothing is known."""
+        assert rng is not None, "Thompson sampling draws: pass `rng`"
+        means, weights = self.statistics.estimate(expected)
+        return means + self.noise * rng.standard_normal(len(means)) / np.sqrt(np.maximum(weights, 1e-9))
+
+
+class Greedy(Bandit):
+    """Control: pulls the arms with the highest expected reward and learns nothing from rewards."""
+
+    def scores(self, expected: np.ndarray | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Expected reward of every arm, shape `(k,)`."""
+        return self.prior if expected is None else expected
+
+
+class Uniform(Bandit):
+    """Control: every remaining document is equally likely, whatever the rewards.
+
+    A round draws as many documents as any policy's would, from however many clusters they lie in.
+    """
 
     def select(
         self,
@@ -249,7 +254,7 @@ class Uniform:
         documents: int,
         remaining: np.ndarray,
         rng: np.random.Generator,
-        promise: np.ndarray | None = None,
+        expected: np.ndarray | None = None,
     ) -> list[Pull]:
         """The clusters of `arms * documents` documents drawn without replacement; the score is a cluster's share."""
         left = int(remaining.sum())
@@ -279,7 +284,7 @@ def best_pulls(
 
 
 def _fill(capacity: np.ndarray, wanted: int) -> np.ndarray:
-    """How much each place takes when `wanted` is poured over places of that capacity in order."""
+    """How much each entry takes when `wanted` is spread over entries of that capacity in order."""
     before = np.cumsum(capacity) - capacity
     return np.clip(wanted - before, 0, capacity)
 

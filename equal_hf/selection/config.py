@@ -13,8 +13,7 @@ from typing import Annotated
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import Prices
-from equal_hf.selection.bandits import UCB, Bandit, Greedy, Uniform
-from equal_hf.selection.cost import per_cost, per_token
+from equal_hf.selection.bandits import UCB, Bandit, Greedy, Thompson, Uniform
 from equal_hf.selection.experimental.exp3 import EXP3
 from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.linucb import LinUCB
@@ -29,12 +28,13 @@ from equal_hf.selection.rewards import (
     RewardFunction,
     current_reward_name,
     loss_drop_reward,
+    per_cost,
+    per_token,
     reward_name,
     transport_reward,
     value_reward,
     yield_reward,
 )
-from equal_hf.selection.thompson import Thompson
 from equal_hf.utils.settings import Range, check_settings, setting
 
 BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform")

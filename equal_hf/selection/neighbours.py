@@ -1,11 +1,11 @@
-"""Which clusters are near enough to share evidence, and how much of it.
+"""Which clusters are near enough to share rewards, and with what weight.
 
 Two kinds, both over the clusters' means and both with a radius in units of the embedding:
 
-- `"bures"`: clusters within that Bures-Wasserstein distance share evidence wholly. Of N(m1, C1) and N(m2, C2) it is
+- `"bures"`: clusters within that Bures-Wasserstein distance share rewards wholly. Of N(m1, C1) and N(m2, C2) it is
   d² = |m1 - m2|² + tr(C1 + C2 - 2 (C1^½ C2 C1^½)^½), with true matrix square roots (Dowson and Landau 1982). The mean
   term alone is a lower bound, so only pairs whose means are near are worked out.
-- `"centroid"`: clusters share evidence by a Gaussian kernel on the distance of their means, exp(-|m1 - m2|² / 2 r²),
+- `"centroid"`: clusters share rewards by a Gaussian kernel on the distance of their means, exp(-|m1 - m2|² / 2 r²),
   up to [`KERNEL_REACH`] radii (a share of 1 %). It looks at no covariance, and has no edge to fall off.
 """
 
@@ -90,7 +90,7 @@ def find_neighbours(
     block: int = 1024,
     batch: int = 16_384,
 ) -> Neighbours:
-    """All pairs of clusters that share evidence.
+    """All pairs of clusters that share rewards.
 
     Args:
         means (`np.ndarray` of shape `(k, d)`): Cluster means.

@@ -1,16 +1,15 @@
-"""Putting rewards of different kinds on one scale and adding them up.
+"""Rewards of different kinds on one scale, added up.
 
 The unit is the spread between arms. A reward that has a prior (transport) is measured in standard deviations of that
-prior over the arms: the unit is known before the first pull, and it does not shrink as pulls gather on good arms,
-which would tear old evidence from new. Any other reward is divided by the running standard deviation of its own
-credited values (1 until ten are in) and clipped to ±3. That deviation is about zero, the root mean square: a loss
-that falls keeps its sign, and one that falls steadily, which hardly deviates from its own mean, is worth about 1
-rather than clipped.
+prior over the arms: the unit is known before the first pull, and does not shrink as pulls concentrate on good arms,
+which would put old and new rewards on different scales. Any other reward is divided by the running standard deviation
+of its own values (1 until ten are in) and clipped to ±3. That deviation is about zero, the root mean square: a loss
+that falls keeps its sign, and one that falls steadily, which hardly deviates from its own mean, comes out at about 1.
 
->>> mixer = RewardMixer({"transport": 1.0}, priors={"transport": np.array([0.25, 0.75])})
->>> mixer.mix({"transport": [1.0, None]})
+>>> scaler = RewardScaler({"transport": 1.0}, priors={"transport": np.array([0.25, 0.75])})
+>>> scaler.mix({"transport": [1.0, None]})
 [2.0, None]
->>> mixer.prior()
+>>> scaler.prior()
 array([-1.,  1.])
 """
 
@@ -25,8 +24,8 @@ CLIP = 3.0
 VALUES_BEFORE_SCALING = 10
 
 
-class RewardMixer:
-    """Weighted sum of rewards on a common scale; a fold over the credited rounds.
+class RewardScaler:
+    """Weighted sum of rewards on a common scale; a fold over the rounds.
 
     Args:
         weights (`Mapping[str, float]`): Weight of each reward by name.
@@ -36,11 +35,11 @@ class RewardMixer:
     def __init__(self, weights: Mapping[str, float], priors: Mapping[str, np.ndarray] | None = None) -> None:
         self.weights = dict(weights)
         self.priors = dict(priors or {})
-        # Of every reward that has no prior: how many values were credited, and the sum of their squares.
+        # Of every reward that has no prior: how many values it had, and the sum of their squares.
         self.moments = {name: (0, 0.0) for name in self.weights if name not in self.priors}
 
     def mix(self, rewards: Mapping[str, Sequence[float | None]]) -> list[float | None]:
-        """One value an arm from the round's rewards by name; `None` where no reward credits the arm.
+        """One value an arm from the round's rewards by name; `None` for an arm without a reward.
 
         The values enter the running scale first, so a record replayed in order gives the same result.
         """
@@ -51,17 +50,17 @@ class RewardMixer:
             if values is None:
                 continue
             self._observe(name, values)
-            for place, value in enumerate(values):
+            for i, value in enumerate(values):
                 if value is not None and weight:
-                    mixed[place] = (mixed[place] or 0.0) + weight * self._scaled(name, value)
+                    mixed[i] = (mixed[i] or 0.0) + weight * self._scaled(name, value)
         return mixed
 
     def prior(self, refreshed: Mapping[str, np.ndarray] | None = None) -> np.ndarray | None:
         """The arms' prior on the scale of [`mix`], or `None` where no reward has one.
 
         Args:
-            refreshed (`Mapping[str, np.ndarray]`, *optional*): What is expected now of rewards that have a prior, such
-                as the arms' promise; the unit stays that of the prior.
+            refreshed (`Mapping[str, np.ndarray]`, *optional*): What a value model expects now of rewards that have a
+                prior, shape `(k,)` each; the unit stays that of the prior.
         """
         now = self.priors | dict(refreshed or {})
         parts = [

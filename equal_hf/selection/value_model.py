@@ -1,18 +1,18 @@
-"""What a document is expected to be worth before a call is spent on it: near the target, and of a kind that pays.
+"""The value that a document is expected to have before a call is spent on it: near the target, and rich in pairs.
 
-Nearness is known for free, from the document's embedding. Whether documents of its kind give pairs at all, and whether
-those pairs lie near the target, is learned from every document extracted so far, whichever cluster it came from. The
-promise of a document is the product of the two; the promise of a cluster is that of the documents which would be drawn
-from it next. It orders documents inside a cluster and tells a bandit what to expect of its arms.
+Nearness comes for free, from the document's embedding. Whether documents of its kind give pairs, and whether those
+pairs lie near the target, is learned from every document extracted so far, whichever cluster it came from. The
+expected value of a document is the product of the two; that of a cluster is the mean over the documents that would be
+drawn from it next. It orders documents inside a cluster, and is what a bandit expects of its arms.
 
 >>> reference = np.array([[1.0, 0.0]])
 >>> documents = np.array([[0.9, 0.1], [0.8, -0.6], [0.0, 1.0], [0.1, -1.0]])
->>> promise = Promise([reference], [documents], np.array([4]))
->>> int(promise.expected(documents).argmax())
+>>> model = ValueModel([reference], [documents], np.array([4]))
+>>> int(model.expected(documents).argmax())
 0
 >>> nothing, three_pairs = documents[:0], documents[:3]
->>> promise.update(documents[:2], promise.values([nothing, three_pairs]))
->>> int(promise.expected(documents).argmax())  # the nearest one gave no pair
+>>> model.update(documents[:2], model.pair_values([nothing, three_pairs]))
+>>> int(model.expected(documents).argmax())  # the nearest one gave no pair
 1
 """
 
@@ -25,16 +25,19 @@ import numpy as np
 
 from equal_hf.errors import ConfigError
 from equal_hf.selection.ridge_regression import Ridge
+from equal_hf.types import Round
 
 # Documents less near than this share of all count as not near at all.
 FLOOR = 0.01
 # Cosine similarity from which a pair is a near-copy of another.
 NEAR_COPY = 0.95
-LEAST_VALUE = 1e-3
+MIN_PAIR_VALUE = 1e-3
+# A document that was lost on the way, or that a replay has no record of, says nothing about its kind.
+LOST = frozenset({"transport_error", "not_recorded"})
 
 
-class Promise:
-    """Expected worth of documents, learned across clusters.
+class ValueModel:
+    """Expected value of documents, learned across clusters.
 
     Everything is measured against the corpus itself, so nothing depends on the embedder's scale: nearness is the mean
     similarity to the reference above the least similar documents', in units of its average over all documents; a pair
@@ -45,11 +48,11 @@ class Promise:
         samples (`Sequence[np.ndarray]`): Embeddings of each cluster's first documents in stored order, a random
             sample of it, shape `(s_i, d)`.
         sizes (`np.ndarray` of shape `(k,)`): Documents of every cluster.
-        weights (`Sequence[float]`, *optional*): What each target counts; all the same where left out.
+        weights (`Sequence[float]`, *optional*): Weight of each target; all the same where left out.
         pairs_per_document (`int`, *optional*, defaults to `3`): How many pairs of one document count: further ones
             are on the same matter.
-        discount (`float`, *optional*, defaults to `1.0`): Weight that evidence keeps from round to round, for corpora
-            or targets that drift.
+        discount (`float`, *optional*, defaults to `1.0`): Factor on what was learned, at every round, for corpora or
+            targets that drift.
     """
 
     def __init__(
@@ -94,7 +97,9 @@ class Promise:
         """How near documents lie to each target, shape `(n, targets)`; 1 on average over the corpus."""
         return np.clip(embeddings @ self._directions - self._floor, 0.0, None) / self._unit
 
-    def values(self, pairs_by_document: Sequence[np.ndarray], pool_embeddings: np.ndarray | None = None) -> np.ndarray:
+    def pair_values(
+        self, pairs_by_document: Sequence[np.ndarray], pool_embeddings: np.ndarray | None = None
+    ) -> np.ndarray:
         """What the pairs of a round's documents count for each target.
 
         Args:
@@ -121,42 +126,59 @@ class Promise:
                 values[document] = min(counted, self.pairs_per_document) * mean
         return values
 
-    def worths(self, embeddings: np.ndarray) -> np.ndarray:
-        """What documents are expected to be worth for each target, shape `(n, targets)`."""
-        return self.nearness(embeddings) * self._given(embeddings)
+    def round_values(self, round: Round, embeddings: np.ndarray, pool_embeddings: np.ndarray) -> np.ndarray:
+        """[`pair_values`] of a round's documents in the order they were drawn; nan for one that was lost on the way.
 
-    def _given(self, embeddings: np.ndarray) -> np.ndarray:
-        return np.maximum(self._ridge.predict(embeddings), LEAST_VALUE)
+        Args:
+            round ([`Round`]): The round.
+            embeddings (`np.ndarray` of shape `(pairs, d)`): Embeddings of its pairs.
+            pool_embeddings (`np.ndarray` of shape `(p, d)`): As for [`pair_values`].
+        """
+        ids = [document for decision in round.decisions for document in decision.documents]
+        positions: dict[str, list[int]] = {document: [] for document in ids}
+        for position, pair in enumerate(round.pairs):
+            positions[pair.document_id].append(position)
+        values = self.pair_values([embeddings[positions[document]] for document in ids], pool_embeddings)
+        lost = {rejection.document_id for rejection in round.rejected if rejection.reason in LOST}
+        values[[document in lost and not positions[document] for document in ids]] = np.nan
+        return values
+
+    def expected_by_target(self, embeddings: np.ndarray) -> np.ndarray:
+        """Expected value of documents for each target, shape `(n, targets)`."""
+        return self.nearness(embeddings) * self._expected_pair_values(embeddings)
+
+    def _expected_pair_values(self, embeddings: np.ndarray) -> np.ndarray:
+        return np.maximum(self._ridge.predict(embeddings), MIN_PAIR_VALUE)
 
     def expected(self, embeddings: np.ndarray) -> np.ndarray:
-        """What documents are expected to be worth, by the weights of the targets, shape `(n,)`."""
-        return self.worths(embeddings) @ self.weights
+        """Expected value of documents, by the weights of the targets, shape `(n,)`."""
+        return self.expected_by_target(embeddings) @ self.weights
 
     def update(self, embeddings: np.ndarray, values: np.ndarray) -> None:
         """Learn from a round's documents.
 
         Args:
             embeddings (`np.ndarray` of shape `(n, d)`): The documents.
-            values (`np.ndarray` of shape `(n, targets)`): What their pairs counted, by [`values`]. Divided by what
+            values (`np.ndarray` of shape `(n, targets)`): What their pairs count, by [`pair_values`]. Divided by what
                 each document cost, they teach what pays per unit of cost.
         """
         if len(embeddings):
             self._ridge.update(embeddings, values)
 
-    def frozen(self) -> Promise:
-        """What is expected now, whatever is learned from here on; the samples are shared, not copied."""
+    def frozen(self) -> ValueModel:
+        """A copy that learns nothing further; the samples are shared, not copied."""
         then = copy.copy(self)
         then._ridge, then._left = copy.copy(self._ridge), self._left.copy()  # a ridge replaces its sums, never adds in
         return then
 
     def draw(self, cluster: int, rows: Sequence[int]) -> None:
-        """Tell which documents of a cluster, by their positions in stored order, are drawn and cannot be again."""
+        """Mark documents of a cluster, by their positions in stored order, as drawn: they cannot be drawn again."""
         start, end = self._starts[cluster], self._starts[cluster + 1]
         drawn = start + np.asarray(rows, dtype=np.int64)
         self._left[drawn[drawn < end]] = False
 
-    def of_arms(self, remaining: np.ndarray, documents: int) -> np.ndarray:
-        """What the next documents of every cluster are expected to be worth on average, shape `(k, targets)`.
+    def expected_by_arm(self, remaining: np.ndarray, documents: int) -> np.ndarray:
+        """Expected value of the next documents of every cluster, on average, shape `(k, targets)`.
 
         Judged by the sample: if `documents` of what remains is a third of it, by the best third of the sample that
         remains. So it reads no file, however large the corpus.
@@ -165,19 +187,19 @@ class Promise:
             remaining (`np.ndarray` of shape `(k,)`): Documents that every cluster has left.
             documents (`int`): How many would be drawn.
         """
-        worths = self._sample_nearness * self._given(self._samples)
-        mixed = worths @ self.weights
-        kept = np.flatnonzero(self._left)
-        kept = kept[np.lexsort((-mixed[kept], self._cluster[kept]))]
-        cluster = self._cluster[kept]
+        values = self._sample_nearness * self._expected_pair_values(self._samples)
+        mixed = values @ self.weights
+        left = np.flatnonzero(self._left)
+        left = left[np.lexsort((-mixed[left], self._cluster[left]))]
+        cluster = self._cluster[left]
         counts = np.bincount(cluster, minlength=len(remaining))
-        place = np.arange(len(kept)) - (np.cumsum(counts) - counts)[cluster]
+        rank = np.arange(len(left)) - (np.cumsum(counts) - counts)[cluster]
         share = np.minimum(documents / np.maximum(remaining, 1), 1.0)
-        best = kept[place < np.maximum(np.ceil(counts * share), 1)[cluster]]
-        # A cluster whose whole sample is drawn, the best first, promises no more than the least of it.
-        expected = np.minimum.reduceat(worths, self._starts[:-1], axis=0)
+        best = left[rank < np.maximum(np.ceil(counts * share), 1)[cluster]]
+        # A cluster whose whole sample is drawn, the best first, is expected to give what the least of it would.
+        expected = np.minimum.reduceat(values, self._starts[:-1], axis=0)
         taken = np.bincount(self._cluster[best], minlength=len(remaining))
-        for target, column in enumerate(worths.T):
+        for target, column in enumerate(values.T):
             sums = np.bincount(self._cluster[best], column[best], minlength=len(remaining))
             expected[:, target] = np.where(taken > 0, sums / np.maximum(taken, 1), expected[:, target])
         return expected
@@ -188,12 +210,12 @@ def _fresh(pairs: np.ndarray, pool: np.ndarray | None) -> np.ndarray:
     fresh = np.ones(len(pairs), dtype=bool)
     if pool is not None and len(pool):
         fresh &= (pairs @ pool.T).max(axis=1) < NEAR_COPY
-    kept = np.empty_like(pairs)
+    seen = np.empty_like(pairs)
     count = 0
-    for place in np.flatnonzero(fresh):
-        if count and (kept[:count] @ pairs[place]).max() >= NEAR_COPY:
-            fresh[place] = False
+    for i in np.flatnonzero(fresh):
+        if count and (seen[:count] @ pairs[i]).max() >= NEAR_COPY:
+            fresh[i] = False
         else:
-            kept[count] = pairs[place]
+            seen[count] = pairs[i]
             count += 1
     return fresh

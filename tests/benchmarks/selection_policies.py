@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from equal_hf.selection.bandits import UCB, Bandit, Greedy, Uniform
+from equal_hf.selection.bandits import UCB, Bandit, Greedy, Thompson, Uniform
 from equal_hf.selection.experimental.exp3 import EXP3
 from equal_hf.selection.experimental.linucb import LinUCB
 from equal_hf.selection.experimental.transport_rewards import (
@@ -14,7 +14,6 @@ from equal_hf.selection.experimental.transport_rewards import (
     pooled_transport_reward,
 )
 from equal_hf.selection.rewards import RewardFunction, transport_reward, value_reward
-from equal_hf.selection.thompson import Thompson
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Policy:
         rank (`str`, *optional*): All documents by this, no clusters: `"mean"` or `"nearest"` of the reference.
         bandit (`Callable[[], Bandit]`, *optional*): Makes the bandit over clusters.
         rewards (`tuple[RewardFunction, ...]`): What pays it.
-        order (`str`): Inside a cluster: `"random"`, `"nearest"` or `"promise"`.
-        learns (`bool`): Whether the promise learns from what documents gave.
+        order (`str`): Inside a cluster: `"random"`, `"nearest"` or `"value"`.
+        learns (`bool`): Whether the value model learns from what documents gave.
         unscaled_alpha (`float`, *optional*): UCB's α for rewards that are not put on a common scale.
     """
 
@@ -38,8 +37,8 @@ class Policy:
     unscaled_alpha: float | None = None
 
 
-def _promise(bandit: Callable[[], Bandit], **changes) -> Policy:
-    return Policy(**{"bandit": bandit, "rewards": (value_reward,), "order": "promise"} | changes)
+def _by_value(bandit: Callable[[], Bandit], **changes) -> Policy:
+    return Policy(**{"bandit": bandit, "rewards": (value_reward,), "order": "value"} | changes)
 
 
 POLICIES: dict[str, Policy] = {
@@ -47,7 +46,7 @@ POLICIES: dict[str, Policy] = {
     "nearest-mean": Policy(rank="mean"),
     "nearest-5": Policy(rank="nearest"),
     "paper": Policy(bandit=lambda: UCB(prior_weight=0.0, neighbour_radius=0.2), unscaled_alpha=0.001),
-    "ours": _promise(UCB),
+    "ours": _by_value(UCB),
     # What each part buys, from the paper's method upwards.
     "ucb-cold": Policy(bandit=lambda: UCB(prior_weight=0.0)),
     "ucb-prior": Policy(bandit=UCB),
@@ -59,14 +58,14 @@ POLICIES: dict[str, Policy] = {
     "linucb-nearest": Policy(bandit=LinUCB, order="nearest"),
     "exp3-nearest": Policy(bandit=EXP3, order="nearest"),
     "greedy-nearest": Policy(bandit=Greedy, order="nearest"),
-    "ucb-promise-order": Policy(bandit=UCB, order="promise"),
-    "promise-unlearned": _promise(Greedy, learns=False),
-    "promise-greedy": _promise(Greedy),
-    "promise-thompson": _promise(Thompson),
-    "promise-linucb": _promise(LinUCB),
-    "promise-exp3": _promise(EXP3),
-    "promise-transport": _promise(UCB, rewards=(transport_reward, value_reward)),
-    "promise-marginal": _promise(UCB, rewards=(value_reward, marginal_transport_reward)),
+    "ucb-value-order": Policy(bandit=UCB, order="value"),
+    "value-unlearned": _by_value(Greedy, learns=False),
+    "value-greedy": _by_value(Greedy),
+    "value-thompson": _by_value(Thompson),
+    "value-linucb": _by_value(LinUCB),
+    "value-exp3": _by_value(EXP3),
+    "value-transport": _by_value(UCB, rewards=(transport_reward, value_reward)),
+    "value-marginal": _by_value(UCB, rewards=(value_reward, marginal_transport_reward)),
 }
 BASELINES = ("uniform", "nearest-mean", "nearest-5", "paper")
 COMPARED = (*BASELINES, "ours")

@@ -78,7 +78,7 @@ class Replay:
         )
         if policy.unscaled_alpha is not None:
             # The paper does not scale its rewards; scaling its exploration with them comes to the same.
-            self.selector.bandit.alpha = policy.unscaled_alpha / self.selector.mixer.spread("transport")
+            self.selector.bandit.alpha = policy.unscaled_alpha / self.selector.scaler.spread("transport")
         self.drawn: list[int] = []
 
     def run(self, budget: int) -> np.ndarray:

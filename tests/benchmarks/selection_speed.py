@@ -13,12 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from equal_hf.selection.bandits import UCB, Bandit
+from equal_hf.selection.bandits import UCB, Bandit, Thompson
 from equal_hf.selection.experimental.exp3 import EXP3
 from equal_hf.selection.experimental.linucb import LinUCB
 from equal_hf.selection.optimal_transport import distances, marginal_gains, transport_cost
-from equal_hf.selection.thompson import Thompson
-from equal_hf.selection.value_model import Promise
+from equal_hf.selection.value_model import ValueModel
 
 ARMS, PULLED, DOCUMENTS = 100_000, 50, 10
 PAIRS, REFERENCE, DIMENSION = 100, 300, 384
@@ -51,27 +50,27 @@ def round_ms(bandit: Bandit, arms: int = ARMS) -> float:
     rng = np.random.default_rng(0)
     bandit.start(arms, rng.normal(size=arms), None, rng.normal(size=(arms, 32)))
     remaining = rng.integers(1, 2000, size=arms)
-    promise = rng.normal(size=arms)
+    expected = rng.normal(size=arms)
 
     def run() -> None:
-        pulls = bandit.select(PULLED, DOCUMENTS, remaining, rng, promise)
+        pulls = bandit.select(PULLED, DOCUMENTS, remaining, rng, expected)
         bandit.update([pull.arm for pull in pulls], rng.normal(size=len(pulls)).tolist())
 
     return median_ms(run)
 
 
-def promise_ms(clusters: int = 1_000, samples: int = 32, dimension: int = 768) -> float:
+def value_model_ms(clusters: int = 1_000, samples: int = 32, dimension: int = 768) -> float:
     """Learning from a round's documents and judging every cluster anew."""
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(clusters * samples, dimension)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     sizes = np.full(clusters, 1_500)
-    promise = Promise([vectors[:100]], np.split(vectors, clusters), sizes)
+    model = ValueModel([vectors[:100]], np.split(vectors, clusters), sizes)
     drawn = vectors[rng.choice(len(vectors), PULLED * DOCUMENTS, replace=False)]
 
     def run() -> None:
-        promise.update(drawn, rng.random((len(drawn), 1)))
-        promise.of_arms(sizes, DOCUMENTS)
+        model.update(drawn, rng.random((len(drawn), 1)))
+        model.expected_by_arm(sizes, DOCUMENTS)
 
     return median_ms(run, times=3)
 
@@ -81,7 +80,7 @@ def main() -> dict[str, float]:
         f"{name}_round_100k_arms": round_ms(bandit)
         for name, bandit in {"ucb": UCB(), "thompson": Thompson(), "linucb": LinUCB(), "exp3": EXP3()}.items()
     }
-    numbers["promise_round_1000_clusters_768d"] = promise_ms()
+    numbers["value_model_round_1000_clusters_768d"] = value_model_ms()
     rng = np.random.default_rng(0)
     unit = [rng.normal(size=(n, DIMENSION)) for n in (PAIRS, REFERENCE, 2_000)]
     pairs, reference, pool = (points / np.linalg.norm(points, axis=1, keepdims=True) for points in unit)

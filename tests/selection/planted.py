@@ -1,4 +1,4 @@
-"""Planted problems: clusters whose worth is known, and a selection that has to find it out."""
+"""Planted problems: clusters whose value is known, and a selection that has to find it out."""
 
 from __future__ import annotations
 

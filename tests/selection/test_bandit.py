@@ -6,19 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandits import UCB, Uniform
+from equal_hf.selection.bandits import UCB, Thompson, Uniform
 from equal_hf.selection.neighbours import Neighbours
-from equal_hf.selection.thompson import Thompson
 
 
-def play(bandit, worth, remaining, rounds, arms=2, documents=3, seed=0, noise=0.0):
-    """Pull arms of known worth; how many documents each gave."""
-    worth, remaining = np.asarray(worth), np.array(remaining)
-    drawn = np.zeros(len(worth), dtype=int)
+def play(bandit, rewards, remaining, rounds, arms=2, documents=3, seed=0, noise=0.0):
+    """Pull arms of known rewards; how many documents each gave."""
+    rewards, remaining = np.asarray(rewards), np.array(remaining)
+    drawn = np.zeros(len(rewards), dtype=int)
     for index in range(rounds):
         rng = np.random.default_rng([seed, index])
         pulls = bandit.select(arms, documents, remaining - drawn, rng)
-        bandit.update([pull.arm for pull in pulls], [worth[pull.arm] + noise * rng.normal() for pull in pulls])
+        bandit.update([pull.arm for pull in pulls], [rewards[pull.arm] + noise * rng.normal() for pull in pulls])
         for pull in pulls:
             drawn[pull.arm] += pull.documents
     return drawn
@@ -40,13 +39,13 @@ def test_every_arm_is_looked_at_once_without_a_prior():
 
 
 def test_a_good_arm_among_many_is_found_by_its_prior_and_kept_by_its_reward():
-    worth = np.full(1000, -1.0)
-    worth[371] = 1.0
+    rewards = np.full(1000, -1.0)
+    rewards[371] = 1.0
     prior = np.random.default_rng(5).normal(size=1000)
     prior[371] = 2.5
     bandit = UCB(alpha=0.1)
     bandit.start(1000, prior=prior)
-    drawn = play(bandit, worth, [500] * 1000, rounds=60)
+    drawn = play(bandit, rewards, [500] * 1000, rounds=60)
     assert drawn[371] >= 0.4 * drawn.sum()
 
 
@@ -62,7 +61,7 @@ def test_an_offset_between_pairs_and_documents_does_not_favour_arms_already_pull
     prior = np.linspace(0, 1, 201)
     bandit.start(201, prior=prior)
     pulled = list(range(0, 200, 2))
-    bandit.update(pulled, prior[pulled] + 5.0)  # each exactly as promised, five higher throughout
+    bandit.update(pulled, prior[pulled] + 5.0)  # each exactly as expected, five higher throughout
     order = np.argsort(-bandit.scores()).tolist()
     assert order.index(199) < order.index(150)
 
@@ -72,7 +71,7 @@ def test_neighbours_share_rewards():
     bandit = UCB(alpha=0.0, prior_weight=0)
     bandit.start(3, neighbours=neighbours)
     bandit.update([0, 2], [1.0, 0.5])
-    assert bandit.evidence.counts.tolist() == [1, 1, 1]
+    assert bandit.statistics.counts.tolist() == [1, 1, 1]
     assert bandit.scores().tolist() == [1.0, 1.0, 0.5]
 
 
@@ -81,14 +80,14 @@ def test_neighbours_share_rewards_by_their_weight():
     bandit = UCB(alpha=0.0, prior_weight=1.0, neighbours="centroid")
     bandit.start(3, prior=np.zeros(3), neighbours=neighbours)
     bandit.update([0], [1.0])
-    assert bandit.evidence.counts.tolist() == [1, 0.25, 0]
+    assert bandit.statistics.counts.tolist() == [1, 0.25, 0]
     pulled, near, far = bandit.scores()
     assert pulled > near > far
     with pytest.raises(ConfigError, match="`neighbours` is 'kernel'"):
         Thompson(neighbours="kernel")
 
 
-def test_no_reward_is_no_evidence():
+def test_no_reward_teaches_nothing():
     bandit = UCB()
     bandit.start(2, prior=np.array([0.1, 0.2]))
     before = bandit.scores()

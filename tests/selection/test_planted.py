@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from equal_hf.selection.bandits import UCB, Greedy
+from equal_hf.selection.bandits import UCB, Greedy, Thompson
 from equal_hf.selection.experimental.exp3 import EXP3
 from equal_hf.selection.experimental.linucb import LinUCB
 from equal_hf.selection.experimental.transport_rewards import debiased_transport_reward, marginal_transport_reward
 from equal_hf.selection.rewards import transport_reward, value_reward
-from equal_hf.selection.thompson import Thompson
 from equal_hf.types import Decision, QAPair, Round
 from tests.selection.planted import Planted, copies, giving, nothing
 
@@ -42,8 +41,8 @@ def test_look_alike_clusters_without_pairs_are_left_after_few_pulls(policy):
     assert pulls_of(pulled[20:], range(20, 40)) >= 90  # of 100
 
 
-def test_what_a_bandit_adds_to_a_promise():
-    """Where nothing was found yet no document promises anything, and the nearest stay the most promising."""
+def test_what_a_bandit_adds_to_a_value_model():
+    """Where nothing was found yet no document is expected to give anything, and the nearest stay first."""
     world = Planted([0.7] * 20 + [0.5] * 20, [nothing] * 20 + [giving(0.8, 3)] * 20)
     stuck, left = (
         pulls_of(world.play(world.selector(policy(), [value_reward]), rounds=40), range(20))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.reward_scaling import RewardMixer
+from equal_hf.selection.reward_scaling import RewardScaler
 from equal_hf.selection.rewards import document_prior, known_at, loss_drop_reward, stage_of, transport_reward
 from equal_hf.types import Decision, QAPair, Round
 
@@ -54,34 +54,34 @@ def test_a_function_must_say_when_it_is_known():
 
 
 def test_mixing_measures_transport_in_spreads_of_its_prior():
-    mixer = RewardMixer({"transport": 2.0}, {"transport": np.array([0.0, 0.2, 0.4])})
+    scaler = RewardScaler({"transport": 2.0}, {"transport": np.array([0.0, 0.2, 0.4])})
     spread = np.std([0.0, 0.2, 0.4])
-    assert mixer.mix({"transport": [0.4, 0.2]}) == pytest.approx([2.0 * 0.2 / spread, 0.0])
-    assert mixer.prior() == pytest.approx(2.0 * np.array([-0.2, 0.0, 0.2]) / spread)
+    assert scaler.mix({"transport": [0.4, 0.2]}) == pytest.approx([2.0 * 0.2 / spread, 0.0])
+    assert scaler.prior() == pytest.approx(2.0 * np.array([-0.2, 0.0, 0.2]) / spread)
 
 
 def test_mixing_scales_other_rewards_by_their_running_deviation_after_ten_values():
-    mixer = RewardMixer({"loss_drop": 1.0})
+    scaler = RewardScaler({"loss_drop": 1.0})
     values = [0.1, 0.3] * 5
-    assert mixer.mix({"loss_drop": values[:9]}) == values[:9]
-    scaled = mixer.mix({"loss_drop": values[9:]})[0]
+    assert scaler.mix({"loss_drop": values[:9]}) == values[:9]
+    scaled = scaler.mix({"loss_drop": values[9:]})[0]
     assert scaled == pytest.approx(0.3 / np.sqrt(np.mean(np.square(values))))
-    mixer.mix({"loss_drop": [0.2] * 20})
-    assert mixer.mix({"loss_drop": [1e9, -1e9]}) == [3.0, -3.0]
+    scaler.mix({"loss_drop": [0.2] * 20})
+    assert scaler.mix({"loss_drop": [1e9, -1e9]}) == [3.0, -3.0]
 
 
 def test_mixing_keeps_the_sign_of_a_single_number():
-    mixer = RewardMixer({"loss_drop": 1.0})
+    scaler = RewardScaler({"loss_drop": 1.0})
     for drop in (0.2, -0.1, 0.05, -0.3) * 5:
-        assert np.sign(mixer.mix({"loss_drop": [drop]})[0]) == np.sign(drop)
+        assert np.sign(scaler.mix({"loss_drop": [drop]})[0]) == np.sign(drop)
 
 
 def test_an_arm_without_a_reward_gets_none():
-    mixer = RewardMixer({"transport": 1.0, "loss_drop": 1.0})
-    assert mixer.mix({"transport": [0.5, None], "loss_drop": [None, None]}) == [0.5, None]
+    scaler = RewardScaler({"transport": 1.0, "loss_drop": 1.0})
+    assert scaler.mix({"transport": [0.5, None], "loss_drop": [None, None]}) == [0.5, None]
 
 
 def test_constant_rewards_do_not_divide_by_zero():
-    mixer = RewardMixer({"transport": 1.0, "loss_drop": 1.0}, {"transport": np.zeros(3)})
+    scaler = RewardScaler({"transport": 1.0, "loss_drop": 1.0}, {"transport": np.zeros(3)})
     for _ in range(12):
-        assert np.isfinite(mixer.mix({"transport": [0.0], "loss_drop": [0.0]})[0])
+        assert np.isfinite(scaler.mix({"transport": [0.0], "loss_drop": [0.0]})[0])

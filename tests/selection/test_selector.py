@@ -5,9 +5,8 @@ import pytest
 
 from equal_hf.errors import ConfigError
 from equal_hf.selection.bandits import UCB, Greedy, Uniform
-from equal_hf.selection.cost import per_token
 from equal_hf.selection.pair_sample import HashPool
-from equal_hf.selection.rewards import loss_drop_reward, transport_reward, value_reward
+from equal_hf.selection.rewards import known_at, loss_drop_reward, per_token, transport_reward, value_reward
 from equal_hf.types import QAPair
 from tests.selection.planted import DIMENSION, Planted, giving, nothing, unit
 
@@ -49,7 +48,7 @@ def test_what_comes_next_is_told_without_changing_anything(world):
     again = selector.draw(4, 2, np.random.default_rng(1))
     assert [(d.arm, d.rows, d.score) for d in again] == [(d.arm, d.rows, d.score) for d in draws]
     for draw in draws:
-        selector._drop_drawn(draw.arm, draw.rows)
+        selector._remove(draw.arm, draw.rows)
     assert foretold == {d.arm: list(d.rows) for d in selector.draw(4, 2, np.random.default_rng(2))}
 
 
@@ -71,7 +70,7 @@ def test_orders_inside_a_cluster(world):
         similarity = world.documents[arm] @ world.reference.mean(axis=0)
         assert list(rows) == np.argsort(-similarity)[:2].tolist()
     assert set(first("random").values()) == {(0, 1)}
-    assert first("promise") == nearest  # nothing is learned yet
+    assert first("value") == nearest  # nothing is learned yet
     # A uniform control is uniform inside a cluster too: it takes stored order, which is shuffled.
     assert all(rows == tuple(range(len(rows))) for rows in first("nearest", Uniform()).values())
 
@@ -87,8 +86,10 @@ def test_a_document_that_was_lost_teaches_nothing(world):
         s.advance(0)
         assert rewards["value"] == ([None] * 5 if gone else [0.0] * 5)
     documents = np.concatenate(world.documents)
-    np.testing.assert_array_equal(selector.promise.expected(documents), selector.promise.nearness(documents)[:, 0])
-    assert other.promise.expected(documents).max() < 0.1
+    np.testing.assert_array_equal(
+        selector.value_model.expected(documents), selector.value_model.nearness(documents)[:, 0]
+    )
+    assert other.value_model.expected(documents).max() < 0.1
 
 
 def test_several_targets_are_rewarded_by_name_and_mixed_by_weight(world):
@@ -104,7 +105,7 @@ def test_several_targets_are_rewarded_by_name_and_mixed_by_weight(world):
         "transport_proofs": 0.125,
         "loss_drop": 2.0,
     }
-    assert set(selector.mixer.priors) == {"value_sums", "value_proofs", "transport_sums", "transport_proofs"}
+    assert set(selector.scaler.priors) == {"value_sums", "value_proofs", "transport_sums", "transport_proofs"}
     world.play(selector, rounds=5)
     alone = world.selector(UCB(), [value_reward], references=references, target_weights={"sums": 1.0, "proofs": 0.0})
     only = world.selector(UCB(), [value_reward])
@@ -112,6 +113,41 @@ def test_several_targets_are_rewarded_by_name_and_mixed_by_weight(world):
     assert drawn[0] == drawn[1]
     with pytest.raises(ConfigError, match="target_weights"):
         world.selector(UCB(), rewards, references=references, target_weights={"sums": -1.0})
+
+
+def test_a_reward_says_by_its_decorator_whether_it_differs_between_targets(world):
+    references = {"sums": world.reference, "proofs": world.reference[:5]}
+
+    @known_at("extracted", per_target=True)
+    def size_reward(round, **context):  # takes what differs out of `context`, so its signature does not name it
+        return [float(len(context["reference_embeddings"]))] * len(round.decisions)
+
+    @known_at("extracted", per_target=False)
+    def whole_reward(round, *, reference_embeddings, document_values, **context):
+        return [float(len(reference_embeddings)) + document_values.shape[1]] * len(round.decisions)
+
+    @known_at("extracted")  # as a reward that was written before the decorator took `per_target`
+    def named_reward(round, *, reference_embeddings, **context):
+        return [float(len(reference_embeddings))] * len(round.decisions)
+
+    rewards = [size_reward, whole_reward, named_reward, per_token(size_reward)]
+    selector = world.selector(UCB(), rewards, references=references)
+    assert list(selector.functions) == [
+        *("size_sums", "size_proofs", "whole", "named_sums", "named_proofs"),
+        *("size_per_token_sums", "size_per_token_proofs"),
+    ]
+    draws = selector.draw(1, 2, np.random.default_rng(0))
+    round, embeddings, drawn = world.round(0, draws)
+    given = selector.rewards("extracted", round, **selector.take(round, embeddings, drawn))
+    assert [given[name] for name in list(given)[:5]] == [[30.0], [5.0], [37.0], [30.0], [5.0]]
+
+
+def test_an_earlier_name_of_the_context_is_refused_with_the_new_one():
+    with pytest.raises(ConfigError, match="`document_values` now"):
+
+        @known_at("extracted")
+        def old_reward(round, *, document_worths, **context):
+            return []
 
 
 def test_names_and_weights_are_checked(world):
@@ -123,7 +159,7 @@ def test_names_and_weights_are_checked(world):
 
 def test_rewards_per_token_are_scaled_by_themselves(world):
     selector = world.selector(UCB(), [per_token(value_reward)])
-    assert set(selector.mixer.priors) == set() and selector.promise is not None
+    assert set(selector.scaler.priors) == set() and selector.value_model is not None
     world.play(selector, rounds=3)
 
 

@@ -10,46 +10,35 @@ np.int64(1)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.bandits import Pull, best_pulls, check_discount
+from equal_hf.selection.bandits import Bandit, Pull, best_pulls, check_discount
 from equal_hf.selection.neighbours import Neighbours
 from equal_hf.selection.reward_scaling import CLIP
 
 
-class EXP3:
+class EXP3(Bandit):
     """Exponential weights with implicit exploration (Auer et al. 2002; Neu 2015, arXiv 1506.03271).
 
     Arms are drawn with probability in proportion to `exp(expected_i - rate * loss_i)`, where `loss_i` adds up the
-    arm's losses, each divided by the probability with which the arm was chosen. It assumes nothing of how rewards
-    arise, which is its worth where they drift, and its price where they do not.
+    arm's losses, each divided by the probability with which the arm was chosen. It assumes nothing about how rewards
+    arise: an advantage where they drift, a cost where they do not. Measured, it selects 5 to 16 % fewer target-like
+    pairs than UCB (`experimental/__init__.py` has the table).
 
     Args:
         rate (`float`, *optional*, defaults to `0.3`): Learning rate.
         exploration (`float`, *optional*, defaults to `0.1`): Added to the probability that a loss is divided by;
-            bounds what one reward can do.
-        discount (`float`, *optional*, defaults to `1.0`): Weight that losses keep from round to round.
+            bounds the effect of one reward.
+        discount (`float`, *optional*, defaults to `1.0`): Factor on earlier losses at every round.
     """
-
-    neighbour_radius, neighbours = 0.0, "bures"
 
     def __init__(self, rate: float = 0.3, exploration: float = 0.1, discount: float = 1.0) -> None:
         check_discount(discount)
         if rate <= 0 or exploration <= 0:
             raise ConfigError(f"`rate` is {rate} and `exploration` is {exploration}: set both above 0")
         self.rate, self.exploration, self.discount = rate, exploration, discount
-
-    def identity(self) -> dict[str, Any]:
-        """The settings that decide what it selects."""
-        return {
-            "policy": "exp3",
-            "rate": self.rate,
-            "exploration": self.exploration,
-            "discount": self.discount,
-        }
 
     def start(
         self,
@@ -58,21 +47,18 @@ class EXP3:
         neighbours: Neighbours | None = None,
         features: np.ndarray | None = None,
     ) -> None:
-        """Forget everything and stand before the first pull."""
-        self.prior = np.zeros(n_arms) if prior is None else np.asarray(prior, dtype=np.float64)
+        """Reset."""
+        super().start(n_arms, prior)
         self.losses = np.zeros(n_arms)
 
     def update(
         self,
         arms: Sequence[int],
         rewards: Sequence[float | None],
-        promised: Sequence[float] | None = None,
+        expected: Sequence[float] | None = None,
         scores: Sequence[float] | None = None,
     ) -> None:
-        """Credit arms with rewards, clipped to ±3; `None` is no evidence.
-
-        `scores` are the probabilities with which they were chosen; where left out, the present ones stand in.
-        """
+        """Add up losses from rewards clipped to ±3; `scores` are the probabilities of the selection, else today's."""
         self.losses *= self.discount
         if scores is None:
             scores = self._inclusion(self.probabilities(), len(arms))[list(arms)].tolist()
@@ -81,9 +67,9 @@ class EXP3:
                 loss = (CLIP - min(max(reward, -CLIP), CLIP)) / (2 * CLIP)
                 self.losses[arm] += loss / (chosen + self.exploration)
 
-    def probabilities(self, remaining: np.ndarray | None = None, promise: np.ndarray | None = None) -> np.ndarray:
+    def probabilities(self, remaining: np.ndarray | None = None, expected: np.ndarray | None = None) -> np.ndarray:
         """Probability of every arm in one draw, shape `(k,)`; 0 for an arm without documents left."""
-        logits = (self.prior if promise is None else promise) - self.rate * self.losses
+        logits = (self.prior if expected is None else expected) - self.rate * self.losses
         if remaining is not None:
             logits = np.where(remaining > 0, logits, -np.inf)
         weights = np.exp(logits - logits.max())
@@ -91,7 +77,7 @@ class EXP3:
 
     @staticmethod
     def _inclusion(probabilities: np.ndarray, arms: int) -> np.ndarray:
-        """Probability of being among `arms` arms drawn, near enough."""
+        """Probability of being among `arms` arms drawn, approximately."""
         return -np.expm1(arms * np.log1p(-np.minimum(probabilities, 1 - 1e-9)))
 
     def select(
@@ -100,12 +86,12 @@ class EXP3:
         documents: int,
         remaining: np.ndarray,
         rng: np.random.Generator,
-        promise: np.ndarray | None = None,
+        expected: np.ndarray | None = None,
     ) -> list[Pull]:
         """Arms drawn without replacement; the score is the probability of having been among them."""
         if not remaining.any():
             return []
-        probabilities = self.probabilities(remaining, promise)
+        probabilities = self.probabilities(remaining, expected)
         with np.errstate(divide="ignore"):
             # The largest of log-probabilities with Gumbel noise are a draw without replacement.
             drawn = np.log(probabilities) + rng.gumbel(size=len(probabilities))

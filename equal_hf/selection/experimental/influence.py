@@ -37,7 +37,7 @@ def influence_reward(
         model (`nn.Module`, *optional*): A causal language model whose trainable parameters are looked at. Its
             gradients, mode and weights are left as they were. Not for sharded parameters (FSDP, ZeRO-3).
         arm_batches (`Sequence[Batch | None]`, *optional*): For each arm a batch of its pairs with `labels`, on the
-            model's device; `None` for an arm that is not credited.
+            model's device; `None` for an arm without a reward.
         validation_batches (`Sequence[Batch]`): Batches of the validation set.
     """
     if model is None or arm_batches is None or not validation_batches:

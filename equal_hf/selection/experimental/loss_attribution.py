@@ -1,8 +1,8 @@
-"""Whose doing a falling loss was: credit shared by evidence over the rounds, not evenly within one.
+"""Which arms made the loss fall: a regression over all rounds instead of an equal share within one.
 
 >>> rounds = [TrainedRound({0: 8, 1: 8}, 0.2), TrainedRound({0: 8, 2: 8}, 0.2), TrainedRound({1: 8, 2: 8}, 0.0)]
->>> credit = attribute_loss(rounds)
->>> credit[0] > max(credit[1], credit[2])
+>>> effect = attribute_loss(rounds)
+>>> effect[0] > max(effect[1], effect[2])
 True
 """
 
@@ -36,20 +36,34 @@ class TrainedRound:
     replayed: int = 0
 
 
+def trained_round(round: Round, metrics: Mapping[str, Any]) -> TrainedRound | None:
+    """What a round trained on and how far the loss fell; `None` where that is not known.
+
+    Args:
+        round ([`Round`]): The round.
+        metrics (`Mapping[str, Any]`): `eval_loss`, `previous_eval_loss`, `trained_rows` and `replayed_rows`.
+    """
+    before, after, rows = (metrics.get(name) for name in ("previous_eval_loss", "eval_loss", "trained_rows"))
+    if before is None or after is None or not before or rows is None:
+        return None
+    by_arm = {decision.arm: count for decision, count in zip(round.decisions, rows, strict=True)}
+    return TrainedRound(by_arm, (before - after) / before, metrics.get("replayed_rows") or 0)
+
+
 @known_at("evaluated")
 def loss_attribution_reward(
     round: Round, *, loss_history: Sequence[TrainedRound], **context: Any
 ) -> list[float | None]:
     """The drop that a round made of each arm's pairs alone would have brought, by all rounds so far.
 
-    Not credited are arms without a row trained on, and all while no loss is known. The first rounds cannot tell arms
+    `None` for an arm without a row trained on, and for all while no loss is known. The first rounds cannot tell arms
     apart and give each the average drop.
     """
     if not loss_history:
         return [None] * len(round.decisions)
-    credit = attribute_loss(loss_history)
+    effect = attribute_loss(loss_history)
     latest = loss_history[-1].rows
-    return [credit[decision.arm] if latest.get(decision.arm) else None for decision in round.decisions]
+    return [effect[decision.arm] if latest.get(decision.arm) else None for decision in round.decisions]
 
 
 def attribute_loss(rounds: Sequence[TrainedRound]) -> dict[int, float]:
@@ -57,7 +71,7 @@ def attribute_loss(rounds: Sequence[TrainedRound]) -> dict[int, float]:
 
     A regression of the drops on what each round contained: a baseline that may fade as training goes on (a constant
     and 1 / round), and an effect of each arm by its share of the rows. Effects are drawn towards zero, as strongly as
-    makes the drops most likely, so without evidence every arm gets the baseline.
+    makes the drops most likely, so an arm about which nothing is known gets the baseline.
 
     Args:
         rounds (`Sequence[TrainedRound]`): In order; at least one.
@@ -66,19 +80,19 @@ def attribute_loss(rounds: Sequence[TrainedRound]) -> dict[int, float]:
         `dict[int, float]`: By arm, for every arm with a row in any round.
     """
     arms = sorted({arm for trained in rounds for arm, rows in trained.rows.items() if rows})
-    place = {arm: i for i, arm in enumerate(arms)}
+    column = {arm: i for i, arm in enumerate(arms)}
     shares = np.zeros((len(rounds), len(arms)))
     for t, trained in enumerate(rounds):
         total = sum(trained.rows.values()) + trained.replayed
         for arm, rows in trained.rows.items():
             if rows:
-                shares[t, place[arm]] = rows / total
+                shares[t, column[arm]] = rows / total
     drops = np.array([trained.drop for trained in rounds])
     steps = 1.0 / np.arange(1, len(rounds) + 1)
     # Two numbers of baseline need more than two rounds.
     baseline = np.stack([np.ones(len(rounds)), steps], axis=1)[:, : 1 if len(rounds) < 4 else 2]
     fitted, effects = _mixed_model(baseline, shares, drops)
-    return {arm: float(fitted[-1] + effects[i]) for arm, i in place.items()}
+    return {arm: float(fitted[-1] + effects[i]) for arm, i in column.items()}
 
 
 def _mixed_model(fixed: np.ndarray, shares: np.ndarray, drops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.cost import for_target, per_cost, per_token
-from equal_hf.selection.rewards import reward_name, stage_of, transport_reward, value_reward, yield_reward
+from equal_hf.selection.per_target import for_target
+from equal_hf.selection.rewards import (
+    per_cost,
+    per_token,
+    reward_name,
+    stage_of,
+    transport_reward,
+    value_reward,
+    yield_reward,
+)
 from equal_hf.types import Decision, QAPair, Round, Usage
 
 ROUND = Round(
@@ -31,9 +39,9 @@ def test_a_reward_per_money_prices_both_kinds_of_token():
             per_cost(yield_reward, *prices)
 
 
-def test_worth_leaves_out_documents_that_were_lost():
-    worths = np.array([[1.0], [np.nan], [np.nan], [0.5]])
-    assert value_reward(ROUND, document_values=worths) == [1.0, None, 0.5]
+def test_value_leaves_out_documents_that_were_lost():
+    values = np.array([[1.0], [np.nan], [np.nan], [0.5]])
+    assert value_reward(ROUND, document_values=values) == [1.0, None, 0.5]
 
 
 def test_each_target_is_paid_from_its_own_reference():
@@ -43,5 +51,5 @@ def test_each_target_is_paid_from_its_own_reference():
     x, y = (f(ROUND, pair_embeddings=pairs, reference_embeddings=None)[0] for f in names)
     assert x > y
     assert [reward_name(f) for f in names] == ["transport_x", "transport_y"]
-    worths = np.array([[1.0, 5.0]] * 4)
-    assert for_target(value_reward, "y", 1, other)(ROUND, document_values=worths) == [5.0, 5.0, 5.0]
+    values = np.array([[1.0, 5.0]] * 4)
+    assert for_target(value_reward, "y", 1, other)(ROUND, document_values=values) == [5.0, 5.0, 5.0]

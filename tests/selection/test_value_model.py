@@ -1,11 +1,11 @@
-"""What documents are expected to be worth: nearness, what their kind gave, and what an arm's next ones promise."""
+"""Expected value of documents: nearness, what their kind gave, and what an arm's next ones would give."""
 
 import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
 from equal_hf.selection.ridge_regression import Ridge
-from equal_hf.selection.value_model import Promise
+from equal_hf.selection.value_model import ValueModel
 from tests.selection.planted import unit
 
 
@@ -13,67 +13,67 @@ def make(k=6, per=20, d=8, seed=0, references=1, **settings):
     rng = np.random.default_rng(seed)
     samples = [unit(rng.normal(size=(per, d)) + 2 * np.eye(d)[i % d]) for i in range(k)]
     wanted = [unit(np.eye(d)[t] + 0.05 * rng.normal(size=(10, d))) for t in range(references)]
-    return Promise(wanted, samples, np.full(k, per), **settings), samples
+    return ValueModel(wanted, samples, np.full(k, per), **settings), samples
 
 
 def test_before_any_pair_it_is_nearness():
-    promise, samples = make()
+    model, samples = make()
     documents = np.concatenate(samples)
-    order = np.argsort(promise.expected(documents))
-    np.testing.assert_array_equal(order[20:], np.argsort(documents @ promise._directions[:, 0])[20:])
-    assert promise.nearness(documents).mean() == pytest.approx(1.0)
+    order = np.argsort(model.expected(documents))
+    np.testing.assert_array_equal(order[20:], np.argsort(documents @ model._directions[:, 0])[20:])
+    assert model.nearness(documents).mean() == pytest.approx(1.0)
 
 
 def test_it_learns_which_kinds_give_pairs_across_clusters():
-    promise, samples = make()
+    model, samples = make()
     barren, fruitful = samples[0], samples[1]
     pairs = [np.tile(np.eye(8, dtype=np.float32)[0], (2, 1))] * 10
-    promise.update(barren[:10], promise.values([np.zeros((0, 8))] * 10))
-    promise.update(fruitful[:10], np.full((10, 1), 2.0))
-    assert promise.values(pairs[:1])[0, 0] > 0
+    model.update(barren[:10], model.pair_values([np.zeros((0, 8))] * 10))
+    model.update(fruitful[:10], np.full((10, 1), 2.0))
+    assert model.pair_values(pairs[:1])[0, 0] > 0
     before = make()[0]
-    lost = promise.expected(barren[10:]).mean() / before.expected(barren[10:]).mean()
-    won = promise.expected(fruitful[10:]).mean() / before.expected(fruitful[10:]).mean()
+    lost = model.expected(barren[10:]).mean() / before.expected(barren[10:]).mean()
+    won = model.expected(fruitful[10:]).mean() / before.expected(fruitful[10:]).mean()
     assert lost < 0.4 * won
 
 
 def test_pairs_count_by_how_near_they_are_and_only_so_many():
-    promise, _ = make()
+    model, _ = make()
     near, far = np.eye(8, dtype=np.float32)[0], -np.eye(8, dtype=np.float32)[0]
     axes = np.eye(8, dtype=np.float32)[1:6]
     apart = unit(near + 0.4 * axes)  # five pairs about the target, not copies of each other
-    values = promise.values([apart[:1], apart, far[None], np.zeros((0, 8))])[:, 0]
+    values = model.pair_values([apart[:1], apart, far[None], np.zeros((0, 8))])[:, 0]
     assert values[0] == pytest.approx(1.0, abs=0.2)
     assert values[1] == pytest.approx(3 * values[0], rel=0.2)
     assert values[2] == values[3] == 0.0
 
 
 def test_near_copies_count_once():
-    promise, _ = make()
+    model, _ = make()
     pair = np.eye(8, dtype=np.float32)[:1]
-    alone, twice, again = promise.values([pair]), promise.values([pair, pair]), promise.values([pair], pair)
+    alone, twice, again = model.pair_values([pair]), model.pair_values([pair, pair]), model.pair_values([pair], pair)
     assert alone[0, 0] > 0
     assert twice[:, 0].tolist() == [alone[0, 0], 0.0]
     assert again[0, 0] == 0.0
 
 
-def test_an_arm_promises_what_would_be_drawn_next():
-    promise, samples = make(k=3, per=20)
-    every = promise.of_arms(np.full(3, 20), 20)[:, 0]
-    np.testing.assert_allclose(every, [promise.expected(sample).mean() for sample in samples], rtol=1e-5)
-    best = promise.of_arms(np.full(3, 20), 1)[:, 0]
-    np.testing.assert_allclose(best, [promise.expected(sample).max() for sample in samples], rtol=1e-5)
-    order = np.argsort(-promise.expected(samples[0]))
-    promise.draw(0, order[:19])
-    assert promise.of_arms(np.array([1, 20, 20]), 1)[0, 0] == pytest.approx(promise.expected(samples[0]).min())
-    promise.draw(0, order[19:])  # its sample is gone, its other documents are not
-    assert promise.of_arms(np.array([5, 20, 20]), 1)[0, 0] == pytest.approx(promise.expected(samples[0]).min())
+def test_an_arm_is_expected_to_give_what_would_be_drawn_next():
+    model, samples = make(k=3, per=20)
+    every = model.expected_by_arm(np.full(3, 20), 20)[:, 0]
+    np.testing.assert_allclose(every, [model.expected(sample).mean() for sample in samples], rtol=1e-5)
+    best = model.expected_by_arm(np.full(3, 20), 1)[:, 0]
+    np.testing.assert_allclose(best, [model.expected(sample).max() for sample in samples], rtol=1e-5)
+    order = np.argsort(-model.expected(samples[0]))
+    model.draw(0, order[:19])
+    assert model.expected_by_arm(np.array([1, 20, 20]), 1)[0, 0] == pytest.approx(model.expected(samples[0]).min())
+    model.draw(0, order[19:])  # its sample is gone, its other documents are not
+    assert model.expected_by_arm(np.array([5, 20, 20]), 1)[0, 0] == pytest.approx(model.expected(samples[0]).min())
 
 
 def test_targets_count_by_their_weights():
     both, samples = make(references=2, weights=[3.0, 1.0])
     documents = np.concatenate(samples)
-    np.testing.assert_allclose(both.expected(documents), both.worths(documents) @ [0.75, 0.25])
+    np.testing.assert_allclose(both.expected(documents), both.expected_by_target(documents) @ [0.75, 0.25])
     for weights in ([1.0], [-1.0, 2.0], [0.0, 0.0]):
         with pytest.raises(ConfigError, match="2 targets"):
             make(references=2, weights=weights)
@@ -84,8 +84,8 @@ def test_nothing_depends_on_the_scale_of_similarities():
     rng = np.random.default_rng(2)
     documents = unit(rng.normal(size=(200, 6)))
     cone = np.concatenate([np.full((200, 1), 3.0), documents], axis=1) / np.sqrt(10.0)
-    flat = Promise([documents[:5]], [documents], np.array([200]))
-    narrow = Promise([cone[:5]], [cone], np.array([200]))
+    flat = ValueModel([documents[:5]], [documents], np.array([200]))
+    narrow = ValueModel([cone[:5]], [cone], np.array([200]))
     np.testing.assert_allclose(flat.expected(documents), narrow.expected(cone), rtol=1e-3, atol=1e-4)
 
 
