@@ -11,18 +11,20 @@ name and a weight.
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+from equal_hf.corpus.dataset import open_dataset, text_of
+from equal_hf.corpus.file_rows import UnreadableFile
 from equal_hf.errors import ConfigError, CorpusError, TargetError
 from equal_hf.types import QAPair
 from equal_hf.utils.settings import NULL, Range, check_settings, setting
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+logger = logging.getLogger(__name__)
 
 ONLY = "target"  # the name of a run's one target
 PerTarget = list[Annotated[str, NULL]]  # one value for every target, or one for each
@@ -216,40 +218,44 @@ def load_targets(config: TargetConfig, seed: int) -> dict[str, Target]:
 
 
 def read_items(
-    rows: Dataset | Sequence[dict[str, Any]], question_column: str, answer_column: str, where: str = "the target"
+    rows: Iterable[Mapping[str, Any]], question_column: str, answer_column: str, where: str = "the target"
 ) -> list[TargetItem]:
-    """The rows of a dataset as target items; rows without a question or an answer are left out.
+    """The rows of a dataset as target items; rows without a question or an answer are counted and left out.
+
+    Args:
+        rows (`Iterable[Mapping[str, Any]]`): The rows. Numbers are taken as they are written.
+        question_column, answer_column (`str`): Columns to read; and `final`, where there is one.
+        where (`str`, *optional*): What messages call the rows.
 
     Raises:
         [`TargetError`]: If a column is missing or no row is usable.
     """
-    columns = set(getattr(rows, "column_names", None) or (rows[0] if len(rows) else ()))
+    rows = list(rows)
+    columns = {name for row in rows for name in row}
     for key, column in (("target_question_column", question_column), ("target_answer_column", answer_column)):
-        if len(rows) and column not in columns:
+        if rows and column not in columns:
             raise TargetError(
                 f"{where} has no column {column!r}: set `{key}` to one of {', '.join(sorted(columns)) or 'none'}"
             )
+    found = [(text_of(row.get(question_column)), text_of(row.get(answer_column)), row.get("final")) for row in rows]
     items = [
-        TargetItem(row[question_column], row[answer_column], None if row.get("final") is None else str(row["final"]))
-        for row in rows
-        if isinstance(row[question_column], str)
-        and isinstance(row[answer_column], str)
-        and row[question_column].strip()
-        and row[answer_column].strip()
+        TargetItem(question, answer, text_of(final) or None)
+        for question, answer, final in found
+        if question.strip() and answer.strip()
     ]
     if not items:
         raise TargetError(f"{where} holds no question with an answer: name another split or other columns")
+    if len(items) < len(rows):
+        logger.warning("%s: %d of %d rows have no question or no answer", where, len(rows) - len(items), len(rows))
     return items
 
 
-def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> Dataset:
-    from equal_hf.corpus.dataset import open_dataset
-
+def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> list[Mapping[str, Any]]:
     try:
-        rows = open_dataset(source, split="train" if split_column else split, setting="target", **hub)
-        if split_column is None:
-            return rows
-        return _rows_of_split(rows, split, split_column)
+        rows: list[Any] = list(open_dataset(source, split=None if split_column else split, setting="target", **hub))
+        return rows if split_column is None else _rows_of_split(rows, split, split_column)
+    except UnreadableFile as error:
+        raise TargetError(str(error)) from error
     except (CorpusError, ValueError, KeyError) as error:
         raise TargetError(
             f"target {source!r} has no {part} part in split {split!r} ({error}): "
@@ -257,13 +263,15 @@ def _open(source: str, part: str, split: str, split_column: str | None, **hub: A
         ) from error
 
 
-def _rows_of_split(rows: Dataset, split: str, split_column: str) -> Dataset:
-    if split_column not in rows.column_names:
-        raise ValueError(f"no column {split_column!r} among {', '.join(rows.column_names)}; see `target_split_column`")
-    positions = [i for i, value in enumerate(rows[split_column]) if value == split]
-    if not positions:
-        raise ValueError(f"column {split_column!r} holds {', '.join(sorted({str(v) for v in rows[split_column]}))}")
-    return rows.select(positions)
+def _rows_of_split(rows: list[Any], split: str, split_column: str) -> list[Mapping[str, Any]]:
+    columns = dict.fromkeys(name for row in rows for name in row)
+    if split_column not in columns:
+        raise ValueError(f"no column {split_column!r} among {', '.join(columns)}; see `target_split_column`")
+    found = [row for row in rows if text_of(row.get(split_column)) == split]
+    if not found:
+        values = sorted({text_of(row.get(split_column)) for row in rows})
+        raise ValueError(f"column {split_column!r} holds {', '.join(values)}")
+    return found
 
 
 def conversational(items: Iterable[TargetItem]) -> Any:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.extraction.survey import Survey
 
-_SHUFFLE_BUFFER = 10_000
 _CONCURRENCY_IF_UNKNOWN = 64
 
 
@@ -121,7 +120,7 @@ def _prompt(run: RunArguments, seed: int) -> Any:
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
     """Texts of some documents of the corpus, and how many there are where that is known."""
     from equal_hf.corpus.clustered_corpus import find_clustered
-    from equal_hf.corpus.dataset import ReadReport, open_dataset, read_documents
+    from equal_hf.corpus.dataset import ReadReport, read_corpus
 
     if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
         total, ends = int(corpus.sizes.sum()), corpus.sizes.cumsum()
@@ -131,23 +130,17 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
             start = index - int(ends[cluster] - corpus.sizes[cluster])
             texts += [document.text for document in corpus.draw(cluster, 1, start)]
         return texts, total
-    dataset = open_dataset(run.corpus, name=run.corpus_config, split=run.corpus_split, revision=run.corpus_revision)
-    size = len(dataset) if hasattr(dataset, "__len__") else None
-    shuffled = dataset.shuffle(seed=seed) if size is not None else dataset.shuffle(seed, buffer_size=_SHUFFLE_BUFFER)
-    report = ReadReport()
-    documents = read_documents(
-        shuffled,
-        text_column=run.text_column,
-        id_column=run.id_column,
-        min_characters=run.min_characters,
-        report=report,
-    )
-    texts = [document.text for document, _ in zip(documents, range(count), strict=False)]
+    report, draws, texts = ReadReport(), random.Random(seed), []
+    for number, document in enumerate(read_corpus(run, report)):
+        # Of so many documents each is among the chosen with the same probability (reservoir sampling).
+        place = number if number < count else draws.randrange(number + 1)
+        if place < count:
+            texts[place : place + 1] = [document.text]
     if not texts:
         raise CorpusError(
             f"no document of `corpus` {run.corpus} can be used: check `text_column` and `min_characters`"
         )
-    return texts, size
+    return texts, report.rows
 
 
 def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) -> tuple[Load, list[str]]:

@@ -21,10 +21,13 @@ class CorpusConfig:
         "", "Documents: a Hub dataset, a local file or folder, or a clustered corpus in either place."
     )
     corpus_config: str | None = setting(None, "Configuration of the Hub dataset.")
-    corpus_split: str = setting("train", "Split of the Hub dataset.")
+    corpus_split: str | None = setting(
+        None, "Split; if unset all files of a local folder, and `train` of a Hub dataset."
+    )
     corpus_revision: str | None = setting(None, "Revision of the Hub dataset.")
     text_column: str = setting("text", "Column that holds the text.")
     id_column: str | None = setting(None, "Column that names documents; a hash of the text if unset.")
+    metadata_columns: list[str] | None = setting(None, "Columns to carry along; all but bytes if unset.")
     min_characters: Annotated[int, Range(0)] = setting(50, "Shorter documents are skipped.")
     embedder: str = setting("BAAI/bge-base-en-v1.5", "A sentence-transformers model, or a folder that holds one.")
     n_clusters: str = setting(

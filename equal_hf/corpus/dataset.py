@@ -12,27 +12,35 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import hashlib
 import itertools
+import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from equal_hf.corpus.file_rows import FileRows, SourceFile, UnreadableFile, WrittenFloat
+from equal_hf.corpus.source_files import DatasetName, find_files, open_declared, unread_files
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
-from equal_hf.utils.printable import first_line
+from equal_hf.utils.hashing import digest
+from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     import datasets
 
+    from equal_hf.corpus.config import CorpusConfig
+
     Rows: TypeAlias = datasets.Dataset | datasets.IterableDataset | Iterable[Mapping[str, Any]]
 
+logger = logging.getLogger(__name__)
+
 RESERVED_COLUMNS = ("id", "text", "cluster")
-_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
-_COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
+_FIRST_ROWS = 100  # that tell the columns of rows without a schema
 _STRING_TYPES = ("string", "large_string", "string_view")
 _SCALARS = (str, bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
@@ -46,10 +54,14 @@ class ReadReport:
         dropped (`dict[str, int]`): Rows that gave no document, by reason: `null`, `not_text`, `empty`, `too_short`,
             `duplicate` (exactly the text of an earlier document), `null_id`, `duplicate_id`, and, once embedded,
             `no_embedding` (the embedder knows no token of it).
+        as_json (`set[str]`): Columns of lists and other nested values, which are carried as JSON text.
+        left_out (`set[str]`): Columns that are not carried, for they hold bytes.
     """
 
     rows: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    as_json: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
 
     @property
     def documents(self) -> int:
@@ -65,76 +77,117 @@ def open_dataset(
     source: str,
     *,
     name: str | None = None,
-    split: str = "train",
+    split: str | None = None,
     revision: str | None = None,
-    streaming: bool = False,
     token: str | bool | None = None,
     setting: str = "corpus",
-) -> datasets.Dataset | datasets.IterableDataset:
-    """Open a corpus of documents through `datasets`.
+) -> DatasetRows:
+    """Open a dataset of documents, or of questions and answers.
 
     Args:
-        source (`str`): A Hub dataset id, a local `.parquet`, `.jsonl`, `.json` or `.csv` file (also compressed), or a
-            local folder that `datasets.load_dataset` can open.
+        source (`str`): A Hub dataset id; or a local file, folder or glob: text files (`.txt`, `.md`), one row each,
+            and the rows of Parquet, JSON, CSV and Arrow files, all of them also compressed.
         name (`str`, *optional*): Configuration of the dataset.
-        split (`str`, *optional*, defaults to `"train"`): Split to read.
+        split (`str`, *optional*): Split, or an expression such as `"train[:500]"`. Where left out, of a local folder
+            all files, of a dataset on the Hub `"train"`.
         revision (`str`, *optional*): Branch, tag or commit on the Hub.
-        streaming (`bool`, *optional*, defaults to `False`): Read row by row rather than through the local cache.
         token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
         setting (`str`, *optional*, defaults to `"corpus"`): The setting that error messages name.
 
     Returns:
-        `datasets.Dataset`, or `datasets.IterableDataset` when streaming.
+        [`DatasetRows`]: Its rows, read as they are asked for.
 
     Raises:
         CorpusError: Nothing is there, it holds no data, it may not be read, or it lacks the configuration or split.
     """
-    import datasets
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    return DatasetRows(DatasetName(source, name, split, revision, token, setting))
 
-    path = Path(source).expanduser()
-    arguments: dict[str, Any] = {"split": split, "streaming": streaming}
-    if path.is_file():
-        suffix = Path(path.stem).suffix if path.suffix in _COMPRESSIONS else path.suffix
-        if suffix not in _BUILDERS:
-            raise CorpusError(
-                f"`{setting}`: the file {source} is none of {', '.join(_BUILDERS)}. Convert it, or name a folder or a "
-                "Hub dataset."
-            )
-        arguments |= {"path": _BUILDERS[suffix], "data_files": {split.partition("[")[0]: str(path)}}
-    elif path.is_dir():
-        if not any(path.iterdir()):
-            raise CorpusError(
-                f"`{setting}`: the folder {source} is empty. Name one that holds Parquet, JSONL or CSV files."
-            )
-        arguments |= {"path": str(path), "name": name}
-    elif source.startswith(("/", ".", "~")) or source.count("/") > 1 or path.suffix in (*_BUILDERS, *_COMPRESSIONS):
-        raise CorpusError(f"`{setting}`: nothing is at {source}. Name an existing file, a folder or a Hub dataset id.")
-    else:
-        arguments |= {"path": source, "name": name, "revision": revision, "token": token}
+
+class DatasetRows:
+    """Rows of all files of a dataset, in their order; each iteration reads them again.
+
+    Args:
+        dataset ([`DatasetName`]): Which.
+
+    Attributes:
+        files (`list[SourceFile]`): The files, with those that are not read.
+        column_names (`list[str]`): Columns of the first rows.
+    """
+
+    def __init__(self, dataset: DatasetName) -> None:
+        self._dataset = dataset
+        self.files = find_files(dataset)
+        unread = [file for file in self.files if file.problem]
+        if unread:
+            logger.warning("`%s`: %s", dataset.setting, escape(unread_files(unread)))
+        self._read = [file for file in self.files if not file.problem]
+
+    @property
+    def column_names(self) -> list[str]:
+        return _columns_of(itertools.islice(self, _FIRST_ROWS))
+
+    def of_file(self, file: SourceFile) -> FileRows:
+        """The rows of one file."""
+        return FileRows(file, open_rows=open_declared(self._dataset))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return itertools.chain.from_iterable(map(self.of_file, self._read))
+
+
+def list_files(config: CorpusConfig) -> list[SourceFile]:
+    """The files of a corpus in their order; those that are not read say why.
+
+    Raises:
+        CorpusError: As of [`open_dataset`].
+    """
+    return find_files(_corpus_name(config))
+
+
+def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
+    """The usable documents of one file of a corpus, with duplicates.
+
+    Raises:
+        UnreadableFile: It is damaged.
+        CorpusError: It lacks a column, or the Hub cannot be reached.
+    """
+    text_column, id_column, metadata_columns = config.text_column, config.id_column, config.metadata_columns
+    if file.format == "text":  # it has no columns that a setting could name
+        text_column, id_column = "text", "id"
+        metadata_columns = (
+            None if metadata_columns is None else [name for name in metadata_columns if name == "source"]
+        )
     try:
-        return datasets.load_dataset(**arguments)
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise CorpusError(
-            f"`{setting}`: the Hub has no dataset {source!r} that this token may read. Check the spelling and the "
-            "revision; for a private or gated dataset log in with `hf auth login` or pass `token`."
-        ) from error
-    except (
-        datasets.exceptions.DatasetsError,
-        HfHubHTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        OSError,
-        ValueError,
-    ) as error:
-        raise CorpusError(
-            f"`{setting}`: {source!r} (configuration {name!r}, split {split!r}) cannot be opened: "
-            f"{first_line(error)}. Check the name, the configuration, the split and the connection."
-        ) from error
+        yield from read_documents(
+            FileRows(file, open_rows=open_declared(_corpus_name(config))),
+            text_column=text_column,
+            id_column=id_column,
+            metadata_columns=metadata_columns,
+            min_characters=config.min_characters,
+            report=report,
+            deduplicate=False,
+        )
+    except UnreadableFile:
+        raise
+    except CorpusError as error:
+        raise CorpusError(f"{file.name}: {error}") from error
+
+
+def read_corpus(config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
+    """The usable documents of a corpus, with duplicates; damaged files stop.
+
+    Raises:
+        CorpusError: As of [`open_dataset`] and [`read_file`].
+    """
+    files = [file for file in list_files(config) if not file.problem]
+    return itertools.chain.from_iterable(read_file(file, config, report) for file in files)
+
+
+def _corpus_name(config: CorpusConfig) -> DatasetName:
+    return DatasetName(config.corpus, config.corpus_config, config.corpus_split, config.corpus_revision)
 
 
 def read_documents(
-    dataset: Rows,
+    dataset: Rows | FileRows | DatasetRows,
     *,
     text_column: str = "text",
     id_column: str | None = None,
@@ -151,12 +204,12 @@ def read_documents(
         dataset (`datasets.Dataset`, `datasets.IterableDataset` or iterable of rows): Where the rows come from.
         text_column (`str`, *optional*, defaults to `"text"`): Column that holds the text.
         id_column (`str`, *optional*): Column whose values name the documents; by default a hash of the text does.
-        metadata_columns (`Sequence[str]`, *optional*): Columns to carry along; by default every column of strings,
-            numbers, booleans, dates and times. A column called `id`, `text` or `cluster` is carried as `source_id`,
-            `source_text` or `source_cluster`, since the corpus has columns of those names.
+        metadata_columns (`Sequence[str]`, *optional*): Columns to carry along; all but those of bytes where left out.
+            Lists and other nested values are carried as JSON text. A column called `id`, `text` or `cluster` is
+            carried as `source_id`, `source_text` or `source_cluster`, since the corpus has columns of those names.
         min_characters (`int`, *optional*, defaults to `50`): Shorter texts are dropped; space around them does
             not count.
-        report (`ReadReport`): Is filled with rows seen and rows dropped by reason.
+        report (`ReadReport`): Is filled with rows seen, rows dropped by reason, and columns that are not as they were.
         deduplicate (`bool`, *optional*, defaults to `True`): Drop what repeats an earlier text or id, in memory for a
             hash of each; `False` for who looks for duplicates afterwards.
 
@@ -164,21 +217,163 @@ def read_documents(
         `Document`: With `cluster` -1.
 
     Raises:
-        CorpusError: A named column is missing, the text column does not hold text, or two columns would get one name.
+        CorpusError: A named column is missing, the text column does not hold text, ids are nested values, or two
+            columns would get one name.
     """
     if isinstance(dataset, dict):
         raise CorpusError(f"`dataset` is a dictionary of splits ({', '.join(map(str, dataset))}). Pass one of them.")
     source: Any = dataset
     features = getattr(source, "features", None)
     if features is None:
-        # Streamed rows may carry no schema: the first one has to tell which columns there are.
+        # Rows may carry no schema: the first ones have to tell which columns there are.
         rows = iter(source)
-        first = next(rows, None)
-        if first is None:
+        first = _first_rows(rows, {text_column, id_column or text_column, *(metadata_columns or ())})
+        if not first:
             return iter(())
-        columns, rows = list(first), itertools.chain([first], rows)
+        columns, rows = _columns_of(first), itertools.chain(first, rows)
     else:
         columns = list(features)
+    carried = [name for name in columns if name not in (text_column, id_column)]
+    if metadata_columns is not None:
+        carried = [name for name in carried if name in metadata_columns]
+    elif features is not None:
+        report.left_out.update(name for name in carried if _is_binary(features[name]))
+        carried = [name for name in carried if not _is_binary(features[name])]
+    _check_columns(columns, carried, text_column, id_column, metadata_columns)
+    unsigned: set[str] = set()
+    if features is not None:
+        _check_text(features, text_column)
+        unsigned = {name for name in carried if getattr(features[name], "dtype", None) == "uint64"}
+        wanted = {text_column, *([id_column] if id_column is not None else []), *carried}
+        rows = source.with_format(None).select_columns([name for name in columns if name in wanted])
+    every = features is None and metadata_columns is None  # later rows may have other columns
+    reader = _RowReader(text_column, id_column, None if every else carried, unsigned, min_characters, report)
+    return _documents(rows, reader, deduplicate)
+
+
+def _documents(rows: Iterable[Mapping[str, Any]], reader: _RowReader, deduplicate: bool) -> Iterator[Document]:
+    texts: set[bytes] = set()
+    ids: set[str] = set()
+    report = reader.report
+    for row in rows:
+        report.rows += 1
+        reason, hashed = _check(row.get(reader.text_column), reader.min_characters)
+        if reason is None and hashed in texts:
+            reason = "duplicate"
+        name = "" if reason is not None else hashed.hex() if reader.id_column is None else reader.identity(row)
+        if reason is None and not name:
+            reason = "null_id"
+        elif reason is None and name in ids:
+            reason = "duplicate_id"
+        if reason is not None:
+            report.drop(reason)
+            continue
+        if deduplicate:
+            texts.add(hashed)
+            if reader.id_column is not None:
+                ids.add(name)
+        yield Document(name, str(row[reader.text_column]), metadata=reader.metadata(row))
+
+
+@dataclass(slots=True)
+class _RowReader:
+    """What is taken of a row beside its text.
+
+    Args:
+        carried (`list[str]`, *optional*): Columns of metadata; all that a row has where left out.
+        unsigned (`set[str]`): Those of them that are declared as `uint64`.
+    """
+
+    text_column: str
+    id_column: str | None
+    carried: list[str] | None
+    unsigned: set[str]
+    min_characters: int
+    report: ReadReport
+
+    def identity(self, row: Mapping[str, Any]) -> str:
+        """The id as it is written in the dataset; empty where there is none."""
+        value = row.get(self.id_column or "")
+        if isinstance(value, (dict, list, tuple, bytes)):
+            raise CorpusError(
+                f"Column {self.id_column!r} holds {type(value).__name__} values, which are no ids. Set `id_column` to "
+                "a column of text or numbers."
+            )
+        return text_of(value)
+
+    def metadata(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns that are carried, under the names that the corpus has for them."""
+        found = {}
+        for name in self.carried if self.carried is not None else row:
+            if name in (self.text_column, self.id_column) or name not in row:
+                continue
+            value = row[name]
+            if isinstance(value, (dict, list, tuple)):
+                try:
+                    value = json.dumps(value, ensure_ascii=False, default=_plain)
+                    self.report.as_json.add(name)
+                except TypeError:
+                    self.report.left_out.add(name)
+                    continue
+            elif value is not None and not isinstance(value, _SCALARS):
+                self.report.left_out.add(name)
+                continue
+            if isinstance(value, str):
+                value = storable(value)
+            elif name in self.unsigned and value is not None:
+                value = np.uint64(value)  # keeps its type where every value would fit a signed one
+            found[f"source_{name}" if name in RESERVED_COLUMNS else name] = value
+        return found
+
+
+def text_of(value: Any) -> str:
+    """A value as it is written in the dataset; empty for a missing one, and for what is no text and no number.
+
+    >>> text_of("007"), text_of(WrittenFloat("1e5")), text_of(2**64), text_of(float("nan")), text_of([1])
+    ('007', '1e5', '18446744073709551616', '', '')
+    """
+    if not isinstance(value, _SCALARS) or value != value:  # pandas writes a missing number as one that is none
+        return ""
+    return storable(value.written if isinstance(value, WrittenFloat) else str(value))
+
+
+def storable(text: str) -> str:
+    """A text without lone surrogates, which no file format can store: each becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def _first_rows(rows: Iterator[Mapping[str, Any]], wanted: set[str]) -> list[Mapping[str, Any]]:
+    """Rows up to the one by which all wanted columns have been seen."""
+    first = []
+    for row in itertools.islice(rows, _FIRST_ROWS):
+        first.append(row)
+        wanted = wanted - set(row)
+        if not wanted:
+            break
+    return first
+
+
+def _columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _check_columns(
+    columns: list[str],
+    carried: list[str],
+    text_column: str,
+    id_column: str | None,
+    metadata_columns: Sequence[str] | None,
+) -> None:
     for setting, wanted in (
         ("text_column", [text_column]),
         ("id_column", [id_column] if id_column is not None else []),
@@ -188,69 +383,31 @@ def read_documents(
             if column not in columns:
                 raise CorpusError(
                     f"The dataset has no column {column!r}; it has {', '.join(map(repr, columns))}. "
-                    f"Set `{setting}` to one of them."
+                    f"Set `{setting}` to one of them{_separator_hint(columns)}."
                 )
-    if features is not None:
-        dtype = getattr(features[text_column], "dtype", type(features[text_column]).__name__)
-        if dtype not in _STRING_TYPES:
-            raise CorpusError(
-                f"Column {text_column!r} holds {dtype}, not text. Set `text_column` to a column of strings: "
-                f"{', '.join(repr(column) for column in columns if _is_text(features[column])) or 'there is none'}."
-            )
-        if metadata_columns is None:
-            metadata_columns = [column for column in columns if _is_scalar(features[column])]
-        wanted_columns = {text_column, *([id_column] if id_column is not None else []), *metadata_columns}
-        rows = source.with_format(None).select_columns([column for column in columns if column in wanted_columns])
-    carried = [column for column in columns if metadata_columns is None or column in metadata_columns]
     for column in RESERVED_COLUMNS:
-        if {column, f"source_{column}"} <= set(carried) - {text_column, id_column}:
+        if {column, f"source_{column}"} <= set(carried):
             raise CorpusError(
                 f"Column {column!r} would be carried as 'source_{column}', which the dataset has too. "
                 "Leave one of them out of `metadata_columns`."
             )
-    return _documents(rows, text_column, id_column, metadata_columns, min_characters, report, deduplicate)
 
 
-def _documents(
-    rows: Iterable[Mapping[str, Any]],
-    text_column: str,
-    id_column: str | None,
-    metadata_columns: Sequence[str] | None,
-    min_characters: int,
-    report: ReadReport,
-    deduplicate: bool,
-) -> Iterator[Document]:
-    texts: set[bytes] = set()
-    ids: set[str] = set()
-    for row in rows:
-        report.rows += 1
-        text = row.get(text_column)
-        reason, digest = _check(text, min_characters)
-        if reason is None and digest in texts:
-            reason = "duplicate"
-        identity = digest.hex() if id_column is None else row.get(id_column)
-        if reason is None and identity is None:
-            reason = "null_id"
-        elif reason is None and id_column is not None and str(identity) in ids:
-            reason = "duplicate_id"
-        if reason is not None:
-            report.drop(reason)
-            continue
-        if deduplicate:
-            texts.add(digest)
-            if id_column is not None:
-                ids.add(str(identity))
-        metadata = {
-            f"source_{column}" if column in RESERVED_COLUMNS else column: value
-            for column, value in row.items()
-            if column not in (text_column, id_column)
-            and (
-                column in metadata_columns
-                if metadata_columns is not None
-                else value is None or isinstance(value, _SCALARS)
-            )
-        }
-        yield Document(str(identity), str(text), metadata=metadata)
+def _separator_hint(columns: list[str]) -> str:
+    """A word on a table whose only column has other separators in its name."""
+    if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
+        return "; values are separated by commas in a .csv file, and by tabs in a .tsv file"
+    return ""
+
+
+def _check_text(features: Any, text_column: str) -> None:
+    dtype = getattr(features[text_column], "dtype", type(features[text_column]).__name__)
+    if dtype not in _STRING_TYPES:
+        texts = [name for name in features if getattr(features[name], "dtype", None) in _STRING_TYPES]
+        raise CorpusError(
+            f"Column {text_column!r} holds {dtype}, not text. Set `text_column` to a column of strings: "
+            f"{', '.join(map(repr, texts)) or 'there is none'}."
+        )
 
 
 def _check(text: Any, min_characters: int) -> tuple[str | None, bytes]:
@@ -264,17 +421,11 @@ def _check(text: Any, min_characters: int) -> tuple[str | None, bytes]:
         return "empty", b""
     if length < min_characters:
         return "too_short", b""
-    try:
-        return None, hashlib.blake2b(text.encode(), digest_size=16).digest()
-    except UnicodeEncodeError:  # a lone surrogate: no file format could store it
+    if storable(text) != text:  # a lone surrogate: no file format could store it
         return "not_text", b""
+    return None, digest(text)
 
 
-def _is_text(feature: Any) -> bool:
-    return getattr(feature, "dtype", None) in _STRING_TYPES
-
-
-def _is_scalar(feature: Any) -> bool:
-    from datasets import ClassLabel, Value
-
-    return isinstance(feature, ClassLabel) or (isinstance(feature, Value) and "binary" not in feature.dtype)
+def _is_binary(feature: Any) -> bool:
+    """Bytes, or what `datasets` would decode: pictures, sound, video."""
+    return "binary" in str(getattr(feature, "dtype", "")) or hasattr(feature, "decode_example")

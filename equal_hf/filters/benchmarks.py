@@ -64,12 +64,12 @@ class Benchmark:
         from equal_hf.corpus.dataset import open_dataset
 
         rows = open_dataset(self.source, name=self.config, split=self.split, setting="decontaminate_against")
-        if self.column not in (rows.column_names or ()):
+        if self.column not in (columns := rows.column_names):
             raise ConfigError(
                 f"`decontaminate_against`: {self.source} has no column {self.column!r}: name one of "
-                f"{', '.join(rows.column_names or ())} after the split"
+                f"{', '.join(columns)} after the split"
             )
-        texts = [text for text in rows[self.column] if isinstance(text, str) and text.strip()]
+        texts = [text for row in rows if isinstance(text := row.get(self.column), str) and text.strip()]
         if not texts:
             raise ConfigError(
                 f"`decontaminate_against`: column {self.column!r} of {self.source} holds no text: name another"

@@ -120,7 +120,7 @@ PRIVATE = """
 import sys
 from equal_hf.errors import CorpusError
 from equal_hf.corpus.indexing.config import parse_index
-from equal_hf.corpus.indexing.source_files import list_files
+from equal_hf.corpus.dataset import list_files
 try:
     list_files(parse_index(sys.argv[1], [])[0])
 except CorpusError as error:

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 
 from equal_hf.corpus import ClusteredCorpus
-from equal_hf.corpus.dataset import ReadReport
+from equal_hf.corpus.dataset import ReadReport, list_files, read_file
 from equal_hf.corpus.indexing.config import STAGES, parse_index
 from equal_hf.corpus.indexing.pipeline import Index
-from equal_hf.corpus.indexing.source_files import list_files, read_file
 from equal_hf.errors import ConfigError, CorpusError, EqualError, ResumeError
 from tests.processes import digests, run
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from equal_hf.alignment import run as alignment
 from equal_hf.alignment import sample as pairs
+from equal_hf.corpus.dataset import list_files
 from equal_hf.corpus.embedder import Embedder
 from equal_hf.corpus.indexing import folder as corpus_folder
 from equal_hf.corpus.indexing import read as reading
@@ -34,7 +35,6 @@ from equal_hf.corpus.indexing.embed_assign import (
 )
 from equal_hf.corpus.indexing.embedding_store import EmbeddingStore
 from equal_hf.corpus.indexing.shards import Shard, common_schema
-from equal_hf.corpus.indexing.source_files import list_files
 from equal_hf.corpus.indexing.workspace import Workspace, identity_of
 from equal_hf.corpus.kmeans import (
     Centroids,
@@ -45,6 +45,7 @@ from equal_hf.corpus.kmeans import (
     train_centroids,
 )
 from equal_hf.corpus.profiles import principal_directions
+from equal_hf.corpus.source_files import unread_files
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.utils.distributed import Ranks
 from equal_hf.utils.hashing import content_hash, fingerprint
@@ -137,7 +138,10 @@ class Index:
 
     def read(self) -> dict[str, Any]:
         """Read the dataset's files into document shards, each rank its own, and find the duplicates among them."""
-        files = self.ranks.once(lambda: list_files(self.args))
+        listed = self.ranks.once(lambda: list_files(self.args))
+        files = [file for file in listed if not file.problem]
+        if len(files) < len(listed) and self.ranks.rank == 0:
+            logger.warning("`corpus`: %s", escape(unread_files(listed)))
         found = self.ranks.together(
             lambda: {
                 file.name: reading.read_source(self.work, file, self.args, self.documents)

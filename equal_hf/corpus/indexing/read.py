@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equal_hf.corpus.dataset import ReadReport
+from equal_hf.corpus.dataset import ReadReport, read_file
+from equal_hf.corpus.file_rows import SourceFile, UnreadableFile
 from equal_hf.corpus.indexing import deduplicate as duplicates
 from equal_hf.corpus.indexing.shards import Shard, read_identities, write_shards
-from equal_hf.corpus.indexing.source_files import SourceFile, UnreadableFile, read_file
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
 

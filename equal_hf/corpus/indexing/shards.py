@@ -178,10 +178,23 @@ def _table(documents: list[Document]) -> pa.Table:
         if name == DIGEST:
             raise CorpusError(f"The metadata column {name!r} has a reserved name. Leave it out: `metadata_columns`.")
         try:
-            columns[name] = pa.array([document.metadata.get(name) for document in documents])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            columns[name] = _column([document.metadata.get(name) for document in documents])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise CorpusError(
                 f"The metadata column {name!r} mixes values of different types: {error}. Leave it out with "
                 "`metadata_columns`."
             ) from error
     return pa.table(columns)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Values of a metadata column; whole numbers that no signed 64 bits hold take the first type that holds all."""
+    for kind in (None, pa.uint64(), pa.decimal128(38, 0)):
+        try:
+            return pa.array(values, kind)
+        except OverflowError:
+            continue
+        except pa.ArrowInvalid:
+            if kind is None:
+                raise
+    return pa.array([None if value is None else str(value) for value in values])
