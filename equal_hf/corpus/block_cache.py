@@ -38,7 +38,7 @@ class BlockCache:
         self._held: int | None = None
 
     def get(self, file: str, start: int, length: int) -> bytes | None:
-        """A block, or `None` where it is not kept."""
+        """A block, or `None` where it is not in the cache."""
         path = self._path(file, start, length)
         try:
             content = path.read_bytes()
@@ -61,17 +61,22 @@ class BlockCache:
             if self._held is None or self._held > self._max_bytes:
                 self._held = self._make_room()
 
+    def remove(self, file: str, start: int, length: int) -> None:
+        """Forget a block."""
+        with contextlib.suppress(OSError):
+            self._path(file, start, length).unlink()
+
     def _make_room(self) -> int:
         """Remove what was used least recently until a tenth is free; the size that is left."""
-        found = []
+        blocks = []
         for entry in os.scandir(self._folder) if self._folder.is_dir() else ():
             with contextlib.suppress(OSError):
                 facts = entry.stat()
-                found.append((facts.st_mtime_ns, facts.st_size, entry.path))
-        held = sum(size for _, size, _ in found)
+                blocks.append((facts.st_mtime_ns, facts.st_size, entry.path))
+        held = sum(size for _, size, _ in blocks)
         if held <= self._max_bytes:
             return held
-        for _, size, path in sorted(found):
+        for _, size, path in sorted(blocks):
             if held <= 0.9 * self._max_bytes:
                 break
             with contextlib.suppress(OSError):

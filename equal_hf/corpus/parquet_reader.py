@@ -1,18 +1,23 @@
-"""Reads a stored corpus cluster by cluster, from a local folder or over the Hub, and no more of it than it must."""
+"""Reads a stored corpus cluster by cluster, from a local folder or over the Hub, and no more of it than it must.
+
+A range of bytes is verified before it is cached: by its checksum in the index, and by the checksums of its pages. One
+that is damaged is fetched once more.
+"""
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.spec import AbstractBufferedFile
 
 from equal_hf.corpus.block_cache import BlockCache
 from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE, embeddings_name
@@ -20,11 +25,12 @@ from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.printable import first_line
 
-if TYPE_CHECKING:
-    import fsspec
+Parsed = TypeVar("Parsed")
 
 _DATA_FILE = re.compile(r"data/clusters-\d{5}-of-\d{5}\.parquet")
 _NUMBERS = ("cluster", "row_group", "rows", "offset", "bytes")
+# Of the pages, of the embeddings of their rows, and of the footer of the file; indexes of earlier versions have none.
+_CHECKSUMS = ("crc32", "embeddings_crc32", "footer_crc32")
 _HEADER_BYTES = 256  # what the header of an embeddings file is read by; it takes about 80
 
 
@@ -42,11 +48,19 @@ def read_index(folder: Path) -> pa.Table:
         ) from error
 
 
+class FileSystem(Protocol):
+    """What is used of an `fsspec.AbstractFileSystem`."""
+
+    def cat_file(self, path: str, start: int, end: int) -> bytes:
+        """Bytes `start` … `end - 1` of a file."""
+        ...
+
+
 class ClusterReader:
     """Reads documents and embeddings by cluster.
 
     Args:
-        filesystem (`fsspec.AbstractFileSystem`): Local files, or `huggingface_hub.HfFileSystem`.
+        filesystem (`fsspec.AbstractFileSystem` or [`HubFiles`]): Where the files are.
         root (`str`): The corpus folder on that file system.
         index (`pa.Table`): The corpus index: one row a row group, in stored order.
         sizes (`Mapping[str, int]`): Bytes of every data file.
@@ -59,7 +73,7 @@ class ClusterReader:
 
     def __init__(
         self,
-        filesystem: fsspec.AbstractFileSystem,
+        filesystem: FileSystem,
         root: str,
         index: pa.Table,
         sizes: Mapping[str, int],
@@ -68,7 +82,7 @@ class ClusterReader:
     ):
         self._filesystem = filesystem
         self._root = root
-        self._errors = (OSError, ValueError, pa.ArrowException, *errors)
+        self._errors = (OSError, ValueError, TypeError, LookupError, struct.error, pa.ArrowException, *errors)
         self._footers: dict[str, pq.FileMetaData] = {}
         self._file_sizes, self._cache = sizes, cache
         try:
@@ -79,11 +93,15 @@ class ClusterReader:
             if any(column.null_count or not pa.types.is_integer(column.type) for column in columns.values()):
                 raise CorpusError(f"The index of the corpus {root} holds no numbers. Build it again.")
             numbers_of = {name: column.to_numpy() for name, column in columns.items()}
+            for name in _CHECKSUMS:
+                known = index[name].combine_chunks().fill_null(-1).to_numpy() if name in index.column_names else None
+                numbers_of[name] = np.full(len(index), -1) if known is None else known
         except KeyError as error:
             raise CorpusError(f"The index of the corpus {root} lacks the column {error}. Build it again.") from error
         clusters, rows = numbers_of["cluster"], numbers_of["rows"].astype(np.int64)
         self._file, self._row_groups = numbers_of["file"], numbers_of["row_group"]
         self._offsets, self._bytes = numbers_of["offset"], numbers_of["bytes"]
+        self._checksums, self._vector_checksums = numbers_of["crc32"], numbers_of["embeddings_crc32"]
         self._names: list[str] = names.dictionary.to_pylist()
         if strange := [name for name in self._names if not _DATA_FILE.fullmatch(str(name))]:
             raise CorpusError(f"The index of the corpus {root} names the file {strange[0]!r}. Build it again.")
@@ -98,8 +116,10 @@ class ClusterReader:
         ends = np.zeros(len(self._names), np.int64)
         np.maximum.at(ends, self._file, self._offsets + self._bytes)
         self._footer_starts = dict(zip(self._names, ends.tolist(), strict=True))
-        found, firsts = np.unique(self._file, return_index=True)
-        self._first_rows = {self._names[file]: int(self._starts[at]) for file, at in zip(found, firsts, strict=True)}
+        files, firsts = np.unique(self._file, return_index=True)
+        first_groups = {self._names[file]: at for file, at in zip(files.tolist(), firsts.tolist(), strict=True)}
+        self._first_rows = {name: int(self._starts[at]) for name, at in first_groups.items()}
+        self._footer_checksums = {name: int(numbers_of["footer_crc32"][at]) for name, at in first_groups.items()}
 
     def documents(self, cluster: int, positions: np.ndarray) -> list[Document]:
         """The documents at some positions of a cluster's stored order, in the order asked for.
@@ -109,37 +129,48 @@ class ClusterReader:
         if not len(positions):
             return []
         groups, inside = self._locate(cluster, positions)
-        found: dict[int, Document] = {}
+        documents: dict[int, Document] = {}
         for group in np.unique(groups).tolist():
             mine = groups == group
             rows = self._row_group(group).take(pa.array(inside[mine])).to_pylist()
             for position, row in zip(positions[mine].tolist(), rows, strict=True):
                 id_, text, _ = row.pop("id"), row.pop("text"), row.pop("cluster")
-                found[position] = Document(id_, text, cluster, row)
-        return [found[position] for position in positions.tolist()]
+                documents[position] = Document(id_, text, cluster, row)
+        return [documents[position] for position in positions.tolist()]
 
     def fetch(self, cluster: int, positions: np.ndarray) -> None:
-        """Bring what `documents` would read into the cache, without decoding it."""
+        """Bring what `documents` would read into the cache."""
         for group in np.unique(self._locate(cluster, positions)[0]).tolist():
-            file = self._names[self._file[group]]
-            self._footer(file)
-            self._block(file, int(self._offsets[group]), int(self._bytes[group]))
+            self._row_group(group)
 
     def embeddings(self, cluster: int) -> np.ndarray:
         """Unit vectors of a cluster's documents in stored order, shape `(size, d)`, float32."""
-        size, first = int(self.sizes[cluster]), int(self._first[cluster])
+        size, first, last = int(self.sizes[cluster]), int(self._first[cluster]), int(self._first[cluster + 1])
         file = self._names[self._file[first]]
         name = embeddings_name(file)
+        ends = 2 * (self._starts[first + 1 : last + 1] - self._starts[first])  # bytes a dimension, by row group
+
+        def header(block: bytes) -> tuple[int, int]:
+            (length,) = struct.unpack_from("<Q", block)
+            documents, dimension = json.loads(block[8 : 8 + length])["embeddings"]["shape"]
+            if 8 + length + 2 * documents * dimension != self._file_sizes[name]:
+                raise ValueError("its header does not fit its size")
+            return 8 + length, dimension
+
+        def vectors(block: bytes) -> np.ndarray:
+            start = 0
+            for end, checksum in zip((ends * dimension).tolist(), self._vector_checksums[first:last], strict=True):
+                _check(block[start:end], checksum)
+                start = end
+            return np.frombuffer(block, "<f2").reshape(size, dimension).astype(np.float32)
+
         try:
-            header = self._block(name, 0, _HEADER_BYTES)
-            (length,) = struct.unpack_from("<Q", header)
-            dimension = int(json.loads(header[8 : 8 + length])["embeddings"]["shape"][1])
-            start = 8 + length + (int(self._starts[first]) - self._first_rows[file]) * 2 * dimension
-            data = self._block(name, start, size * 2 * dimension)
-            vectors = np.frombuffer(data, "<f2").reshape(size, dimension).astype(np.float32)
-        except (*self._errors, struct.error, KeyError, TypeError, IndexError, RecursionError) as error:
+            start, dimension = self._parsed(name, 0, min(_HEADER_BYTES, self._file_sizes[name]), header)
+            start += (int(self._starts[first]) - self._first_rows[file]) * 2 * dimension
+            rows = self._parsed(name, start, size * 2 * dimension, vectors)
+        except (*self._errors, RecursionError) as error:
             raise self._unreadable(name, error) from error
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # float16 rounded the lengths
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # float16 rounded the lengths
 
     def _locate(self, cluster: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The row groups that hold some positions of a cluster, and the positions' places inside them."""
@@ -148,42 +179,80 @@ class ClusterReader:
         groups = np.searchsorted(starts, positions, side="right") - 1
         return first + groups, positions - starts[groups]
 
-    def _row_group(self, place: int) -> pa.Table:
-        file, offset = self._names[self._file[place]], int(self._offsets[place])
-        footer = self._footer(file)
-        try:
-            pages = self._block(file, offset, int(self._bytes[place]))
-            source = pa.PythonFile(_Part(self._file_sizes[file], offset, pages), mode="r")
-            parquet = pq.ParquetFile(source, metadata=footer, page_checksum_verification=True)
+    def _row_group(self, group: int) -> pa.Table:
+        file, offset, size = self._names[self._file[group]], int(self._offsets[group]), int(self._bytes[group])
+        checksum = int(self._checksums[group])
+
+        def table(pages: bytes) -> pa.Table:
+            _check(pages, checksum)
+            source = AbstractBufferedFile(
+                None,
+                file,
+                size=self._file_sizes[file],
+                cache_type="parts",  # what is not known is not there: `None` above has no more of it
+                cache_options={"data": {(offset, offset + size): pages}, "strict": True},
+            )
+            parquet = pq.ParquetFile(
+                pa.PythonFile(source, mode="r"), metadata=self._footer(file), page_checksum_verification=True
+            )
             # One thread: a pool's would not be faster on so little, and may outlive the interpreter holding `source`.
-            return parquet.read_row_group(int(self._row_groups[place]), use_threads=False)
-        except (*self._errors, KeyError) as error:
+            return parquet.read_row_group(int(self._row_groups[group]), use_threads=False)
+
+        try:
+            return self._parsed(file, offset, size, table)
+        except self._errors:
+            self._forget_footer(file)  # where the pages are sound, it is what they are read by
+        try:
+            return self._parsed(file, offset, size, table)
+        except self._errors as error:
             raise self._unreadable(file, error) from error
 
     def _footer(self, file: str) -> pq.FileMetaData:
         if file not in self._footers:
+
+            def metadata(footer: bytes) -> pq.FileMetaData:
+                _check(footer, self._footer_checksums[file])
+                # Its offsets are those of the whole file, but to be parsed it only has to be the end of one.
+                return pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
+
             try:
                 start = self._footer_starts[file]
-                footer = self._block(file, start, self._file_sizes[file] - start)
-                # Its offsets are those of the whole file, but to be parsed it only has to be the end of one.
-                self._footers[file] = pq.read_metadata(pa.BufferReader(b"PAR1" + footer))
-            except (*self._errors, KeyError) as error:
+                self._footers[file] = self._parsed(file, start, self._file_sizes[file] - start, metadata)
+            except self._errors as error:
                 raise self._unreadable(file, error) from error
         return self._footers[file]
 
-    def _block(self, file: str, start: int, length: int) -> bytes:
-        """One range of a file: from the cache, else by one read of exactly that."""
-        if self._cache is not None and (kept := self._cache.get(file, start, length)) is not None:
-            return kept
-        with self._filesystem.open(f"{self._root}/{file}", "rb", cache_type="none") as handle:
-            handle.seek(start)
-            block = handle.read(length)
-        if len(block) != length and not (length == _HEADER_BYTES and start == 0):
-            # It must not be kept: what is in the cache is not asked for again.
-            raise OSError(f"{len(block)} bytes came where {length} were asked for")
+    def _forget_footer(self, file: str) -> None:
+        self._footers.pop(file, None)
+        if self._cache is not None and file in self._file_sizes:
+            start = self._footer_starts[file]
+            self._cache.remove(file, start, self._file_sizes[file] - start)
+
+    def _parsed(self, file: str, start: int, length: int, parse: Callable[[bytes], Parsed]) -> Parsed:
+        """One range of a file, parsed: from the cache, else by one read of exactly that, or two if it is damaged.
+
+        It is cached when it could be parsed: what is in the cache is not asked for again.
+        """
+        if self._cache is not None and (block := self._cache.get(file, start, length)) is not None:
+            try:
+                return parse(block)
+            except self._errors:
+                self._cache.remove(file, start, length)
+        try:
+            block = self._read(file, start, length)
+            parsed = parse(block)
+        except self._errors:
+            block = self._read(file, start, length)
+            parsed = parse(block)
         if self._cache is not None:
             self._cache.put(file, start, length, block)
-        return bytes(block)
+        return parsed
+
+    def _read(self, file: str, start: int, length: int) -> bytes:
+        block = bytes(self._filesystem.cat_file(f"{self._root}/{file}", start=start, end=start + length))
+        if len(block) != length:
+            raise OSError(f"{len(block)} bytes came where {length} were asked for")
+        return block
 
     def _unreadable(self, file: str, error: BaseException) -> CorpusError:
         return CorpusError(
@@ -192,38 +261,6 @@ class ClusterReader:
         )
 
 
-class _Part(io.RawIOBase):
-    """A file of which only one range is there: what pyarrow reads a footer or one row group from.
-
-    Args:
-        size (`int`): Size of the whole file.
-        start (`int`): Where the range begins.
-        content (`bytes`): The range.
-    """
-
-    def __init__(self, size: int, start: int, content: bytes) -> None:
-        self._size, self._start, self._content, self._at = size, start, content, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def size(self) -> int:
-        return self._size
-
-    def read(self, length: int = -1) -> bytes:
-        end = self._size if length < 0 else min(self._at + length, self._size)
-        low, high = self._at - self._start, end - self._start
-        if low < 0 or high > len(self._content):
-            raise OSError(f"bytes {self._at} to {end} are outside what its index says")
-        self._at = end
-        return self._content[low:high]
+def _check(block: bytes, checksum: int) -> None:
+    if checksum >= 0 and zlib.crc32(block) != checksum:
+        raise ValueError("it does not have the content that the index says")

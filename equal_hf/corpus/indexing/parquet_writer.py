@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,21 +167,37 @@ def write_file(
                 writer.write_table(part.select(stored.names).cast(stored), row_group_size=end - start)
                 groups.append((number, end - start))
     write_embeddings(vectors, folder / plan.embeddings)
-    metadata = pq.read_metadata(folder / plan.data)
-    index = []
-    for row_group, (number, rows) in enumerate(groups):
-        offset, size = _extent(metadata.row_group(row_group))
-        index.append(
-            {
-                "cluster": number,
-                "file": plan.data,
-                "row_group": row_group,
-                "rows": rows,
-                "offset": offset,
-                "bytes": size,
-            }
-        )
+    index = _index_rows(folder, plan, groups, np.concatenate(vectors))
     return FilePart(plan.clusters, index, ClusterProfiles.compute(map(unit, vectors), components, samples), words)
+
+
+def _index_rows(
+    folder: Path, plan: FilePlan, groups: Sequence[tuple[int, int]], vectors: np.ndarray
+) -> list[dict[str, Any]]:
+    """Where the row groups of a file lie, with checksums of what is read of it: a draw reads no whole file."""
+    metadata = pq.read_metadata(folder / plan.data)
+    extents = [_extent(metadata.row_group(number)) for number in range(len(groups))]
+    index, first = [], 0
+    with open(folder / plan.data, "rb") as file:
+        file.seek(max(offset + size for offset, size in extents))
+        footer = zlib.crc32(file.read())
+        for row_group, ((cluster, rows), (offset, size)) in enumerate(zip(groups, extents, strict=True)):
+            file.seek(offset)
+            index.append(
+                {
+                    "cluster": cluster,
+                    "file": plan.data,
+                    "row_group": row_group,
+                    "rows": rows,
+                    "offset": offset,
+                    "bytes": size,
+                    "crc32": zlib.crc32(file.read(size)),
+                    "embeddings_crc32": zlib.crc32(np.ascontiguousarray(vectors[first : first + rows], "<f2")),
+                    "footer_crc32": footer,
+                }
+            )
+            first += rows
+    return index
 
 
 def write_index(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -193,6 +210,9 @@ def write_index(rows: Sequence[dict[str, Any]], path: Path) -> None:
             ("rows", pa.int32()),
             ("offset", pa.int64()),
             ("bytes", pa.int64()),
+            ("crc32", pa.int64()),
+            ("embeddings_crc32", pa.int64()),
+            ("footer_crc32", pa.int64()),
         ]
     )
     with replacing(path) as temporary:
