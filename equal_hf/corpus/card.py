@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from equal_hf.corpus.keywords import ClusterWords
-from equal_hf.utils.markdown import code, table
+from equal_hf.utils.markdown import END, START, code, join_front_matter, replace_generated, split_front_matter, table
 
 CLUSTERS_SHOWN = 50
 
@@ -24,6 +24,7 @@ tags:
 - clustered-corpus
 ---
 
+{start}
 # Clustered corpus
 
 {documents:,} documents in {n_clusters:,} clusters, sorted by cluster, for selecting documents with
@@ -63,6 +64,7 @@ corpus.draw(cluster=0, n=10)                                    # reads the row 
 - `corpus.json`: how the corpus was made, and the hash of every file.
 
 The texts keep the licences of their sources.
+{end}
 """
 
 
@@ -82,6 +84,8 @@ def corpus_card(
     """
     read, clustering = manifest["read"], manifest["clustering"]
     return _CARD.format(
+        start=START,
+        end=END,
         documents=manifest["documents"],
         n_clusters=manifest["n_clusters"],
         rows=read["rows"],
@@ -96,6 +100,32 @@ def corpus_card(
         picture=_picture(pictures),
         clusters=_clusters(words, terms),
     )
+
+
+def merge_cards(ours: str, theirs: str) -> str:
+    """Our card in the place of the one that a repository has: what a person wrote into that stays.
+
+    Args:
+        ours (`str`): The card to publish.
+        theirs (`str`): The card that is there; empty where there is none.
+
+    >>> merged = merge_cards("---\\ntags: [ours]\\n---\\nNew.", "---\\nlicense: mit\\n---\\nMine.")
+    >>> "license: mit" in merged, "Mine." in merged, "New." in merged
+    (True, True, True)
+    """
+    metadata, body = split_front_matter(ours)
+    old, old_body = split_front_matter(theirs)
+    tags = list(dict.fromkeys([*_listed(metadata.get("tags")), *_listed(old.get("tags"))]))
+    if "clustered-corpus" in _listed(old.get("tags")) and START not in old_body:
+        old_body = ""  # a card of an earlier version, which did not mark what it wrote
+    if not old_body.strip() and START in body:
+        return join_front_matter({**old, **metadata, "tags": tags}, body) if old else ours
+    generated = body.split(START, 1)[-1].split(END, 1)[0]
+    return join_front_matter({**old, **metadata, "tags": tags}, replace_generated(old_body, generated))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _more(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -136,7 +166,7 @@ def _picture(pictures: Sequence[str]) -> str:
 def _clusters(words: Sequence[ClusterWords], terms: Sequence[Sequence[str]]) -> str:
     largest = sorted(zip(words, terms, strict=True), key=lambda pair: (-pair[0].documents, pair[0].cluster))
     rows = [
-        [cluster.cluster, cluster.documents, code(", ".join(found)), " ".join(code(t, 60) for t in cluster.titles[:3])]
-        for cluster, found in largest[:CLUSTERS_SHOWN]
+        [cluster.cluster, cluster.documents, code(", ".join(shown)), " ".join(code(t, 60) for t in cluster.titles[:3])]
+        for cluster, shown in largest[:CLUSTERS_SHOWN]
     ]
     return table(["cluster", "documents", "terms that set it apart", "titles of some documents"], rows)

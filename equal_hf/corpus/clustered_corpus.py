@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import fsspec
 import numpy as np
 
-from equal_hf.corpus import hub
+from equal_hf.corpus import hub, hub_push
 from equal_hf.corpus.block_cache import BlockCache
 from equal_hf.corpus.centroids import CENTROIDS_FILE, read_centroids
 from equal_hf.corpus.dataset import ReadReport, read_documents
@@ -169,11 +169,13 @@ class ClusteredCorpus:
         return cls.load(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> ClusteredCorpus:
+    def load(cls, path: str | Path, *, verify: bool = False) -> ClusteredCorpus:
         """Open a corpus folder.
 
         Args:
             path (`str` or `Path`): What `build` or `save` wrote.
+            verify (`bool`, *optional*, defaults to `False`): Compare every file with the hash in the manifest, which
+                reads all of it; without, with its size.
 
         Raises:
             CorpusError: Nothing is there, or what is there is no complete clustered corpus.
@@ -191,7 +193,7 @@ class ClusteredCorpus:
                 "documents with `ClusteredCorpus.build`."
             )
         manifest = read_manifest(path / MANIFEST_FILE, str(path))
-        check_files(path, manifest)
+        check_files(path, manifest, verify=verify)
         sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
         reader = ClusterReader(fsspec.filesystem("file"), str(path.absolute()), read_index(path), sizes)
         return cls(reader, ClusterProfiles.load(path / PROFILES_FILE), manifest, str(path), path)
@@ -225,10 +227,10 @@ class ClusteredCorpus:
         """
         folder, commit, manifest = hub.fetch_summary(repo_id, revision=revision, token=token, cache_dir=cache_dir)
         source = f"{repo_id}@{commit}"
-        root = f"datasets/{source}"
         sizes = {name: facts["bytes"] for name, facts in manifest["files"].items()}
         blocks = BlockCache(hub.block_folder(cache_dir), max_cache_bytes, source)
-        reader = ClusterReader(hub.open_filesystem(token), root, read_index(folder), sizes, hub.hub_errors(), blocks)
+        files = hub.HubFiles(repo_id, commit, token)
+        reader = ClusterReader(files, files.root, read_index(folder), sizes, hub.hub_errors(), blocks)
         corpus = cls(reader, ClusterProfiles.load(folder / PROFILES_FILE), manifest, source, None)
         corpus._token, corpus._cache_dir, corpus._max_cache_bytes = token, cache_dir, max_cache_bytes
         corpus._summary = folder
@@ -267,7 +269,7 @@ class ClusteredCorpus:
             if self._folder is None:
                 self._copy(Path(copy))
             folder = self._folder or Path(copy)
-            return hub.push(folder, corpus_files(self.manifest), repo_id, private=private, token=token)
+            return hub_push.push_corpus(folder, repo_id, private=private, token=token)
 
     def draw(self, cluster: int, n: int, start: int = 0, order: np.ndarray | None = None) -> list[Document]:
         """Documents `start` … `start + n - 1` of a cluster.
@@ -390,7 +392,7 @@ class ClusteredCorpus:
             embedder = Embedder(str(self._folder / facts["folder"]), **settings)
         else:
             repo_id, commit = self.source.split("@")
-            local = hub.download_folder(repo_id, commit, facts["folder"], self._token, self._cache_dir)
+            local = hub.download_folder(repo_id, commit, self.manifest, facts["folder"], self._token, self._cache_dir)
             embedder = Embedder(str(local), **settings)
         self._check_embedder(embedder, facts.get("probe"))
         return embedder
@@ -420,7 +422,7 @@ class ClusteredCorpus:
                 shutil.copyfile(path, copy)
         else:
             repo_id, commit = self.source.split("@")
-            hub.download(repo_id, commit, names, target, self._token)
+            hub.download(repo_id, commit, self.manifest, target, self._token)
         check_files(target, self.manifest)
 
 

@@ -1,24 +1,31 @@
-"""A clustered corpus on the Hub: open one without downloading its documents, and push one."""
+"""A clustered corpus on the Hub: opened without downloading its documents, and read range by range.
+
+What is downloaded whole is compared with the hash that the manifest says, the manifest with the one the Hub says.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import hashlib
+import re
 import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from equal_hf.corpus.centroids import CENTROIDS_FILE
 from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE
-from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, read_manifest
+from equal_hf.corpus.manifest import MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.corpus.profiles import PROFILES_FILE
-from equal_hf.errors import CorpusError, PublishError
+from equal_hf.errors import CorpusError
+from equal_hf.utils.files import describe_file
+from equal_hf.utils.hub_retry import DamagedAnswer, retry_hub, wait_for_hub
 from equal_hf.utils.printable import first_line
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfFileSystem
+Result = TypeVar("Result")
 
-PAGE_FILES = {".gitattributes", CARD_FILE}  # what a repository has that holds nothing yet
+OFFLINE = "; offline, `load` a corpus that was saved to a folder"
+DOWNLOADS = 8  # at a time
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
@@ -27,6 +34,15 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
     # HfHubHTTPError derives from the HTTP client's own base error, which also covers lost connections.
     return (HfHubHTTPError.__bases__[0], HFValidationError, OSError)
+
+
+def ask(action: Callable[[], Result], what: str) -> Result:
+    """Read from the Hub, and wait out what passes.
+
+    Raises:
+        CorpusError: The Hub refuses or cannot be reached.
+    """
+    return retry_hub(action, what, "corpus", error=CorpusError, access="read", otherwise=OFFLINE)
 
 
 def fetch_summary(
@@ -40,39 +56,47 @@ def fetch_summary(
     Raises:
         CorpusError: The repository cannot be read, or holds no clustered corpus.
     """
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
-    try:
-        commit = str(HfApi(token=token).repo_info(repo_id, repo_type="dataset", revision=revision).sha)
-
-        def fetch(name: str) -> Path:
-            return Path(
-                hf_hub_download(repo_id, name, repo_type="dataset", revision=commit, token=token, cache_dir=cache_dir)
-            )
-
-        path = fetch(MANIFEST_FILE)
-        manifest = read_manifest(path, f"{repo_id}@{commit}")
-        for name in (INDEX_FILE, PROFILES_FILE, CENTROIDS_FILE):
-            if name in manifest["files"] or name != CENTROIDS_FILE:
-                fetch(name)
-    except hub_errors() as error:
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-            raise CorpusError(
-                f"The Hub dataset {repo_id!r} is no clustered corpus: a file of one is missing. Build one from it "
-                "with `ClusteredCorpus.build` and push that."
-            ) from error
-        if isinstance(error, RepositoryNotFoundError):
+    def fetch() -> tuple[Path, str, dict[str, Any]]:
+        commit = None
+        try:
+            commit = str(HfApi(token=token).repo_info(repo_id, repo_type="dataset", revision=revision).sha)
+            files = _Files(repo_id, commit, token, cache_dir=cache_dir)
+            path = files.fetch(MANIFEST_FILE)
+            manifest = read_manifest(path, files.source)
+            for name in (INDEX_FILE, PROFILES_FILE, CENTROIDS_FILE):
+                if name in manifest["files"] or name != CENTROIDS_FILE:
+                    files.fetch(name, manifest["files"].get(name))
+            return path.parent, commit, manifest
+        except RepositoryNotFoundError as error:
             raise CorpusError(
                 f"`corpus`: the Hub has no dataset {repo_id!r} that this token may read. Check the spelling; for a "
                 "private one log in with `hf auth login` or pass `token`."
             ) from error
-        raise CorpusError(
-            f"The corpus {repo_id!r} (revision {revision or 'main'!r}) cannot be read from the Hub: "
-            f"{first_line(error)}. Check the name, the revision, the connection and the token; offline, `load` a "
-            "corpus that was saved to a folder."
-        ) from error
-    return path.parent, commit, manifest
+        except (RevisionNotFoundError, HFValidationError) as error:
+            if commit is not None:
+                raise DamagedAnswer(f"there is no commit {commit}") from error
+            raise CorpusError(
+                f"The corpus {repo_id!r} (revision {revision or 'main'!r}) cannot be read from the Hub: "
+                f"{first_line(error)}. Check the name, the revision and the token."
+            ) from error
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):  # nobody answered
+                raise
+            raise CorpusError(
+                f"The Hub dataset {repo_id!r} is no clustered corpus: a file of one is missing. Build one from it "
+                "with `ClusteredCorpus.build` and push that."
+            ) from error
+
+    return ask(fetch, f"reading the corpus {repo_id!r} (revision {revision or 'main'!r})")
 
 
 def is_clustered(repo_id: str, revision: str | None) -> bool:
@@ -80,162 +104,42 @@ def is_clustered(repo_id: str, revision: str | None) -> bool:
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().file_exists(repo_id, MANIFEST_FILE, repo_type="dataset", revision=revision)
+        return wait_for_hub(
+            lambda: HfApi().file_exists(repo_id, MANIFEST_FILE, repo_type="dataset", revision=revision),
+            f"looking up the corpus {repo_id!r}",
+        )
     except hub_errors():  # what is wrong is told by whatever opens it as a plain dataset next
         return False
 
 
-def open_filesystem(token: str | bool | None) -> HfFileSystem:
-    """The Hub as a file system."""
-    from huggingface_hub import HfFileSystem
-
-    return HfFileSystem(token=token)
-
-
-def download(repo_id: str, revision: str, names: list[str], folder: Path, token: str | bool | None) -> None:
-    """Download files of a repository into a folder.
+def download(repo_id: str, revision: str, manifest: dict[str, Any], folder: Path, token: str | bool | None) -> None:
+    """Download all files of a corpus into a folder.
 
     Raises:
-        CorpusError: The Hub refuses or cannot be reached.
+        CorpusError: The Hub refuses or cannot be reached, or a file is not what the manifest says.
     """
-    from huggingface_hub import snapshot_download
-
-    try:
-        snapshot_download(
-            repo_id, repo_type="dataset", revision=revision, local_dir=folder, allow_patterns=names, token=token
-        )
-    except hub_errors() as error:
-        raise CorpusError(
-            f"The corpus {repo_id!r} cannot be downloaded: {first_line(error)}. Check the connection and the token."
-        ) from error
+    _download(_Files(repo_id, revision, token, local_dir=folder), corpus_files(manifest), manifest)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # notes on the download, no part of the corpus
 
 
-def push(
-    folder: Path,
-    names: list[str],
-    repo_id: str,
-    *,
-    private: bool | None,
-    token: str | bool | None,
-    show_progress: bool = True,
-) -> str:
-    """Upload files of a corpus folder as one commit, which also removes the files of an earlier corpus: those that its
-    own manifest lists.
-
-    Returns:
-        `str`: Address of the commit.
-
-    Raises:
-        PublishError: The Hub refuses or cannot be reached, or the repository holds something else than a corpus.
-    """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-    from tqdm.auto import tqdm
-
-    api = HfApi(token=token)
-    try:
-        repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-        stale = earlier_corpus(repo.repo_id, token) - set(names)
-        adds = [CommitOperationAdd(name, folder / name) for name in names]
-        # Large files go up one by one before the commit names them all. The Hub keeps what it has received, so a push
-        # that is stopped goes on where it was, and readers never see half a corpus.
-        for add in tqdm(adds, desc="pushing", unit="file", disable=None if show_progress else True):
-            api.preupload_lfs_files(repo.repo_id, [add], repo_type="dataset", num_threads=1)
-        commit = api.create_commit(
-            repo.repo_id,
-            [*adds, *(CommitOperationDelete(name) for name in sorted(stale))],
-            commit_message="Upload clustered corpus",
-            repo_type="dataset",
-        )
-    except hub_errors() as error:
-        raise PublishError(
-            f"The corpus cannot be pushed to {repo_id!r}: {first_line(error)}. Log in with `hf auth login` or pass a "
-            "`token` that may write there."
-        ) from error
-    return commit.commit_url
-
-
-def earlier_corpus(repo_id: str, token: str | bool | None) -> set[str]:
-    """The files of the corpus that a dataset repository holds, as its own manifest lists them; none where there is no
-    repository, or nothing in it.
-
-    Raises:
-        PublishError: It holds something else, which a push would mix with a corpus.
-    """
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    api = HfApi(token=token)
-    try:
-        commit = api.repo_info(repo_id, repo_type="dataset").sha
-        there = set(api.list_repo_files(repo_id, repo_type="dataset", revision=commit))
-    except RepositoryNotFoundError:
-        return set()
-    if not there - PAGE_FILES:
-        return set()
-    manifest: Any = None
-    if MANIFEST_FILE in there:
-        path = hf_hub_download(repo_id, MANIFEST_FILE, repo_type="dataset", revision=commit, token=token)
-        with contextlib.suppress(ValueError, RecursionError):
-            manifest = json.loads(Path(path).read_text(encoding="utf-8"))
-    # One of any version will do: only the names are needed.
-    if isinstance(manifest, dict) and manifest.get("format") == FORMAT and isinstance(manifest.get("files"), dict):
-        return there.intersection(corpus_files(manifest))
-    raise PublishError(
-        f"The dataset {repo_id!r} holds files that are no clustered corpus, {min(there - PAGE_FILES)!r} among them; "
-        "nothing was changed there. Push to another repository (`hub_corpus_id`), or empty that one."
-    )
-
-
-def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: str | bool | None) -> str:
-    """Upload a tuned embedder as a model repository.
-
-    Returns:
-        `str`: Address of the commit.
-
-    Raises:
-        PublishError: The Hub refuses or cannot be reached.
-    """
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token)
-    try:
-        repo = api.create_repo(repo_id, private=private, exist_ok=True)
-        return api.upload_folder(
-            repo_id=repo.repo_id, folder_path=folder, commit_message="Upload aligned embedder"
-        ).commit_url
-    except hub_errors() as error:
-        raise PublishError(
-            f"The embedder cannot be pushed to {repo_id!r}: {first_line(error)}. Log in with `hf auth login` or "
-            "name a repository that the token may write to in `hub_embedder_id`."
-        ) from error
-
-
 def download_folder(
-    repo_id: str, revision: str, name: str, token: str | bool | None, cache_dir: str | Path | None
+    repo_id: str,
+    revision: str,
+    manifest: dict[str, Any],
+    name: str,
+    token: str | bool | None,
+    cache_dir: str | Path | None,
 ) -> Path:
-    """Download one folder of a repository into the cache, and say where it is.
+    """Download one folder of a corpus into the cache, and say where it is.
 
     Raises:
-        CorpusError: The Hub refuses or cannot be reached.
+        CorpusError: The Hub refuses or cannot be reached, or a file is not what the manifest says.
     """
-    from huggingface_hub import snapshot_download
-
-    try:
-        whole = snapshot_download(
-            repo_id,
-            repo_type="dataset",
-            revision=revision,
-            allow_patterns=f"{name}/**",
-            token=token,
-            cache_dir=cache_dir,
-        )
-    except hub_errors() as error:
-        raise CorpusError(
-            f"{name} of the corpus {repo_id!r} cannot be downloaded: {first_line(error)}. Check the connection and "
-            "the token."
-        ) from error
-    return Path(whole) / name
+    names = [file for file in manifest["files"] if file.startswith(f"{name}/")]
+    if not names:
+        raise CorpusError(f"The manifest of the corpus {repo_id!r} lists no file of {name}. Build the corpus again.")
+    paths = _download(_Files(repo_id, revision, token, cache_dir=cache_dir), names, manifest)
+    return paths[0].parents[names[0].count("/") - name.count("/") - 1]
 
 
 def block_folder(cache_dir: str | Path | None) -> Path:
@@ -243,3 +147,88 @@ def block_folder(cache_dir: str | Path | None) -> Path:
     from huggingface_hub import constants
 
     return Path(cache_dir or constants.HF_HUB_CACHE) / "equal-hf-blocks"
+
+
+class HubFiles:
+    """Ranges of the files of a dataset repository at one commit, each by one request.
+
+    Args:
+        repo_id (`str`): The repository.
+        commit (`str`): The commit.
+        token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
+    """
+
+    def __init__(self, repo_id: str, commit: str, token: str | bool | None) -> None:
+        self._repo_id, self._commit, self._token = repo_id, commit, token
+        self.root = f"datasets/{repo_id}@{commit}"
+
+    def cat_file(self, path: str, start: int, end: int) -> bytes:
+        """Bytes `start` … `end - 1` of a file, as [`fsspec.AbstractFileSystem.cat_file`] gives them.
+
+        Raises:
+            CorpusError: The Hub refuses or cannot be reached.
+        """
+        from huggingface_hub import constants, get_session, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+        name = path.removeprefix(f"{self.root}/")
+
+        def read() -> bytes:
+            # Asked of the Hub itself each time: the signed address that it leads to expires.
+            headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+            response = get_session().get(
+                hf_hub_url(self._repo_id, name, repo_type="dataset", revision=self._commit),
+                headers=build_hf_headers(token=self._token, headers=headers),
+                timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            )
+            hf_raise_for_status(response)
+            content = response.content if response.status_code == 206 else response.content[start:end]
+            if len(content) != end - start:
+                raise DamagedAnswer(f"{len(content)} bytes of {name} came where {end - start} were asked for")
+            return bytes(content)
+
+        return ask(read, f"reading {name} of the corpus {self._repo_id!r}")
+
+
+class _Files:
+    """Whole files of a repository at one commit: in the Hub cache, or in a folder."""
+
+    def __init__(self, repo_id: str, commit: str, token: str | bool | None, **where: Any) -> None:
+        self.source = f"{repo_id}@{commit}"
+        self._options: dict[str, Any] = {"repo_id": repo_id, "revision": commit, "repo_type": "dataset"}
+        self._options |= {"token": token, **where}
+
+    def fetch(self, name: str, facts: dict[str, Any] | None = None) -> Path:
+        """Download a file unless it is there, and once more where its content is not what it should be.
+
+        Args:
+            name (`str`): The file.
+            facts (`dict[str, Any]`, *optional*): Its size and hash in the manifest.
+        """
+        from huggingface_hub import hf_hub_download
+
+        for force in (False, True):
+            path = Path(hf_hub_download(filename=name, force_download=force, **self._options))
+            if describe_file(path) == facts if facts is not None else _is_own_blob(path):
+                return path
+        raise DamagedAnswer(f"{name} does not have the content that {MANIFEST_FILE} says")
+
+
+def _download(files: _Files, names: Sequence[str], manifest: dict[str, Any]) -> list[Path]:
+    def fetch(name: str) -> Path:
+        facts = manifest["files"].get(name)
+        return ask(lambda: files.fetch(name, facts), f"downloading {name} of the corpus {files.source}")
+
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        return list(pool.map(fetch, names))
+
+
+def _is_own_blob(path: Path) -> bool:
+    """Whether a file in the Hub cache has the content that it is named by; `True` for what has no such name."""
+    blob = path.resolve()
+    if blob.parent.name != "blobs" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+        return True
+    content = blob.read_bytes()
+    if len(blob.name) == 64:
+        return hashlib.sha256(content).hexdigest() == blob.name
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == blob.name

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from equal_hf.errors import CorpusError
-from equal_hf.utils.files import write_file
+from equal_hf.utils.files import describe_file, write_file
 from equal_hf.utils.hashing import fingerprint
 
 MANIFEST_FILE = "corpus.json"
@@ -101,11 +101,11 @@ def corpus_files(manifest: dict[str, Any]) -> list[str]:
     return [*manifest["files"], MANIFEST_FILE, CARD_FILE]
 
 
-def check_files(folder: Path, manifest: dict[str, Any]) -> None:
-    """Check that every file the manifest lists is in the folder at its full size.
+def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool = False) -> None:
+    """Check that every file the manifest lists is in the folder at its full size and, with `verify`, of its content.
 
     Raises:
-        CorpusError: One is missing or has another size.
+        CorpusError: One is missing, or has another size or content.
     """
     for name, facts in manifest["files"].items():
         path = folder / name
@@ -113,6 +113,11 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> None:
         if found != facts["bytes"]:
             state = "is missing" if found is None else f"has {found} bytes instead of {facts['bytes']}"
             raise CorpusError(f"The corpus {folder} is damaged: {name} {state}. Build or download it again.")
+        if verify and describe_file(path) != facts:
+            raise CorpusError(
+                f"The corpus {folder} is damaged: {name} does not have the content that {MANIFEST_FILE} says. Build "
+                "or download it again."
+            )
 
 
 def refuse_taken(path: Path) -> None:

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 9  # with the waits between them, two to four minutes
 # Where nobody answers at all: about 45 s, enough for a restart; a wrong address or a machine without a network should
-# not be waited for much longer. The same where every try takes `SILENCE_S`.
+# not be waited for much longer. Fewer where every try takes `SILENCE_S`, or nobody knows the name.
 UNANSWERED, SILENT = 7, 3
 # What came damaged is asked for again at once; where it stays so, more of the same does not help.
 DAMAGED = 3
@@ -123,16 +123,32 @@ def retry_hub(
                 raise error(_refusal(what, setting, response, problem, access)) from problem
             if attempt >= trouble.attempts:
                 raise error(f"{what}: {trouble.fact}, after {attempt} tries: try again later{otherwise}") from problem
-            wait = _wait(trouble.response, attempt)
-            logger.log(
-                logging.WARNING if wait >= 1 else logging.INFO,
-                "%s: %s; next try in %.1f s",
-                what,
-                trouble.fact,
-                wait,
-            )
-            time.sleep(wait)
+            _sleep(what, trouble, attempt)
     raise ValueError(f"attempts is {attempts}, but must be at least 1")
+
+
+def wait_for_hub(action: Callable[[], Result], what: str) -> Result:
+    """As [`retry_hub`], for loaders of other libraries, whose own errors come through in the end.
+
+    Args:
+        action (`Callable`): Loads something that may be on the Hub.
+        what (`str`): What is being done, for messages.
+    """
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return action()
+        except Exception as problem:
+            if (trouble := _trouble(problem, ATTEMPTS, UNANSWERED)) is None or attempt >= trouble.attempts:
+                raise
+            _sleep(what, trouble, attempt)
+    return action()
+
+
+def _sleep(what: str, trouble: _Trouble, attempt: int) -> None:
+    wait = _wait(trouble.response, attempt)
+    level = logging.WARNING if wait >= 1 else logging.INFO
+    logger.log(level, "%s: %s; next try in %.1f s", what, trouble.fact, wait)
+    time.sleep(wait)
 
 
 def is_passing(problem: BaseException) -> bool:
@@ -156,15 +172,17 @@ def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble
             return _Trouble(f"the Hub's storage answers {status}", few, response)
         return None
     chain = list(_causes(problem))
-    if any(isinstance(one, errors.OfflineModeIsEnabled | errors.LocalTokenNotFoundError) for one in chain):
+    if any(
+        isinstance(one, errors.OfflineModeIsEnabled | errors.LocalTokenNotFoundError | EqualError) for one in chain
+    ):
         return None
     if any(isinstance(one, DamagedAnswer) for one in chain):
         return _Trouble(f"the Hub's answer is damaged ({_line(chain[0])})", few, None)
     if lost := next((one for one in chain if isinstance(one, no_answer)), None):
-        tries = min(attempts, SILENT if _is_timeout(lost) else unanswered)
+        tries = min(attempts, SILENT if _is_lasting(lost) else unanswered)
         return _Trouble(f"no answer from the Hub ({mask_text(repr(lost))})", tries, None)
-    if isinstance(problem, OSError) and problem.errno is not None:
-        return None  # the disk
+    if isinstance(problem, errors.HFValidationError) or (isinstance(problem, OSError) and problem.errno is not None):
+        return None  # a name that is none, or the disk
     if isinstance(problem, errors.LocalEntryNotFoundError):
         return _Trouble(f"no answer from the Hub ({_line(chain[-1])})", min(attempts, unanswered), None)
     # Whatever else comes out of huggingface_hub or its parsers stumbled over an answer.
@@ -174,8 +192,11 @@ def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble
     return None
 
 
-def _is_timeout(problem: BaseException) -> bool:
-    return isinstance(problem, TimeoutError) or "Timeout" in type(problem).__name__
+def _is_lasting(problem: BaseException) -> bool:
+    """Whether a missing answer is of the kind that waiting rarely mends: silence, or a name that nobody knows."""
+    unknown = ("Name or service not known", "nodename nor servname", "getaddrinfo failed")
+    silent = isinstance(problem, TimeoutError) or "Timeout" in type(problem).__name__
+    return silent or any(words in str(problem) for words in unknown)
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
@@ -226,7 +247,7 @@ def _refusal(what: str, setting: str, response: Any, problem: BaseException, acc
     if status in (403, 404):
         return (
             f"{what}: the Hub refuses with {status}: {words}. If the account of this token may not {access} there: "
-            f"set `{setting}` to a namespace of your own, or use a token with {access} access to it"
+            f"set `{setting}` to a namespace of your own, or use a `token` with {access} access to it"
         )
     return f"{what}: the Hub refuses with {status}: {words}"
 

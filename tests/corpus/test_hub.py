@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from equal_hf.corpus import ClusteredCorpus
+from equal_hf.corpus.block_cache import BlockCache
+from equal_hf.corpus.parquet_reader import ClusterReader, read_index
+from equal_hf.errors import CorpusError
 from tests.corpus.tiny import make_texts
 from tests.servers.hub import HubServer
 
@@ -241,3 +246,124 @@ def test_what_the_hub_refuses_is_named(hub, local, repo, tmp_path):
         hub.python(REFUSED, json.dumps([("from_hub", repo)]), home=tmp_path, token=None).splitlines()[-1]
     )
     assert kind == "CorpusError" and "that this token may read" in message
+
+
+FLIPPED = """
+import json, sys
+from equal_hf.corpus import ClusteredCorpus
+corpus = ClusteredCorpus.from_hub(sys.argv[1])
+print(json.dumps([[d.text for d in corpus.draw(2, 10**6)], corpus.embeddings(2).tolist()]))
+"""
+
+
+def test_a_flipped_byte_is_not_cached(hub, local, repo, tmp_path):
+    expected = [[d.text for d in local.draw(2, 10**6)], local.embeddings(2).tolist()]
+    hub.reset()
+    assert json.loads(hub.python(FLIPPED, repo, home=tmp_path / "sound")) == expected
+    reads = [at for at, row in enumerate(hub.requests()) if row[0] == "GET" and "/_lfs/" in row[1]]
+    assert len(reads) >= 7, "index, profiles, centroids, footer, pages, and twice of the embeddings"
+    hub.fault(reads[-1], "flip")  # at the others: `tests/test_hub_faults.py`
+    for _ in range(2):
+        assert json.loads(hub.python(FLIPPED, repo, home=tmp_path / "flipped")) == expected
+    # What an earlier version left in the cache without having looked at it.
+    for block in (tmp_path / "sound" / "hub" / "equal-hf-blocks").iterdir():
+        content = bytearray(block.read_bytes()[16:])
+        content[len(content) // 2] ^= 1
+        block.write_bytes(hashlib.blake2b(content, digest_size=16).digest() + content)
+    assert json.loads(hub.python(FLIPPED, repo, home=tmp_path / "sound")) == expected
+
+
+def test_a_corpus_without_checksums_in_its_index_is_read_by_those_of_its_pages(local, tmp_path):
+    index = read_index(Path(local.source))
+    (file,) = index["file"].unique().to_pylist()
+    sizes = {name: facts["bytes"] for name, facts in local.manifest["files"].items()}
+    old = index.drop_columns(["crc32", "embeddings_crc32", "footer_crc32"])
+
+    class Flipping:
+        """Local files of which the next so many reads have another byte in the middle."""
+
+        flips = 0
+
+        def cat_file(self, path: str, start: int, end: int) -> bytes:
+            block = bytearray(Path(path).read_bytes()[start:end])
+            block[len(block) // 2] ^= int(self.flips > 0)
+            self.flips -= 1
+            return bytes(block)
+
+    positions = np.arange(local.sizes[2])
+    for number, (flips, columns) in enumerate([(1, old), (2, old), (1, index), (2, index), (99, old), (99, index)]):
+        files, folder = Flipping(), tmp_path / str(number)
+        reader = ClusterReader(files, local.source, columns, sizes, cache=BlockCache(folder, 10**8))
+        files.flips = flips
+        if flips == 99:
+            with pytest.raises(CorpusError, match=f"{file} .*cannot be read: "):
+                reader.documents(2, positions)
+            assert not folder.exists()
+            files.flips = 0
+        texts = [document.text for document in reader.documents(2, positions)]
+        assert texts == [document.text for document in local.draw(2, 10**6)]
+
+
+def test_every_file_of_a_folder_is_compared_on_request(local, tmp_path):
+    copy = Path(shutil.copytree(local.source, tmp_path / "copy"))
+    ClusteredCorpus.load(copy, verify=True)
+    (file,) = (copy / "data").iterdir()
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+    ClusteredCorpus.load(copy)
+    with pytest.raises(CorpusError, match=r"clusters-00000-of-00001.parquet does not have the content"):
+        ClusteredCorpus.load(copy, verify=True)
+
+
+PRIVATE_AND_CARDS = """
+import json, sys
+import huggingface_hub as h
+from pathlib import Path
+from equal_hf.corpus import ClusteredCorpus
+from equal_hf.corpus.hub_push import push_embedder
+from equal_hf.errors import PublishError
+corpus, model = ClusteredCorpus.load(sys.argv[1]), Path(sys.argv[2])
+pushes = {
+    "dataset": lambda name, private: corpus.push_to_hub(name, private=private),
+    "model": lambda name, private: push_embedder(model, name, private=private, token=None),
+}
+refused, cards = [], []
+for kind, push in pushes.items():
+    h.create_repo("tester/open-" + kind, repo_type=kind, private=False)
+    try:
+        push("tester/open-" + kind, True)
+    except PublishError as error:
+        refused.append([str(error), h.HfApi().list_repo_files("tester/open-" + kind, repo_type=kind)])
+    h.upload_file(path_or_fileobj=b"---\\nlicense: mit\\n---\\nMine.", path_in_repo="README.md",
+                  repo_id="tester/open-" + kind, repo_type=kind)
+    for _ in range(2):
+        push("tester/open-" + kind, None)
+    path = h.hf_hub_download("tester/open-" + kind, "README.md", repo_type=kind)
+    cards.append(Path(path).read_text())
+h.create_repo("tester/theirs")
+h.upload_file(path_or_fileobj=b"precious", path_in_repo="model.safetensors", repo_id="tester/theirs")
+try:
+    push_embedder(model, "tester/theirs", private=None, token=None)
+except PublishError as error:
+    refused.append([str(error), []])
+print(json.dumps([refused, cards, h.HfApi().list_repo_files("tester/open-model")]))
+"""
+
+
+def test_what_a_repository_holds_is_looked_at_before_a_push(hub, local, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(bytes(100))
+    (tmp_path / "secret").write_text("secret")
+    (model / "linked.txt").symlink_to(tmp_path / "secret")
+    refused, cards, names = json.loads(
+        hub.python(PRIVATE_AND_CARDS, local.source, model, home=tmp_path / "home").splitlines()[-1]
+    )
+    for (message, files), kind in zip(refused[:2], ("dataset", "model"), strict=True):
+        assert f"`hf repos settings tester/open-{kind} --type {kind} --private`" in message
+        assert files == [".gitattributes"]
+    assert "'model.safetensors' among them; nothing was changed there" in refused[2][0]
+    assert set(names) == {".gitattributes", "README.md", "equal.json", "model.safetensors"}
+    for card, title in zip(cards, ("# Clustered corpus", "# Embedder"), strict=True):
+        assert "license: mit" in card and "Mine." in card and card.count(title) == 1

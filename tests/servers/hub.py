@@ -18,6 +18,9 @@ Control, for tests:
   method whose path holds `path` get that status; with `after`, only once the request has taken effect (a lost reply).
 - `POST /_control/outage {"path", "statuses", "seconds"}`: for so long every request with that in its path gets one of
   the statuses, in turn.
+- `POST /_control/fault {"at", "kind"}`: the request with that number since the last reset, from 0, goes wrong: a
+  status (403 says that a signed address expired), `short` (half a body), `flip` (one byte of it is another), `close`
+  (no answer), `lost` (no answer, though it has taken effect) or `slow`.
 - `GET /_control/stats`: `{"requests": [[method, path, status], …], "bytes": {path in repository: bytes sent}}`;
   `POST /_control/reset` forgets both, and the failures still due.
 """
@@ -79,6 +82,11 @@ class HubServer:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         wanted = {"status": status, "method": method, "path": path, "count": count, "after": after}
         self.control("fail", {**wanted, "headers": headers})
+
+    def fault(self, at: int, kind: str) -> None:
+        """The request of that number, from 0, goes wrong, and no other; forgets requests so far."""
+        self.reset()
+        self.control("fault", {"at": at, "kind": kind})
 
     def requests(self, method: str = "", path: str = "") -> list[tuple[str, str, int]]:
         """The requests so far, of that method and with that in their path."""

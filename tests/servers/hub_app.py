@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -18,6 +19,8 @@ from tests.servers.hub_state import USER, File, Hub, Refused, Repo
 
 LFS_SUFFIXES = (".parquet", ".safetensors", ".bin", ".gguf", ".arrow", ".zst", ".zip", ".gz")
 LFS_FROM_BYTES = 1_000_000
+FAULTS = {403: "Request has expired"}
+SLOW_S = 0.05
 
 ROUTES: list[tuple[str, re.Pattern[str], Callable]] = []
 REPO = r"/api/(?P<kind>model|dataset|space)s/(?P<repo_id>[^/]+/[^/]+)"
@@ -270,6 +273,13 @@ async def control_fail(hub: Hub, request: Request) -> dict:
     return {}
 
 
+@route("POST", r"/_control/fault")
+async def control_fault(hub: Hub, request: Request) -> dict:
+    body = json.loads(await request.body())
+    hub.fault = body["at"], body["kind"]
+    return {}
+
+
 @route("POST", r"/_control/outage")
 async def control_outage(hub: Hub, request: Request) -> dict:
     body = json.loads(await request.body())
@@ -323,9 +333,36 @@ def make_app(hub: Hub):
         request = Request(scope, receive)
         # The raw path: a revision such as refs%2Fpr%2F1 must stay one segment.
         path = scope["raw_path"].decode().split("?")[0]
-        response = await answer(hub, request, path)
+        kind = None
         if not path.startswith("/_control"):
-            hub.requests.append([request.method, unquote(path), response.status_code])
+            kind = hub.fault[1] if hub.fault and hub.fault[0] == hub.seen else None
+            hub.seen += 1
+        if kind and kind.isdigit():
+            await request.body()
+            response = JSONResponse({"error": FAULTS.get(int(kind), f"injected {kind}")}, int(kind))
+        elif kind != "close":
+            response = await answer(hub, request, path)
+        if not path.startswith("/_control"):
+            hub.requests.append([request.method, unquote(path), 0 if kind == "close" else response.status_code])
+        if kind in ("close", "lost"):
+            receive.__self__.transport.close()  # uvicorn's own, as ASGI has no word for it
+            return
+        if kind == "slow":
+            await asyncio.sleep(SLOW_S)
+        if kind == "flip" and response.body:
+            # In JSON a byte that is no text: what is still JSON, and says another thing, nobody can tell.
+            text = response.media_type == "application/json"
+            at = len(response.body) // 2
+            flipped = bytes([response.body[at] ^ (0x80 if text else 0x01)])
+            response.body = response.body[:at] + flipped + response.body[at + 1 :]
+        if kind == "short" and len(response.body) > 1:
+            await send(
+                {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+            )
+            half = response.body[: len(response.body) // 2]
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+            receive.__self__.transport.close()
+            return
         await response(scope, receive, send)
 
     return app

@@ -83,6 +83,8 @@ class Hub:
         self.failures: list[dict] = []
         self.outages: list[dict] = []
         self.requests: list[list] = []
+        self.fault: tuple[int, str] | None = None
+        self.seen = 0
         self.bytes: Counter[str] = Counter()
 
     def outage(self, path: str) -> int | None:

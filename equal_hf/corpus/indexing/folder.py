@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.corpus import hub
 from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+from equal_hf.corpus.hub import hub_errors
+from equal_hf.corpus.hub_push import check_corpus_repository
 from equal_hf.corpus.manifest import CARD_FILE, MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.errors import CorpusError
 from equal_hf.utils.files import describe_file
@@ -31,8 +32,8 @@ def check_places(index: Index) -> None:
     repo = index.args.hub_corpus_id or ""
     if "/" in repo and index.work.stage in (None, "push"):
         try:
-            hub.earlier_corpus(repo, None)
-        except hub.hub_errors() as error:
+            check_corpus_repository(repo, index.args.hub_private)
+        except hub_errors() as error:
             logger.warning("`hub_corpus_id`: %s cannot be asked for yet (%s); the push will ask again.", repo, error)
 
 

@@ -192,7 +192,9 @@ def _index_rows(
                     "offset": offset,
                     "bytes": size,
                     "crc32": zlib.crc32(file.read(size)),
-                    "embeddings_crc32": zlib.crc32(np.ascontiguousarray(vectors[first : first + rows], "<f2")),
+                    "embeddings_crc32": zlib.crc32(
+                        np.ascontiguousarray(vectors[first : first + rows], "<f2").tobytes()
+                    ),
                     "footer_crc32": footer,
                 }
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equal_hf.alignment import run as alignment
-from equal_hf.corpus import hub
+from equal_hf.corpus import hub_push
 from equal_hf.corpus.indexing import folder as corpus_folder
 from equal_hf.corpus.indexing.embed_assign import opened, plan_corpus
 from equal_hf.corpus.indexing.finish import corpus_facts, finish_corpus
@@ -21,7 +21,7 @@ from equal_hf.corpus.indexing.shards import common_schema
 from equal_hf.corpus.indexing.sorted_runs import Run
 from equal_hf.corpus.keywords import ClusterWords
 from equal_hf.corpus.kmeans import Centroids
-from equal_hf.corpus.manifest import MANIFEST_FILE, corpus_files, read_manifest
+from equal_hf.corpus.manifest import MANIFEST_FILE, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
@@ -139,8 +139,7 @@ def push_corpus(index: Index) -> dict[str, Any]:
         inputs = {"corpus": manifest["fingerprint"], "repo": args.hub_corpus_id}
 
         def push() -> tuple[list[Path], dict[str, Any]]:
-            names = corpus_files(manifest)
-            url = hub.push(folder, names, args.hub_corpus_id or "", private=args.hub_private, token=None)
+            url = hub_push.push_corpus(folder, args.hub_corpus_id or "", private=args.hub_private, token=None)
             return [], {"commit": url}
 
         told["corpus_commit"] = index.work.piece("push", index.folder / "pushed.json", inputs, push)["commit"]
@@ -149,7 +148,7 @@ def push_corpus(index: Index) -> dict[str, Any]:
         inputs = {"embedder": index.embedder.fingerprint(), "repo": args.hub_embedder_id}
 
         def push_embedder() -> tuple[list[Path], dict[str, Any]]:
-            url = hub.push_embedder(tuned, args.hub_embedder_id or "", private=args.hub_private, token=None)
+            url = hub_push.push_embedder(tuned, args.hub_embedder_id or "", private=args.hub_private, token=None)
             return [], {"commit": url}
 
         record = index.folder / "pushed-embedder.json"
