@@ -22,6 +22,7 @@ from tests.servers import spawn
 from tests.world import make_target
 
 GUIDES = ("README.md", "recipes/README.md", "tests/benchmarks/README.md")
+INDEX_RECIPE = "tests/corpus/indexing/test_recipe.py"
 # What the guide names and a test has only on this machine: its own files and models.
 HERE = {
     "BAAI/bge-base-en-v1.5": "embedder",
@@ -39,8 +40,8 @@ ELSEWHERE = {
     r"python recipes/quickstart_assets.py": "tests/recipes/conftest.py::assets",
     r"python recipes/equal_loop.py": "tests/recipes/test_equal_loop.py::test_the_flat_loop_lowers_the_validation_loss",
     r"accelerate launch --config_file .*recipes/mistral_math.py": "tests/recipes/test_mistral_math.py::finished",
-    r"accelerate launch .*cluster_automathtext.py": "tests/indexing/test_recipe.py::test_the_recipe_is_the_command",
-    r"accelerate launch .*-m equal_hf index": "tests/indexing/test_recipe.py::test_under_accelerate",
+    r"accelerate launch .*cluster_automathtext.py": f"{INDEX_RECIPE}::test_the_recipe_is_the_command",
+    r"accelerate launch .*-m equal_hf index": f"{INDEX_RECIPE}::test_under_accelerate",
     r"python -m tests\.benchmarks\.": "not run: benchmarks take minutes",
 }
 
@@ -112,7 +113,7 @@ def test_every_command_runs(home, monkeypatch, capsys):
             command = command.replace(told, here)
         words = shlex.split(command)
         if words[1] == "publish" and "--dry-run" not in words:
-            words.append("--dry-run")  # to a Hub: tests/publishing/test_publish.py
+            words.append("--dry-run")  # to a Hub: tests/publishing/test_hub.py
         if words[0] == "equal-hf":
             assert main(words[1:]) == 0, (command, capsys.readouterr())
         else:

@@ -152,7 +152,7 @@ def ranks(folder: Path, count: int, turns: int) -> tuple[dict[str, Any], dict[st
     took: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(turns):
         for processes in (1, 2):
-            arguments = ["-m", "tests.indexing.chain", str(config), "--ranks", str(processes)]
+            arguments = ["-m", "tests.corpus.indexing.chain", str(config), "--ranks", str(processes)]
             arguments += ["--output_dir", str(folder / f"run-{processes}-{turn}")]
             out = subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
             told = json.loads(next(line for line in out.splitlines() if line.startswith('{"threads"')))

@@ -21,8 +21,8 @@ from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from tests.processes import REPOSITORY
 from tests.servers.faults import Fault, FaultyServer
-from tests.trackio_file import trackio_rows
-from tests.wandb_file import wandb_records, wandb_rows
+from tests.tracking.trackio_file import trackio_rows
+from tests.tracking.wandb_file import wandb_records, wandb_rows
 
 # Of no known shape, so that nothing but where it stands can give it away.
 SECRET = "verborgener schatz 7391".replace(" ", "")

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.killed_collect import KILLED_PUSH_EVERY_S
+from tests.collection.killed_collect import KILLED_PUSH_EVERY_S
 from tests.processes import REPOSITORY, without_codes
 from tests.servers.hub import HubServer
-from tests.wandb_file import wandb_records
+from tests.tracking.wandb_file import wandb_records
 
 KILLS = 5
 # Users are promised a minute: EQUAL_TEST_OUTAGE_S=60 waits for a whole one.
@@ -44,7 +44,7 @@ def found(world: Path, hub_server: HubServer, tmp_path_factory: pytest.TempPathF
         "hub_private_repo": True,
     }
     (folder / "world.yaml").write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "tests.killed_collect", "--config", str(folder / "world.yaml")]
+    command = [sys.executable, "-m", "tests.collection.killed_collect", "--config", str(folder / "world.yaml")]
     command += ["--folder", str(folder), "--hub", hub_server.url]
     command += ["--kills", str(KILLS), "--outage_s", str(OUTAGE_S)]
     terminal = {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", "WANDB_MODE": "offline"}

@@ -15,7 +15,7 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.tracking.tracked_run import TrackedRun
 from tests.extraction.endpoints import MODELS, PAIRS, completion
 from tests.servers.faults import FaultyServer
-from tests.wandb_file import wandb_rows
+from tests.tracking.wandb_file import wandb_rows
 from tests.world import make_target
 
 USAGE = {"prompt_tokens": 400, "completion_tokens": 100}

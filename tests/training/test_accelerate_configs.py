@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-CONFIGS = Path(__file__).parents[1] / "accelerate_configs"
+CONFIGS = Path(__file__).parents[2] / "accelerate_configs"
 EXPECTED = {
     # name: (distributed_type, mixed_precision, processes, machines)
     "cpu": ("NO", "no", 1, 1),

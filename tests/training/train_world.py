@@ -1,7 +1,7 @@
 """Train on the small world in a process of its own, one that tests may kill or start on several ranks.
 
-python -m tests.train_world --world DIR --output_dir DIR [any EqualConfig flag]
-torchrun --nproc_per_node 2 -m tests.train_world …
+python -m tests.training.train_world --world DIR --output_dir DIR [any EqualConfig flag]
+torchrun --nproc_per_node 2 -m tests.training.train_world …
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 
 from equal_hf.corpus import ClusteredCorpus
 from equal_hf.errors import CorpusError
-from tests.indexing.test_index import index
+from tests.corpus.indexing.test_index import index
 from tests.processes import REPOSITORY
 from tests.servers.hub import HubServer
 

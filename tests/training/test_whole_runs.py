@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.processes import digests, kill_when, run, run_on_terminal, start
-from tests.trackio_file import trackio_artifact, trackio_rows
-from tests.wandb_file import wandb_records, wandb_rows
+from tests.tracking.trackio_file import trackio_artifact, trackio_rows
+from tests.tracking.wandb_file import wandb_records, wandb_rows
 
 SCALARS = (
     "arms_pulled documents documents_total pairs pairs_total prompt_tokens prompt_tokens_total completion_tokens "
@@ -23,7 +23,7 @@ def offline(folder: Path) -> dict[str, str]:
 
 
 def on_main(world: Path, folder: Path) -> list[str]:
-    arguments = ["-m", "tests.train_world", "--world", str(world), "--output_dir", str(folder / "run")]
+    arguments = ["-m", "tests.training.train_world", "--world", str(world), "--output_dir", str(folder / "run")]
     return [*arguments, "--trackers", "wandb", "trackio"]
 
 

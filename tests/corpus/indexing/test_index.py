@@ -29,7 +29,7 @@ def index(config, output, *flags: str, stage: str | None = None) -> dict:
 def reference(config, tmp_path_factory):
     """One rank, never stopped, alignment included."""
     folder = tmp_path_factory.mktemp("reference")
-    arguments = ["-m", "tests.indexing.chain", str(config), "--output_dir", str(folder / "run")]
+    arguments = ["-m", "tests.corpus.indexing.chain", str(config), "--output_dir", str(folder / "run")]
     out = run(arguments, folder / "log")
     told = json.loads(next(line for line in out.splitlines() if line.startswith('{"threads"')))
     return folder / "run", told
@@ -53,7 +53,7 @@ def test_every_document_is_there_once_and_what_is_not_is_counted(reference, data
 
 @pytest.mark.parametrize(("ranks", "kills"), [(2, 6), (1, 9)])
 def test_ranks_and_kills_leave_the_same_bytes(reference, config, tmp_path, ranks, kills):
-    arguments = ["-m", "tests.indexing.chain", str(config), "--ranks", str(ranks)]
+    arguments = ["-m", "tests.corpus.indexing.chain", str(config), "--ranks", str(ranks)]
     out = run([*arguments, "--kill-every", str(kills), "--output_dir", str(tmp_path / "run")], tmp_path / "log")
     assert digests(tmp_path / "run/corpus") == digests(reference[0] / "corpus")
     assert int(out.splitlines()[-1].split()[1]) >= 3

@@ -2,7 +2,7 @@
 
 Importing what a run needs takes longer than a small run does, so it is done once and every start is a fork.
 
-    python -m tests.killed_collect --config C --folder D --hub URL --kills 5 --outage_s 4     # prints JSON
+    python -m tests.collection.killed_collect --config C --folder D --hub URL --kills 5 --outage_s 4     # prints JSON
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from equal_hf.errors import ConfigError, MissingDependencyError
 from equal_hf.tracking.metrics import round_metrics
 from equal_hf.tracking.trackers import RunTracker, keep_trackio_local
 from equal_hf.types import Decision, Rejection, Round, Usage
-from tests.wandb_file import wandb_records
+from tests.tracking.wandb_file import wandb_records
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECRET = "hf_" + "s" * 34
 
 ROUND = Round(
@@ -80,7 +80,7 @@ TRACK = f"""
 import logging, sys
 logging.basicConfig()
 from equal_hf.tracking.trackers import RunTracker, tracked
-from tests.wandb_file import wandb_records
+from tests.tracking.wandb_file import wandb_records
 tracker = RunTracker(sys.argv[2:], project="equal-tests", name="first", dir=sys.argv[1],
                      config={{"seed": 1, "hub_token": "{SECRET}", "endpoint": "http://u:{SECRET}@host"}})
 for step in range(3):

@@ -1,6 +1,6 @@
 """An index on forked processes that are killed again and again until it is done.
 
-    python -m tests.indexing.chain CONFIG --ranks 2 --kill-every 7
+    python -m tests.corpus.indexing.chain CONFIG --ranks 2 --kill-every 7
 
 Everything is imported once and every attempt is forked from there. An attempt is killed with SIGKILL when one of its
 ranks is about to put its n-th file in place, so that over the attempts every stage is hit. Prints how many were
