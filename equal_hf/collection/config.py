@@ -11,11 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from equal_hf.errors import ConfigError
-from equal_hf.filters.benchmarks import Benchmark
-from equal_hf.filters.grounding import GroundingFilter
-from equal_hf.filters.lengths import LengthFilter
-from equal_hf.filters.near_duplicate import NearDuplicateFilter
-from equal_hf.filters.reasons import FILTERS, check_filters
+from equal_hf.filters.config import FilterConfig
 
 DOCUMENT_ORDERS = ("value", "nearest", "random")
 
@@ -35,8 +31,8 @@ def current_document_order(name: str) -> str:
 
 
 @dataclass
-class CollectorConfig:
-    """What [`EqualDataCollector`] needs to know.
+class CollectorConfig(FilterConfig):
+    """Settings of [`EqualDataCollector`]: those of [`FilterConfig`], and these.
 
     Args:
         output_dir (`str`, *optional*, defaults to `"equal_output"`): The run folder: records, checkpoints, dataset.
@@ -45,11 +41,11 @@ class CollectorConfig:
             for.
         arms_per_round (`int`, *optional*, defaults to `50`): Clusters pulled a round.
         documents_per_arm (`int`, *optional*, defaults to `10`): Documents drawn a pull.
-        max_documents (`int`, *optional*): Budget in documents; never passed.
-        max_prompt_tokens (`int`, *optional*): Budget in prompt tokens, cached replies included; never passed.
-        max_completion_tokens (`int`, *optional*): Budget in completion tokens, cached replies included; never passed.
-        max_cost (`float`, *optional*): Budget in money, in the currency of the extractor's prices; what is answered
-            from the response store costs nothing. Never passed, unanswered attempts included.
+        max_documents (`int`, *optional*): Hard limit on documents.
+        max_prompt_tokens (`int`, *optional*): Hard limit on prompt tokens, cached replies included.
+        max_completion_tokens (`int`, *optional*): Hard limit on completion tokens, cached replies included.
+        max_cost (`float`, *optional*): Hard limit on money, in the currency of the extractor's prices, unanswered
+            attempts included; a response from the store costs nothing.
         feedback_lag (`int`, *optional*, defaults to `0`): Round r is selected from the rewards of rounds up to
             r - 1 - lag. With 1 the next round is extracted while this one trains.
         document_order (`str`, *optional*, defaults to `"value"`): In which order a cluster's documents are drawn:
@@ -58,19 +54,6 @@ class CollectorConfig:
             to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
         target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.
-        filters (`list[str]`, *optional*, defaults to all): Quality filters that pairs have to pass; the table in
-            `equal_hf.filters.reasons` lists them.
-        max_question_characters, max_answer_characters (`int`, *optional*, defaults to `4000` and `8000`): Longest
-            question and answer kept.
-        min_grounding (`float`, *optional*, defaults to `0.15`): Share of an answer's content words that its document
-            has to hold.
-        near_duplicate_similarity (`float`, *optional*, defaults to `0.8`): Similarity to a kept pair from which a pair
-            is dropped.
-        decontamination_ngram (`int`, *optional*, defaults to `13`): A pair that shares this many words in a row with
-            an item of the reference, validation or test set, or of a benchmark, is dropped.
-        decontaminate_against (`list[str]`, *optional*): Benchmarks that no pair may repeat, each written
-            `source[@configuration][:split][:column]`: a Hub dataset id, file or folder; by default the column
-            `question` of the split `test`.
     """
 
     output_dir: str = field(
@@ -82,12 +65,10 @@ class CollectorConfig:
     )
     arms_per_round: int = field(default=50, metadata={"help": "Clusters pulled a round."})
     documents_per_arm: int = field(default=10, metadata={"help": "Documents drawn a pull."})
-    max_documents: int | None = field(default=None, metadata={"help": "Budget in documents; never passed."})
-    max_prompt_tokens: int | None = field(default=None, metadata={"help": "Budget in prompt tokens; never passed."})
-    max_completion_tokens: int | None = field(
-        default=None, metadata={"help": "Budget in completion tokens; never passed."}
-    )
-    max_cost: float | None = field(default=None, metadata={"help": "Budget in money; never passed."})
+    max_documents: int | None = field(default=None, metadata={"help": "Hard limit on documents."})
+    max_prompt_tokens: int | None = field(default=None, metadata={"help": "Hard limit on prompt tokens."})
+    max_completion_tokens: int | None = field(default=None, metadata={"help": "Hard limit on completion tokens."})
+    max_cost: float | None = field(default=None, metadata={"help": "Hard limit on money."})
     feedback_lag: int = field(
         default=0, metadata={"help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0 or 1)."}
     )
@@ -107,26 +88,10 @@ class CollectorConfig:
     reward_weights: list[float] | None = field(
         default=None, metadata={"help": "One weight a reward function; all 1 where left out."}
     )
-    decontamination_ngram: int = field(
-        default=13, metadata={"help": "Pairs sharing this many words in a row with a target item are dropped."}
-    )
-    decontaminate_against: list[str] | None = field(
-        default=None, metadata={"help": "Benchmarks no pair may repeat: source[@configuration][:split][:column]."}
-    )
-    filters: list[str] = field(
-        default_factory=lambda: list(FILTERS), metadata={"help": f"Quality filters: {', '.join(FILTERS)}."}
-    )
-    max_question_characters: int = field(default=4000, metadata={"help": "Longer questions are dropped."})
-    max_answer_characters: int = field(default=8000, metadata={"help": "Longer answers are dropped."})
-    min_grounding: float = field(
-        default=0.15, metadata={"help": "Share of an answer's content words that its document has to hold."}
-    )
-    near_duplicate_similarity: float = field(
-        default=0.8, metadata={"help": "Similarity to a kept pair from which a pair is dropped."}
-    )
 
     def __post_init__(self) -> None:
-        for name in ("num_rounds", "arms_per_round", "documents_per_arm", "max_documents", "decontamination_ngram"):
+        FilterConfig.__post_init__(self)
+        for name in ("num_rounds", "arms_per_round", "documents_per_arm", "max_documents"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` is {value}, but a run needs at least 1: set `{name}` to 1 or more")
@@ -136,17 +101,6 @@ class CollectorConfig:
                 raise ConfigError(f"`{name}` is {value}, which pays for nothing: raise it, or leave it out for no cap")
         if not 0 < self.discount <= 1:
             raise ConfigError(f"`discount` is {self.discount}: set it above 0 and to 1 at most, 1 to forget nothing")
-        check_filters(self.filters)
-        # Each filter knows what its own settings may be.
-        LengthFilter(self.max_question_characters, self.max_answer_characters)
-        GroundingFilter(self.min_grounding)
-        NearDuplicateFilter(self.near_duplicate_similarity)
-        for name in self.decontaminate_against or ():
-            Benchmark.parse(name)
-        if self.decontaminate_against and "contaminated" not in self.filters:
-            raise ConfigError(
-                "`decontaminate_against` is set but `filters` leaves out `contaminated`: add it, or name none"
-            )
         if self.feedback_lag not in (0, 1):
             raise ConfigError(f"`feedback_lag` is {self.feedback_lag}: set it to 0, or to 1 to extract while training")
         self.document_order = current_document_order(self.document_order)

@@ -1,6 +1,6 @@
 """From settings to the filters of a run.
 
->>> [filter.name for filter in build_filters(CollectorConfig(num_rounds=1, filters=["duplicate", "lengths"]))]
+>>> [filter.name for filter in build_filters(FilterConfig(filters=["duplicate", "lengths"]))]
 ['lengths', 'duplicate']
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from equal_hf.collection.config import CollectorConfig
 from equal_hf.filters.base import Filter
 from equal_hf.filters.benchmarks import benchmark_texts
+from equal_hf.filters.config import FilterConfig
 from equal_hf.filters.contaminated import ContaminationFilter
 from equal_hf.filters.duplicate import DuplicateFilter
 from equal_hf.filters.grounding import GroundingFilter
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from equal_hf.target import TargetItem
 
 
-def build_filters(args: CollectorConfig, protected: Sequence[TargetItem] = ()) -> list[Filter]:
-    """The filters that `args.filters` names, in the one order they run in.
+def build_filters(config: FilterConfig, protected: Sequence[TargetItem] = ()) -> list[Filter]:
+    """The filters that `config.filters` names, in the one order they run in.
 
     Args:
-        args ([`CollectorConfig`]): Names and thresholds.
+        config ([`FilterConfig`]): Names and thresholds.
         protected (`Sequence[TargetItem]`, *optional*): Items of the target task that no pair may repeat.
 
     Raises:
@@ -38,17 +38,17 @@ def build_filters(args: CollectorConfig, protected: Sequence[TargetItem] = ()) -
     """
 
     def contamination() -> Filter:
-        benchmarks = benchmark_texts(args.decontaminate_against or ())
+        benchmarks = benchmark_texts(config.decontaminate_against or ())
         questions = [*(item.question for item in protected), *benchmarks]
-        return ContaminationFilter(questions, [item.answer for item in protected], n=args.decontamination_ngram)
+        return ContaminationFilter(questions, [item.answer for item in protected], n=config.decontamination_ngram)
 
     makers: dict[str, Callable[[], Filter]] = {
-        "lengths": lambda: LengthFilter(args.max_question_characters, args.max_answer_characters),
+        "lengths": lambda: LengthFilter(config.max_question_characters, config.max_answer_characters),
         "self_contained": SelfContainedFilter,
-        "grounding": lambda: GroundingFilter(args.min_grounding),
+        "grounding": lambda: GroundingFilter(config.min_grounding),
         "contaminated": contamination,
         "language": LanguageFilter,
         "duplicate": DuplicateFilter,
-        "near_duplicate": lambda: NearDuplicateFilter(args.near_duplicate_similarity),
+        "near_duplicate": lambda: NearDuplicateFilter(config.near_duplicate_similarity),
     }
-    return [makers[name]() for name in FILTERS if name in args.filters]
+    return [makers[name]() for name in FILTERS if name in config.filters]

@@ -1,7 +1,7 @@
 """Quality filters: what every pair has to pass, whoever extracted it; each a named check that gives a reason or None.
 
-They run in the order below, those that remember kept pairs last, and the first reason wins. [`CollectorConfig`]
-switches them (`filters`) and moves their thresholds; all are on by default.
+They run in the order below, those that remember kept pairs last, and the first reason wins. [`FilterConfig`]
+switches them (`filters`) and sets their thresholds; all are on by default.
 
 | filter | reasons | what it turns down |
 |---|---|---|
