@@ -42,7 +42,6 @@ REMAINING = {
     "equal_hf.corpus.indexing.write imports equal_hf.alignment.run",
     "equal_hf.corpus.indexing.write imports equal_hf.report.corpus_map",
     "equal_hf.corpus.indexing.write is in a circle",
-    "store.py is there 2 times",
 }
 
 

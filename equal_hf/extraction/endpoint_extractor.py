@@ -28,7 +28,7 @@ from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.documents import Batch
 from equal_hf.extraction.responses.ledger import Paid
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Allowance, Document, Extraction, QAPair
 from equal_hf.utils.event_loop import LoopThread
 from equal_hf.utils.hashing import fingerprint

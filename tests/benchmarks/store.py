@@ -26,7 +26,7 @@ from typing import Any
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.responses.ledger import Response, ResponseReceived, response_key
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Document, Usage
 from tests.benchmarks.notes import Notes
 from tests.benchmarks.report import conclude, progress

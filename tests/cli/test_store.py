@@ -11,7 +11,7 @@ import pytest
 from equal_hf.cli import main
 from equal_hf.extraction.budget import NANO
 from equal_hf.extraction.responses.ledger import AttemptFailed, AttemptStarted, Response, ResponseReceived
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Usage
 
 

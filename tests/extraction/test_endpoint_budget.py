@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Allowance, Document, Extraction, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor, paid, total
 from tests.servers.faults import FaultyServer

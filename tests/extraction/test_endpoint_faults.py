@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import pytest
 
 from equal_hf.errors import EndpointError
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Usage
 from tests.extraction.endpoints import PAIRS, extractor
 from tests.servers import spawn

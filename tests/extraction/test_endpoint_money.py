@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from equal_hf.extraction.budget import Prices, nano
 from equal_hf.extraction.responses.ledger import Paid
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Allowance, Document, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor, total
 from tests.servers import ROOT

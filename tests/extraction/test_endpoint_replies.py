@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Usage
 from tests.extraction.endpoints import MODELS, PAIRS, completion, extractor
 from tests.servers.faults import Fault, FaultyServer

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Document
 from tests.extraction.endpoints import extractor, paid
 from tests.servers import ROOT, spawn

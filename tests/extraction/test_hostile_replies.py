@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Allowance, Document, Extraction
 from tests.extraction.endpoints import completion, extractor
 from tests.extraction.hostile import ANSWERS, COMPLETIONS, CONTENTS

@@ -17,7 +17,7 @@ from equal_hf.extraction.responses.ledger import (
     ResponseReceived,
     response_key,
 )
-from equal_hf.extraction.responses.store import ResponseStore, StoreWriter
+from equal_hf.extraction.responses.response_store import ResponseStore, StoreWriter
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.load_balancer import ChatRequest, LoadBalancer
 from equal_hf.types import Messages, Usage

@@ -13,7 +13,7 @@ from typing import Any
 
 from equal_hf.errors import ConfigError, RecordError
 from equal_hf.extraction.budget import NANO
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.utils.files import replacing
 
 _DAY_S = 86_400

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Allowance, Document, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor
 from tests.servers.faults import Fault, FaultyServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from equal_hf.errors import ConfigError, EndpointError
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Document
 from tests.extraction.endpoints import MODELS, completion, extractor
 from tests.servers.faults import Fault, FaultyServer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from equal_hf.errors import RecordError
 from equal_hf.extraction.responses.ledger import Response, response_key
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Usage
 from tests.servers import ROOT
 
@@ -163,7 +163,7 @@ def test_threads_share_a_store(path) -> None:
 WRITER = """
 import sys
 from equal_hf.extraction.responses.ledger import Response
-from equal_hf.extraction.responses.store import ResponseStore
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Usage
 
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
