@@ -250,9 +250,11 @@ def train(job: Job) -> dict[str, Any]:
             trainer.train(resume_from_checkpoint=True)
             measures = measure(trainer, job.targets, collector.target_shares)
             folder = trainer.export_model()
-            dataset = last_push(str(args.output_dir)).get("repo_id") or run.hub_dataset_id
+            dataset = last_push(str(args.output_dir)).get("repo_id")
+            dataset = dataset or (run.hub_dataset_id if job.policy is None else None)  # the control's is its own
             if trainer.is_world_process_zero():
-                link_model_card(folder, dataset or "../dataset")
+                policy = collector.selector.bandit.identity()["policy"]
+                link_model_card(folder, dataset or "../dataset", policy=policy)
                 history = collector.history
                 result = {
                     "documents": history.documents,

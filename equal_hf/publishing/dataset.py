@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,25 @@ EMPTY, PICTURES = "empty.parquet", "pictures"
 PUBLIC = ("license", "language", "lang")
 
 
+# What a run has written: all there is to go by in an export of an earlier version, whose manifest lists no files.
+OURS = re.compile(r"data/(?:train|rejected|decisions)/(?:round-\d{5,}|empty)\.parquet")
+
+
 def dataset_files(folder: Path) -> dict[str, Path]:
-    """The files of an exported dataset, by their names on the Hub."""
-    paths = [*folder.glob("data/*/*.parquet"), *folder.glob(f"{PICTURES}/*.png"), folder / MANIFEST, folder / CARD]
-    return {path.relative_to(folder).as_posix(): path for path in sorted(paths)}
+    """The files of an exported dataset, by their names on the Hub: those that its manifest lists, with the manifest.
+
+    Whatever else lies in the folder is somebody else's, and so is what a link leads to.
+
+    Raises:
+        [`PublishError`]: If one of them is missing or a link.
+    """
+    names = [*(PreviousExport.read(folder).manifest or {}).get("files", []), MANIFEST, CARD]
+    paths = {name: folder / name for name in names}
+    for path in paths.values():
+        _refuse_link(folder, path)
+        if not path.is_file():
+            raise PublishError(f"{path} of the exported dataset is missing: export it again")
+    return dict(sorted(paths.items()))
 
 
 def export_dataset(
@@ -95,7 +111,7 @@ def export_dataset(
     previous = here if previous is None else previous
 
     filters = filters_hash(records.run())
-    shards = _Shards(folder / "data")
+    shards = _Shards(folder, here)
     decisions: dict[int, tuple[pa.Table, Mapping[str, Any]]] = {}
     for index in indices:
         round, reward_record = records.load(index), records.reward_record(index)
@@ -117,7 +133,7 @@ def export_dataset(
     pushed_to = last_push(run_dir).get("repo_id") if folder == default_folder(run_dir) else None
     pictures = _draw(run_dir)
     for picture, content in pictures.items():
-        _write(folder / PICTURES / picture, content)
+        _write(folder, f"{PICTURES}/{picture}", content)
     card = dataset_card(
         stats,
         name=name or pushed_to or folder.name,
@@ -126,9 +142,10 @@ def export_dataset(
         written=(previous.manifest or {}).get("metadata"),
         pictures=[f"{PICTURES}/{picture}" for picture in pictures],
     )
-    manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(stats)}
-    _write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
-    _write(folder / CARD, card.encode("utf-8", "replace"))
+    files = sorted([*shards.names(), *(f"{PICTURES}/{picture}" for picture in pictures)])
+    manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(stats), "files": files}
+    _write(folder, MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+    _write(folder, CARD, card.encode("utf-8", "replace"))
     return folder
 
 
@@ -205,8 +222,8 @@ def _read(path: Path) -> pa.Table:
 class _Shards:
     """Writes one file a round that has rows; where none has, an empty one that shows the columns."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, previous: PreviousExport) -> None:
+        self.folder, self.previous = folder, previous
         self.files: dict[str, dict[str, bytes]] = {}
         self.empty: dict[str, pa.Table] = {}
 
@@ -217,15 +234,22 @@ class _Shards:
             self.empty[kind] = table
 
     def finish(self) -> dict[str, str]:
-        """Remove what earlier exports left and this one did not write; a hash of the content, by kind."""
+        """Remove what earlier exports wrote and this one did not; a hash of the content, by kind."""
         for kind, table in self.empty.items():
             if kind not in self.files:
                 self._put(kind, EMPTY, table)
-        for kind, files in self.files.items():
-            for path in (self.folder / kind).glob("*.parquet"):
-                if path.name not in files:
-                    path.unlink()
+        written, listed = set(self.names()), set((self.previous.manifest or {}).get("files", []))
+        for path in (self.folder / "data").glob("*/*.parquet"):
+            name = path.relative_to(self.folder).as_posix()
+            # An export that was cut short is listed nowhere, but what it wrote has our names.
+            if name not in written and (name in listed or OURS.fullmatch(name)) and not path.is_symlink():
+                _refuse_link(self.folder, path)
+                path.unlink()
         return {kind: content_hash(b"".join(files.values())) for kind, files in self.files.items()}
+
+    def names(self) -> list[str]:
+        """The files, by their names on the Hub."""
+        return [f"data/{kind}/{name}" for kind, files in self.files.items() for name in files]
 
     def _put(self, kind: str, name: str, table: pa.Table) -> None:
         import pyarrow.parquet as pq
@@ -234,12 +258,22 @@ class _Shards:
         with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
             if table.num_rows:  # `datasets` cannot read a row group without rows
                 writer.write_table(table)
-        _write(self.folder / kind / name, buffer.getvalue())
+        _write(self.folder, f"data/{kind}/{name}", buffer.getvalue())
         self.files.setdefault(kind, {})[name] = hashlib.sha256(name.encode() + buffer.getvalue()).digest()
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; leave it alone if it holds that already."""
-    if path.exists() and path.read_bytes() == content:
-        return
-    write_file(path, content)
+def _write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file whole or not at all, over no link; leave it alone if it holds that already."""
+    path = folder / name
+    _refuse_link(folder, path)
+    if not path.exists() or path.read_bytes() != content:
+        write_file(path, content)
+
+
+def _refuse_link(folder: Path, path: Path) -> None:
+    """Raise `PublishError` where a path, or a folder on the way to it, is a link out of the dataset's folder."""
+    for part in (path, *path.parents):
+        if part == folder:
+            return
+        if part.is_symlink():
+            raise PublishError(f"{part} is a symbolic link, which is not followed: remove it, and export again")

@@ -102,12 +102,23 @@ def _introduction(stats: RunStatistics, name: str) -> str:
     pairs, documents, rounds, arms = map(number, (stats.pairs, stats.documents, len(stats.rounds), len(stats.arms)))
     rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # rejected pairs, skipped documents\n'
     rejected = rejected if stats.rejected else ""
+    paper = "[arXiv:2505.12250](https://arxiv.org/abs/2505.12250)"
+    title = "Question-answer pairs selected by EQUAL"
+    method = (
+        f"In {rounds} rounds a bandit chose which documents were worth extracting, pulling {arms} clusters of them: "
+        f"the method of\n{paper}."
+    )
+    if stats.run.get("fingerprint", {}).get("bandit", {}).get("policy") == "uniform":
+        title = "Question-answer pairs from documents drawn uniformly"
+        method = (
+            f"In {rounds} rounds documents were drawn uniformly at random, from {arms} clusters: the control that "
+            f"EQUAL is compared with\n({paper})."
+        )
     return f"""\
-# Question-answer pairs selected by EQUAL
+# {title}
 
 {pairs} question-answer pairs for instruction tuning, extracted from {documents} documents{source}{aim}.
-In {rounds} rounds a bandit chose which documents were worth extracting, pulling {arms} clusters of them: the method of
-[arXiv:2505.12250](https://arxiv.org/abs/2505.12250).
+{method}
 
 ```python
 from datasets import load_dataset

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import EMPTY, dataset_files, export_dataset
+from equal_hf.publishing.dataset import EMPTY, OURS, dataset_files, export_dataset
+from equal_hf.publishing.hub_model import KEEP_LOCAL, PRIVATE, look_at_model
 from equal_hf.publishing.previous_export import (
     CARD,
     MANIFEST,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILES_PER_COMMIT = 500
-KEEP_LOCAL = ", or leave out `push_to_hub` to keep the dataset local"
-PRIVATE = "`hub_private_repo` or `--private`"
 
 
 def check_write_access(
@@ -84,6 +83,8 @@ def check_write_access(
         api.auth_check(full, repo_type=repo_type, write=True)
         if run_dir is not None:
             HubExport.read(api, full).check(known_identities(run_dir))
+        if repo_type == "model":
+            look_at_model(api, full)
         return full
 
     what = f"checking write access to {repo_id!r}"
@@ -131,35 +132,6 @@ def publish_dataset(
         return url
 
     return retry_hub(push, f"publishing to {repo_id!r}", "hub_dataset_id", attempts, otherwise=KEEP_LOCAL)
-
-
-def push_model(folder: str | Path, repo_id: str, token: str | None = None) -> Any:
-    """Put a model folder on the Hub, in a repository that is there.
-
-    Args:
-        folder (`str` or `Path`): Holds the model and nothing else.
-        repo_id (`str`): `namespace/name`.
-        token (`str`, *optional*): The one saved by `hf auth login`, or `HF_TOKEN`, where it is left out.
-
-    Returns:
-        `huggingface_hub.CommitInfo`: The commit.
-
-    Raises:
-        [`PublishError`]: If the Hub refuses, or all attempts failed.
-    """
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token)
-
-    def push() -> Any:
-        return api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            commit_message="End of training",
-            ignore_patterns=["_*", "checkpoint-*"],
-        )
-
-    return retry_hub(push, f"publishing the model to {repo_id!r}", "hub_model_id", otherwise=KEEP_LOCAL)
 
 
 def files_to_send(run_dir: str | Path, repo_id: str, token: str | None = None) -> dict[str, Path] | None:
@@ -239,7 +211,8 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
             "run went on in, or set `hub_dataset_id` to a new repository"
         )
     local = dataset_files(folder)
-    gone = [name for name in remote.files if name.endswith(f"/{EMPTY}") and name not in local]
+    # Only what a run wrote, and no longer writes: the empty file that the first rows take the place of.
+    gone = [name for name in remote.files if OURS.fullmatch(name) and name.endswith(f"/{EMPTY}") and name not in local]
     # The card comes last, as it speaks of files that are there by then. The manifest comes with it, since it says what
     # of the card's metadata is ours; the very first one comes first, so that a push cut short is known as ours.
     closing = [CARD, MANIFEST] if remote.export.manifest else [CARD]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 from transformers.trainer import TRAINING_ARGS_NAME
 from trl import SFTTrainer
 
-from equal_hf.publishing.hub import push_model
+from equal_hf.errors import RecordError
+from equal_hf.publishing.hub_model import open_model_repository, push_model
 from equal_hf.publishing.model_card import link_model_card
-from equal_hf.utils.hub_retry import is_passing
-from equal_hf.utils.redaction import mask_text
-
-logger = logging.getLogger(__name__)
+from equal_hf.records.run_folder import RoundRecords
 
 
 class ModelFolderTrainer(SFTTrainer):
@@ -38,33 +35,75 @@ class ModelFolderTrainer(SFTTrainer):
         if self.args.should_save:
             (Path(output_dir or str(self.args.output_dir)) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """As `SFTTrainer.push_to_hub`, from a folder that holds the model and nothing else of the run.
-
-        With `dataset_name` the card says what the model was trained on. Trouble of the Hub that passes is waited for.
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As `SFTTrainer.init_hf_repo`; a public repository is refused where `hub_private_repo` is set.
 
         Raises:
-            [`PublishError`]: If it does not pass.
+            [`PublishError`]: If it is public, or the Hub refuses.
         """
+        if self.is_world_process_zero():
+            name = self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name
+            private = self.args.hub_private_repo if private is None else private
+            full = open_model_repository(name, token or self.args.hub_token, private=private)
+            self.hub_model_id = full  # type: ignore[assignment]
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As `SFTTrainer.push_to_hub`, of the files that saving the model wrote and of nothing else of the run.
+
+        With `dataset_name` the card says what the model was trained on. Trouble of the Hub that passes is waited for,
+        so it always blocks.
+
+        Raises:
+            [`PublishError`]: If it does not pass, the Hub refuses, or the repository holds another model.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if self.hub_model_id is None:
-            self.init_hf_repo(token=kwargs.get("token"))
+            self.init_hf_repo(token=token, private=private)
         with self._model_folder() as folder:
-            try:
-                return super().push_to_hub(*args, **kwargs)
-            except Exception as error:
-                if not (self.is_world_process_zero() and is_passing(error)):
-                    raise
-                # The model is saved by then, which takes all processes; what is left takes this one.
-                logger.warning("The model was not pushed at the first try: %s", mask_text(str(error)))
-                return push_model(folder, str(self.hub_model_id), kwargs.get("token") or self.args.hub_token)
+            before = _states(folder)
+            self.save_model(_internal_call=True)
+            if not self.is_world_process_zero():
+                return None
+            model_name = kwargs.pop("model_name", None) or str(self.hub_model_id).split("/")[-1]
+            self.create_model_card(model_name=model_name, **kwargs)
+            names = [name for name, state in _states(folder).items() if before.get(name) != state]
+        return push_model(
+            folder,
+            str(self.hub_model_id),
+            token or self.args.hub_token,
+            names=names,
+            private=self.args.hub_private_repo if private is None else private,
+            revision=revision or self.args.hub_revision,
+            message=commit_message or "End of training",
+        )
 
     def create_model_card(  # type: ignore[override]
         self, model_name: str | None = None, dataset_name: str | None = None, tags: Any = None
     ) -> None:
-        """As `SFTTrainer.create_model_card`, and what is to be said of the dataset."""
+        """As `SFTTrainer.create_model_card`, and what is to be said of the dataset.
+
+        The card of the control does not say that EQUAL trained it.
+        """
+        if (policy := self._policy()) == "uniform":
+            self._name, self._paper, self._tag_names = SFTTrainer._name, {}, SFTTrainer._tag_names
         super().create_model_card(model_name=model_name, dataset_name=dataset_name, tags=tags)
         if dataset_name is not None and self.is_world_process_zero():
-            link_model_card(str(self.args.output_dir), dataset_name)
+            link_model_card(str(self.args.output_dir), dataset_name, policy=policy)
+
+    def _policy(self) -> str | None:
+        """What selected the documents, by the run's record."""
+        try:
+            return RoundRecords(self.run_dir).run()["fingerprint"]["bandit"]["policy"]
+        except (RecordError, KeyError):
+            return None
 
     @contextmanager
     def _model_folder(self) -> Iterator[Path]:
@@ -76,3 +115,9 @@ class ModelFolderTrainer(SFTTrainer):
             yield folder
         finally:
             self.args.output_dir = kept
+
+
+def _states(folder: Path) -> dict[str, tuple[int, int]]:
+    """What tells that a file was written: a person's own files, and those of an earlier save, stay as they are."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}

@@ -151,11 +151,6 @@ def _sleep(what: str, trouble: _Trouble, attempt: int) -> None:
     time.sleep(wait)
 
 
-def is_passing(problem: BaseException) -> bool:
-    """Whether an error of `huggingface_hub` may pass: the Hub is busy, unwell, does not answer, or sent damage."""
-    return _trouble(problem, ATTEMPTS, UNANSWERED) is not None
-
-
 def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble | None:
     """What is wrong, if another try may help, and how many are worth it."""
     from huggingface_hub import errors

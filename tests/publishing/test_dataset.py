@@ -10,7 +10,7 @@ import datasets
 import pytest
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import export_dataset
+from equal_hf.publishing.dataset import dataset_files, export_dataset
 from equal_hf.publishing.previous_export import run_identities
 from equal_hf.records.run_folder import RoundRecords
 from tests.publishing.runs import HOSTILE, make_run, write_rewards, write_round
@@ -128,6 +128,42 @@ def test_an_interrupted_export_is_made_good(run_dir: Path):
     (folder / "data" / "train" / "round-00009.parquet").write_bytes(b"left behind")
     export_dataset(run_dir)
     assert contents(folder) == before
+
+
+def test_what_a_person_put_there_is_neither_listed_nor_removed(run_dir: Path, tmp_path: Path):
+    folder = export_dataset(run_dir)
+    own = {
+        name: folder / name
+        for name in ("data/train/mine.parquet", "data/extra/round-00000.parquet", "pictures/me.png", "notes.txt")
+    }
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    for path in own.values():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+    links = [folder / name for name in ("data/train/round-00099.parquet", "pictures/link.png")]
+    for path in links:
+        path.symlink_to(secret)
+    export_dataset(run_dir)
+    assert all(path.read_bytes() == b"mine" for path in own.values()) and all(path.is_symlink() for path in links)
+    names = set(dataset_files(folder))
+    assert not names & set(own) and not names & {path.relative_to(folder).as_posix() for path in links}
+    assert {"equal.json", "README.md", "data/train/round-00000.parquet"} <= names
+
+
+@pytest.mark.parametrize("name", ["data/train/round-00001.parquet", "data/train", "data", "README.md"])
+def test_no_link_is_followed(run_dir: Path, tmp_path: Path, name: str):
+    folder = export_dataset(run_dir)
+    (folder / name).rename(tmp_path / "moved")
+    (folder / name).symlink_to(tmp_path / "moved")
+    before = contents(tmp_path / "moved") if (tmp_path / "moved").is_dir() else (tmp_path / "moved").read_bytes()
+    with pytest.raises(PublishError, match=f"{Path(name).name} is a symbolic link"):
+        dataset_files(folder)
+    write_round(RoundRecords(run_dir), 3)
+    with pytest.raises(PublishError, match=f"{Path(name).name} is a symbolic link"):
+        export_dataset(run_dir)
+    after = contents(tmp_path / "moved") if (tmp_path / "moved").is_dir() else (tmp_path / "moved").read_bytes()
+    assert after == before
 
 
 def test_a_corpus_column_never_takes_the_place_of_ours(tmp_path: Path):

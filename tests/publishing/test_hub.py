@@ -23,6 +23,7 @@ from equal_hf.errors import PublishError
 from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.hub import check_write_access, publish_dataset
+from equal_hf.publishing.hub_model import push_model
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.training.config import EqualConfig
 from equal_hf.utils.hub_retry import limit_silence
@@ -247,6 +248,37 @@ def test_nothing_is_sent_to_a_public_repository_where_a_private_one_is_asked_for
     assert main(["publish", str(run_dir), "--repo-id", "announced", "--private"]) == 0
 
 
+def test_a_model_is_pushed_alone_and_over_no_other(hub: HubServer, tmp_path: Path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(bytes(2000))
+    (model / "README.md").write_text("---\ntags:\n- equal-hf\n---\n# Model\n")
+    (tmp_path / "secret").write_text("secret")
+    (model / "linked.json").symlink_to(tmp_path / "secret")
+    api = HfApi()
+    api.create_repo("tester/named")
+    api.upload_file(path_or_fileobj=b"---\nlicense: mit\n---\nMine.", path_in_repo="README.md", repo_id="tester/named")
+    for _ in range(2):
+        push_model(model, "tester/named")
+    assert set(api.list_repo_files("tester/named")) == {".gitattributes", "README.md", "model.safetensors"}
+    card = Path(api.hf_hub_download("tester/named", "README.md")).read_text()
+    assert "license: mit" in card and "Mine." in card and "equal-hf" in card
+    with pytest.raises(PublishError, match="symbolic link"):
+        push_model(model, "tester/named", names=["linked.json"])
+    api.create_repo("tester/other-model")
+    api.upload_file(path_or_fileobj=b"precious", path_in_repo="model.safetensors", repo_id="tester/other-model")
+    for refused in (lambda: push_model(model, "tester/other-model"), lambda: check_model("tester/other-model")):
+        with pytest.raises(PublishError, match=r"holds a model that no run .* set `hub_model_id`"):
+            refused()
+    api.create_repo("tester/public-too", private=False)
+    with pytest.raises(PublishError, match="is public"):
+        push_model(model, "tester/public-too", private=True)
+
+
+def check_model(repo_id: str) -> str:
+    return check_write_access(repo_id, repo_type="model")
+
+
 def test_the_words_of_a_refusal_are_shown(hub: HubServer, run_dir: Path):
     hub.fail(403, "POST", "/commit/main", X_Error_Message="Private repository storage limit reached")
     with pytest.raises(PublishError, match=r"refuses with 403: Private repository storage limit reached") as caught:
@@ -370,6 +402,25 @@ def test_a_dry_run_says_what_would_be_sent_and_changes_nothing(
     assert main(["publish", str(run_dir), "--repo-id", "tester/elsewhere", "--dry-run"]) == 0
     assert 'load_dataset("tester/dry"' in card and 'load_dataset("tester/dry"' in readme.read_text()
     assert "; nothing was sent" in capsys.readouterr().out and commits("tester/dry") == 1
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_persons_own_files_are_neither_sent_nor_removed(hub: HubServer, run_dir: Path):
+    folder = export_dataset(run_dir)
+    for name in ("data/train/mine.parquet", "pictures/me.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"mine")
+    publish_dataset(run_dir, "tester/own-files")
+    for name in ("data/train/theirs.parquet", "pictures/theirs.png", "data/theirs/empty.parquet"):
+        HfApi().upload_file(
+            path_or_fileobj=b"theirs", path_in_repo=name, repo_id="tester/own-files", repo_type="dataset"
+        )
+    write_round(RoundRecords(run_dir), 3)
+    publish_dataset(run_dir, "tester/own-files")
+    there = files("tester/own-files")
+    assert {"data/train/theirs.parquet", "pictures/theirs.png", "data/theirs/empty.parquet"} <= there
+    assert not {"data/train/mine.parquet", "pictures/me.png"} & there
+    assert (folder / "data/train/mine.parquet").exists() and (folder / "pictures/me.png").exists()
 
 
 def test_a_round_that_gave_the_first_pairs_takes_the_place_of_the_empty_file(hub: HubServer, tmp_path: Path):
