@@ -1,12 +1,20 @@
-"""Finding the checkpoint a killed run can go on from."""
+"""Finding the checkpoint a killed run can go on from, and whether this run can go on from it."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from equal_hf.errors import ResumeError
 
 _NAME = re.compile(r"checkpoint-(\d+)")
+STATE_NAME = "EqualTrainer"  # among the callbacks' states in `trainer_state.json`
 
 
 def last_complete_checkpoint(folder: str | Path) -> str | None:
@@ -32,3 +40,70 @@ def last_complete_checkpoint(folder: str | Path) -> str | None:
             continue
         return str(path)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """What a checkpoint says of the training that made it, so that another start can go on with the right round.
+
+    Args:
+        rounds (`int`): Rounds trained on to their end.
+        rows_per_round (`int`): Rows of a round.
+        effective_batch_size (`int`): Rows of an optimizer step, over all processes and accumulation steps.
+    """
+
+    rounds: int
+    rows_per_round: int
+    effective_batch_size: int
+
+    def as_state(self) -> dict[str, dict[str, Any]]:
+        """As transformers keeps what callbacks want to find in a checkpoint again."""
+        return {"args": {}, "attributes": asdict(self)}
+
+    @classmethod
+    def of(cls, checkpoint: str) -> TrainingProgress:
+        """What a checkpoint says.
+
+        Raises:
+            [`ResumeError`]: If this library did not write it.
+        """
+        state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        found: Mapping[str, Any] = state.stateful_callbacks or {}
+        if STATE_NAME not in found:
+            raise ResumeError(
+                f"{checkpoint} does not say which rounds it was trained on: another trainer or an earlier version "
+                "wrote it. Remove it to train from the records of the rounds, or set `output_dir` to a new folder"
+            )
+        return cls(**found[STATE_NAME]["attributes"])
+
+    def check(self, checkpoint: str, now: TrainingProgress, world_size: int, remedy: str = "") -> None:
+        """Refuse to go on from a checkpoint if rounds would then begin and end at other steps than its own did.
+
+        Args:
+            checkpoint (`str`): The checkpoint that `self` is of.
+            now ([`TrainingProgress`]): This run.
+            world_size (`int`): Processes of this run; free, as long as the effective batch stays.
+            remedy (`str`, *optional*): What else helps.
+
+        Raises:
+            [`ResumeError`]: If `rows_per_round` or the effective batch size changed.
+        """
+        if self.rows_per_round != now.rows_per_round:
+            raise ResumeError(
+                f"{checkpoint} was trained on rounds of {self.rows_per_round} rows and `rows_per_round` is "
+                f"{now.rows_per_round} now: set it back{remedy}"
+            )
+        if self.effective_batch_size != now.effective_batch_size:
+            share, rest = divmod(self.effective_batch_size, world_size)
+            how = (
+                f"with {world_size} processes set `per_device_train_batch_size` and `gradient_accumulation_steps` so "
+                f"that their product is {share}"
+                if not rest
+                else f"no setting does that with {world_size} processes, start a number that divides it"
+            )
+            raise ResumeError(
+                f"{checkpoint} was trained with an effective batch of {self.effective_batch_size} rows "
+                "(`per_device_train_batch_size` times `gradient_accumulation_steps` times processes) and it is "
+                f"{now.effective_batch_size} now. The number of processes is free, the effective batch is not: {how}"
+                f"{remedy}"
+            )

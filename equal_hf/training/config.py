@@ -60,6 +60,10 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 self.dataloader_persistent_workers,
                 "workers that outlive an epoch would go on serving the rows of the first round",
             ),
+            "auto_find_batch_size": (
+                self.auto_find_batch_size,
+                "it would begin a round again with another batch size",
+            ),
             "max_steps": (self.max_steps > 0, "the rounds decide how long training is: set `num_rounds`"),
         }
         for name, (value, reason) in refused.items():

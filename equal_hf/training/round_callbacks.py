@@ -18,6 +18,7 @@ class RoundTrainer(Protocol):
     args: EqualConfig
     round_feed: RoundFeed
     is_last_round: bool
+    rounds_trained: int
 
     def open_round(self, epoch: int) -> None:
         """Collect the round of an epoch and set its rows, on every process."""
@@ -58,6 +59,7 @@ class RoundCallback(TrainerCallback):
     ) -> None:
         """Rewards of a round without an evaluation are recorded now; the last one ends training."""
         self.trained = True
+        self.trainer.rounds_trained = int((state.epoch or 0.0) + 1e-6)  # not one that was stopped in its middle
         if not control.should_evaluate:
             self.trainer.record_rewards({})
         if self.trainer.is_last_round and self.trainer.args.stop_when_finished:

@@ -19,11 +19,11 @@ from transformers import ProgressCallback, TrainerState
 from transformers.trainer_utils import IntervalStrategy, TrainOutput
 
 from equal_hf.collection.collector import EqualDataCollector
-from equal_hf.errors import ConfigError, EqualError
+from equal_hf.errors import ConfigError, EqualError, ResumeError
 from equal_hf.target import weighted_mean
 from equal_hf.tracking.tables import RoundTables
 from equal_hf.tracking.trainer_callbacks import track_rounds
-from equal_hf.training.checkpoints import last_complete_checkpoint
+from equal_hf.training.checkpoints import STATE_NAME, TrainingProgress, last_complete_checkpoint
 from equal_hf.training.config import EqualConfig
 from equal_hf.training.influence_batches import INFLUENCE_ROWS, influence_batches, rewarding_sets
 from equal_hf.training.model_export import ModelFolderTrainer
@@ -40,8 +40,8 @@ _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document
 
 # Settings that decide what a model has learned after a round, and so what a loss reward says.
 _TRAINING_SETTINGS = (
-    "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm per_device_train_batch_size "
-    "gradient_accumulation_steps rows_per_round max_length completion_only_loss loss_type bf16 fp16 reward_metric"
+    "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm rows_per_round max_length "
+    "completion_only_loss loss_type bf16 fp16 reward_metric"
 )
 
 
@@ -141,6 +141,7 @@ class EqualTrainer(ModelFolderTrainer):
         wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
+        self.rounds_trained = self._rounds_of(str(resume_from_checkpoint)) if resume_from_checkpoint else 0
         track_rounds(self, RoundTables(self.data_collector.records, self.data_collector.corpus))
         try:
             with self.round_feed.view as view:
@@ -149,9 +150,11 @@ class EqualTrainer(ModelFolderTrainer):
                 if in_pool is None:
                     self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
                     output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
-                    self._count_rounds(self.state)
+                    self.steps_trained = self.state.global_step
                 else:
-                    self._count_rounds(_state_of(str(resume_from_checkpoint)))
+                    self._rounds_of(in_pool)
+                    state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
+                    self.steps_trained = state.global_step
                 if wants_pool:
                     output = self._train_pool(in_pool, **kwargs)
         finally:
@@ -173,11 +176,25 @@ class EqualTrainer(ModelFolderTrainer):
         """Keep the training loop from starting an epoch when the checkpoint holds the last round there is."""
         if not (checkpoint and finished and self.args.stop_when_finished):
             return
-        if (_state_of(str(checkpoint)).epoch or 0.0) >= trainable:
+        if self.rounds_trained >= trainable:
             self.args.num_train_epochs = trainable
 
-    def _count_rounds(self, state: TrainerState) -> None:
-        self.rounds_trained, self.steps_trained = round(state.epoch or 0.0), state.global_step
+    def _progress(self) -> TrainingProgress:
+        batch = self.get_total_train_batch_size(self.args)
+        return TrainingProgress(self.rounds_trained, self.args.rows_per_round, batch)
+
+    def _rounds_of(self, checkpoint: str) -> int:
+        """How many rounds a checkpoint was trained on; refused where this run's rounds would not fit its steps."""
+        progress = TrainingProgress.of(checkpoint)
+        again = ", or remove the checkpoints to train again from the records, which asks for nothing anew"
+        remedy = "" if self._waits_for_evaluation else again
+        progress.check(checkpoint, self._progress(), self.args.world_size, remedy)
+        return progress.rounds
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        assert isinstance(self.state.stateful_callbacks, dict)
+        self.state.stateful_callbacks[STATE_NAME] = self._progress().as_state()
+        super()._save_checkpoint(*args, **kwargs)
 
     def _train_pool(self, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
         """The final fine-tuning: a second training on all pairs, with checkpoints of its own in `pool/`."""
@@ -200,7 +217,16 @@ class EqualTrainer(ModelFolderTrainer):
     # -- rounds ----------------------------------------------------------------------------------------------------
 
     def open_round(self, epoch: int) -> None:
-        """Collect the round of an epoch and put its rows in place, on every process."""
+        """Collect the round of an epoch and set its rows, on every process.
+
+        Raises:
+            [`ResumeError`]: If the epoch is not the one after the rounds trained on.
+        """
+        if epoch != self.rounds_trained:
+            raise ResumeError(
+                f"the checkpoint was trained on {self.rounds_trained} rounds, but by the settings of now it ends in "
+                f"epoch {epoch}: a setting that decides how many steps a round has changed; set it back"
+            )
         opened = self._on_main(lambda: self.round_feed.collect(epoch))
         self.is_last_round = opened.last
         prepared = list(self._prepare([{**row, "place": place} for place, row in enumerate(opened.rows)]))
@@ -298,14 +324,10 @@ class EqualTrainer(ModelFolderTrainer):
         model: Any = self.model
         return {
             **{name: sanitise(getattr(self.args, name)) for name in _TRAINING_SETTINGS.split()},
-            "world_size": self.args.world_size,
+            "effective_batch_size": self.get_total_train_batch_size(self.args),
             "model": str(model.config.name_or_path),
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
-
-
-def _state_of(checkpoint: str) -> TrainerState:
-    return TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, TrainerCallback
 
 from equal_hf import (
     ClusteredCorpus,
@@ -15,7 +15,7 @@ from equal_hf import (
     loss_drop_reward,
     transport_reward,
 )
-from equal_hf.errors import ConfigError, ExtractionError
+from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
@@ -140,6 +140,59 @@ def test_a_finished_run_is_not_trained_further(world, tmp_path):
     again = make(world, tmp_path, extractor=Watched(), num_rounds=4, max_documents=12)
     again.train(resume_from_checkpoint=True)
     assert (again.rounds_trained, again.steps_trained, Watched.asked) == (2, 6, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rows_per_round": 16}, "rounds of 12 rows and `rows_per_round` is 16 now: set it back, or remove"),
+        ({"gradient_accumulation_steps": 3}, "batch of 4 rows .* and it is 12 now.*product is 4, or remove"),
+        ({"per_device_train_batch_size": 3}, "batch of 4 rows .* and it is 3 now"),
+        ({"per_device_train_batch_size": 5}, "batch of 4 rows .* and it is 5 now"),  # 3 steps a round as before
+    ],
+)
+def test_a_checkpoint_of_other_rounds_is_refused(world, tmp_path, changed, words):
+    first = make(world, tmp_path, rewards=[transport_reward], evaluate=False)
+    first.train()
+    first.data_collector.close()
+    again = make(world, tmp_path, rewards=[transport_reward], evaluate=False, **changed)
+    with pytest.raises(ResumeError, match=words):
+        again.train(resume_from_checkpoint=True)
+    again.data_collector.close()
+    anew = make(world, tmp_path, rewards=[transport_reward], evaluate=False, **changed)
+    anew.train()
+    assert anew.rounds_trained == 2
+
+
+def test_the_effective_batch_may_be_made_up_in_another_way(world, tmp_path):
+    first = make(world, tmp_path, num_rounds=2)
+    first.add_callback(StopAfter(1))
+    first.train()
+    first.data_collector.close()
+    again = make(world, tmp_path, num_rounds=2, per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    again.train(resume_from_checkpoint=True)
+    assert (again.rounds_trained, again.steps_trained) == (2, 6)
+    assert all(sum(RoundRecords(tmp_path).reward_record(index)["metrics"]["trained_rows"]) for index in range(2))
+
+
+def test_a_checkpoint_of_another_trainer_is_named(world, tmp_path):
+    first = make(world, tmp_path, num_rounds=1)
+    first.train()
+    first.data_collector.close()
+    path = tmp_path / "checkpoint-3/trainer_state.json"
+    path.write_text(path.read_text().replace("EqualTrainer", "SFTTrainer"))
+    with pytest.raises(ResumeError, match="checkpoint-3 does not say which rounds"):
+        make(world, tmp_path, num_rounds=1).train(resume_from_checkpoint=True)
+
+
+class StopAfter(TrainerCallback):
+    """Stops a training as an early stop does: after some epochs."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.epoch >= self.epochs
 
 
 def test_training_again_from_scratch_pays_for_nothing(world, tmp_path):

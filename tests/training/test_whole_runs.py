@@ -97,6 +97,32 @@ def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterr
     assert {2, 3} <= {row["equal/round"] for _, row in found if "equal/round" in row} <= {0, 1, 2, 3}
 
 
+def test_a_run_goes_on_with_another_number_of_processes_but_not_with_another_batch(world, tmp_path):
+    def arguments(*flags: str, processes: int = 1) -> list[str]:
+        launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
+        run = ["-m", "tests.train_world", "--world", str(world), "--output_dir", str(tmp_path / "run")]
+        return [*launcher, *run, "--rewards", "transport", *flags]  # no reward that waits for an evaluation
+
+    rounds, log = tmp_path / "run/rounds", tmp_path / "log"
+    process = start(arguments(), log)
+    assert kill_when(process, (tmp_path / "run/checkpoint-6/trainer_state.json").exists), log.read_text()[-3000:]
+    recorded = digests(rounds, "round-0000[01]/**/*")
+
+    refused = start(arguments(processes=2), log := tmp_path / "refused")
+    assert refused.wait(200) != 0
+    words = "an effective batch of 8 rows .* and it is 16 now.* with 2 processes .* product is 4"
+    assert re.search(words, log.read_text(), re.DOTALL), log.read_text()[-3000:]
+
+    said = run(arguments("--per_device_train_batch_size", "4", processes=2), tmp_path / "resumed")
+    assert digests(rounds, "round-0000[01]/**/*") == recorded
+    assert len(list(rounds.glob("*/extracted"))) == len(list(rounds.glob("*/rewards.json"))) == 4
+    rewards = [json.loads((rounds / f"round-{index:05d}/rewards.json").read_text()) for index in range(4)]
+    assert all(sum(record["metrics"]["trained_rows"]) > 0 for record in rewards), "every round was trained on"
+    assert "run round 4/4" in said
+    state = json.loads((tmp_path / "run/checkpoint-12/trainer_state.json").read_text())
+    assert (state["global_step"], state["stateful_callbacks"]["EqualTrainer"]["attributes"]["rounds"]) == (12, 4)
+
+
 def test_two_processes_in_one_folder_are_refused(world, tmp_path):
     from equal_hf.errors import ResumeError
     from equal_hf.records.run_folder import RoundRecords

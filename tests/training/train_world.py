@@ -19,9 +19,8 @@ from equal_hf import (
     EqualDataCollector,
     EqualTrainer,
     ExplicitExtractor,
-    loss_drop_reward,
-    transport_reward,
 )
+from equal_hf.selection.config import REWARD_FUNCTIONS
 from equal_hf.target import conversational
 from equal_hf.tracking.trackers import tracked
 from equal_hf.utils.logging import set_up_terminal
@@ -33,6 +32,7 @@ class WorldArguments:
     world: str = ""
     resume: bool = True
     trackers: list[str] = field(default_factory=list)  # as `report_to`, which takes one on a command line
+    rewards: list[str] = field(default_factory=lambda: ["transport", "loss_drop"])
 
 
 DEFAULTS = (
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> EqualTrainer:
     collector = EqualDataCollector(
         ClusteredCorpus.load(world / "corpus"),
         ExplicitExtractor(),
-        reward_funcs=[transport_reward, loss_drop_reward],
+        reward_funcs=[REWARD_FUNCTIONS[name] for name in arguments.rewards],
         args=config,
         reference=target.reference,
         protected=[*target.validation, *target.test],
