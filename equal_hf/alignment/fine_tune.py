@@ -12,12 +12,12 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equal_hf.alignment.config import AlignConfig
 from equal_hf.corpus.embedder import Embedder
 from equal_hf.types import Document, QAPair
 
@@ -42,40 +42,15 @@ STATIC_LEARNING_RATE = 0.1
 LEAST_DOCUMENTS = 10  # on either side of the split
 
 
-@dataclass(frozen=True, slots=True)
-class AlignSettings:
-    """How to align.
-
-    Args:
-        seed (`int`, *optional*, defaults to `42`): Splits, mines and trains.
-        max_windows (`int`, *optional*, defaults to `8`): Of the embedder that measures.
-        holdout (`float`, *optional*, defaults to `0.2`): Share of the documents that measures.
-        epochs (`int`, *optional*, defaults to `2`): Passes over the training pairs.
-        learning_rate (`float`, *optional*): Where left out 1e-5 for transformers; for static embedders
-            a tenth of the root mean square of their table, 1e-2 where its entries are about 0.1.
-        batch_size (`int`, *optional*, defaults to `64`): Pairs a step.
-        mini_batch_size (`int`, *optional*): Pairs embedded at once: gradients are cached (Gao et al. 2021), so that
-            a large batch needs little memory.
-        hard_negatives (`int`, *optional*, defaults to `3`): Mined for each pair.
-    """
-
-    seed: int = 42
-    max_windows: int = 8
-    holdout: float = 0.2
-    epochs: int = 2
-    learning_rate: float | None = None
-    batch_size: int = 64
-    mini_batch_size: int | None = None
-    hard_negatives: int = 3
-
-
 def align(
     model: str | SentenceTransformer,
     documents: Sequence[Document],
     pairs: Sequence[QAPair],
     out: Path | None,
     *,
-    settings: AlignSettings | None = None,
+    config: AlignConfig | None = None,
+    seed: int = 42,
+    max_windows: int = 8,
     heldout: Sequence[Document] | None = None,
     measure: Measure | None = None,
 ) -> dict[str, Any]:
@@ -86,31 +61,33 @@ def align(
         documents (`Sequence[Document]`): The sample.
         pairs (`Sequence[QAPair]`): Theirs; documents without pairs are left out.
         out (`Path`, *optional*): Folder for the tuned model, made only if it is kept.
-        settings ([`AlignSettings`], *optional*): How.
+        config ([`AlignConfig`], *optional*): How.
+        seed (`int`, *optional*, defaults to `42`): Splits, mines and trains.
+        max_windows (`int`, *optional*, defaults to `8`): Of the embedder that measures.
         heldout (`Sequence[Document]`, *optional*): Documents to measure on; a share of the sample where left out.
         measure (`Callable`, *optional*): Measures more, given an embedder and held-out documents with their pairs.
 
     Returns:
         `dict[str, Any]`: `kept`, `verdict`, and the measures `before` and `after`.
     """
-    settings = settings or AlignSettings()
+    config = config or AlignConfig()
     by_document: Pairs = {}
     for pair in pairs:
         by_document.setdefault(pair.document_id, []).append(pair.text())
-    train, test = _split([d for d in documents if d.id in by_document], settings)
+    train, test = _split([d for d in documents if d.id in by_document], config.holdout, seed)
     if heldout is not None:
         train, test = train + test, [d for d in heldout if d.id in by_document]
     counts = {"training_documents": len(train), "held_out_documents": len(test)}
     if min(len(train), len(test)) < LEAST_DOCUMENTS:
-        told = f"not tried: {len(train) + len(test)} documents with pairs are too few, raise `sample_share`"
-        return {"kept": False, "verdict": told, "before": {}, "after": {}, **counts}
-    transformer, embedder = _load(model, settings.max_windows)
+        verdict = f"not tried: {len(train) + len(test)} documents with pairs are too few, raise `sample_share`"
+        return {"kept": False, "verdict": verdict, "before": {}, "after": {}, **counts}
+    transformer, embedder = _load(model, max_windows)
     before = _measure(embedder, test, by_document, measure)
-    rows = _rows(train, by_document, settings.seed)
-    dataset = _mine(rows, transformer, settings)
-    rate = settings.learning_rate or _default_rate(transformer)
-    _train(transformer, dataset, rate, settings)
-    after = _measure(Embedder(transformer, max_windows=settings.max_windows), test, by_document, measure)
+    rows = _rows(train, by_document, seed)
+    dataset = _mine(rows, transformer, config, seed)
+    rate = config.learning_rate or _default_rate(transformer)
+    _train(transformer, dataset, rate, config, seed)
+    after = _measure(Embedder(transformer, max_windows=max_windows), test, by_document, measure)
     kept = (after["recall_at_10"] or 0, after["mrr"] or 0) > (before["recall_at_10"] or 0, before["mrr"] or 0)
     change = f"held-out recall@10 {before['recall_at_10']:.4f} before, {after['recall_at_10']:.4f} after"
     verdict = f"kept: {change}" if kept else f"not kept, the original embedder is used: {change}"
@@ -164,9 +141,9 @@ def _measure(
     return found | (measure(embedder, documents, by_document) if measure is not None else {})
 
 
-def _split(documents: list[Document], settings: AlignSettings) -> tuple[list[Document], list[Document]]:
-    shuffled = random.Random(settings.seed).sample(documents, len(documents))
-    cut = round(settings.holdout * len(shuffled))
+def _split(documents: list[Document], holdout: float, seed: int) -> tuple[list[Document], list[Document]]:
+    shuffled = random.Random(seed).sample(documents, len(documents))
+    cut = round(holdout * len(shuffled))
     return shuffled[cut:], shuffled[:cut]
 
 
@@ -186,7 +163,7 @@ def _rows(documents: Sequence[Document], by_document: Pairs, seed: int) -> list[
     return rows
 
 
-def _mine(rows: list[tuple[str, str]], model: SentenceTransformer, settings: AlignSettings) -> Dataset:
+def _mine(rows: list[tuple[str, str]], model: SentenceTransformer, config: AlignConfig, seed: int) -> Dataset:
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
 
@@ -195,10 +172,10 @@ def _mine(rows: list[tuple[str, str]], model: SentenceTransformer, settings: Ali
     first, last = HARD_RANKS
     most = max((sum(1 for _ in texts) for texts in _texts_of(rows).values()), default=0)
     last = min(last, candidates - most - 1)
-    if settings.hard_negatives < 1 or last - first < settings.hard_negatives:
+    if config.hard_negatives < 1 or last - first < config.hard_negatives:
         return dataset
-    random.seed(settings.seed)
-    np.random.seed(settings.seed)
+    random.seed(seed)
+    np.random.seed(seed)
     mined = mine_hard_negatives(
         dataset,
         model,
@@ -206,10 +183,10 @@ def _mine(rows: list[tuple[str, str]], model: SentenceTransformer, settings: Ali
         positive_column_name="positive",
         range_min=first,
         range_max=last,
-        num_negatives=settings.hard_negatives,
+        num_negatives=config.hard_negatives,
         sampling_strategy="random",
         output_format="n-tuple",
-        batch_size=settings.batch_size,
+        batch_size=config.batch_size,
         verbose=False,
     )
     return mined if len(mined) >= len(dataset) / 2 else dataset
@@ -229,7 +206,7 @@ def _texts_of(rows: list[tuple[str, str]]) -> Pairs:
     return grouped
 
 
-def _train(model: SentenceTransformer, dataset: Dataset, learning_rate: float, settings: AlignSettings) -> None:
+def _train(model: SentenceTransformer, dataset: Dataset, learning_rate: float, config: AlignConfig, seed: int) -> None:
     import torch
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer import losses
@@ -238,21 +215,21 @@ def _train(model: SentenceTransformer, dataset: Dataset, learning_rate: float, s
 
     scale = 1.0 / TEMPERATURE
     loss: Any
-    if settings.mini_batch_size is not None:
-        loss = losses.CachedMultipleNegativesRankingLoss(model, scale, mini_batch_size=settings.mini_batch_size)
+    if config.mini_batch_size is not None:
+        loss = losses.CachedMultipleNegativesRankingLoss(model, scale, mini_batch_size=config.mini_batch_size)
     else:
         loss = losses.MultipleNegativesRankingLoss(model, scale)
-    steps = settings.epochs * -(-len(dataset) // settings.batch_size)
+    steps = config.epochs * -(-len(dataset) // config.batch_size)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = SentenceTransformerTrainingArguments(
             output_dir=scratch,
-            num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size,
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_size,
             learning_rate=learning_rate,
             warmup_steps=round(WARMUP_SHARE * steps),
             batch_sampler=BatchSamplers.NO_DUPLICATES,  # a document's other pairs are no negatives of it
-            seed=settings.seed,
-            data_seed=settings.seed,
+            seed=seed,
+            data_seed=seed,
             bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
             use_cpu=not torch.cuda.is_available(),
             save_strategy="no",

@@ -16,35 +16,34 @@ from equal_hf.extraction.budget import nano
 from equal_hf.extraction.protocol import Extractor, PaidExtractor
 from equal_hf.types import Allowance, Document, QAPair, Usage
 from equal_hf.utils.files import replacing
-from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from equal_hf.corpus.indexing.config import IndexArguments
+    from equal_hf.alignment.config import SampleConfig
 
 BATCH = 256
 
 
 def draw_sample(
-    shards: Sequence[Shard], folder: Path, kept: Sequence[np.ndarray], wanted: int, seed: int
+    shards: Sequence[Shard], folder: Path, unique: Sequence[np.ndarray], count: int, seed: int
 ) -> list[Document]:
     """A seeded sample of the corpus, in its order.
 
     Args:
         shards (`Sequence[Shard]`): All of it.
         folder (`Path`): Where they are.
-        kept (`Sequence[np.ndarray]`): For each, which documents are no duplicates.
-        wanted (`int`): Documents to draw.
+        unique (`Sequence[np.ndarray]`): For each, which documents are no duplicates.
+        count (`int`): Documents to draw.
         seed (`int`): Another seed, another sample.
     """
 
     def read() -> Iterator[np.ndarray]:
-        for shard, mask in zip(shards, kept, strict=True):
+        for shard, mask in zip(shards, unique, strict=True):
             keys = seeded_keys(read_identities(shard.path(folder))[0], seed, SAMPLE)
             yield np.where(mask, keys, np.uint64(2**64 - 1))
 
-    chosen = lowest_keys(read, int(sum(mask.sum() for mask in kept)), wanted)
+    chosen = lowest_keys(read, int(sum(mask.sum() for mask in unique)), count)
     documents = []
-    for shard, rows, mask in zip(shards, chosen, kept, strict=True):
+    for shard, rows, mask in zip(shards, chosen, unique, strict=True):
         rows = rows[mask[rows]]
         if len(rows):
             table = read_shard(shard.path(folder)).select(["id", "text"]).take(pa.array(rows))
@@ -65,7 +64,7 @@ def load_sample(path: Path) -> list[Document]:
 
 
 def extract_sample(
-    extractor: Extractor, documents: Sequence[Document], args: IndexArguments, run: str, show_progress: bool
+    extractor: Extractor, documents: Sequence[Document], config: SampleConfig, run: str, show_progress: bool
 ) -> tuple[list[QAPair], dict[str, Any]]:
     """The pairs of a sample, within the index budget.
 
@@ -75,7 +74,7 @@ def extract_sample(
     Args:
         extractor ([`Extractor`]): A run's extractor.
         documents (`Sequence[Document]`): The sample.
-        args ([`IndexArguments`]): Hold the budget.
+        config ([`SampleConfig`]): Holds the budget.
         run (`str`): Under which name the ledger books it.
         show_progress (`bool`): Show a progress bar on a terminal.
 
@@ -86,7 +85,7 @@ def extract_sample(
 
     if isinstance(extractor, PaidExtractor):
         extractor.begin(run)
-    documents = documents[: args.index_max_documents]
+    documents = documents[: config.index_max_documents]
     pairs: list[QAPair] = []
     dropped: dict[str, int] = {}
     used, extracted = Usage(), 0
@@ -95,9 +94,9 @@ def extract_sample(
             batch = documents[start : start + BATCH]
             paid = extractor.paid().cost if isinstance(extractor, PaidExtractor) else 0
             allowance = Allowance(
-                _left(args.index_max_prompt_tokens, used.prompt_tokens),
-                _left(args.index_max_completion_tokens, used.completion_tokens),
-                None if args.index_max_cost is None else nano(args.index_max_cost) - paid,
+                _left(config.index_max_prompt_tokens, used.prompt_tokens),
+                _left(config.index_max_completion_tokens, used.completion_tokens),
+                None if config.index_max_cost is None else nano(config.index_max_cost) - paid,
             )
             done = [e for e in extractor.extract(batch, allowance) if e.finish_reason != "budget"]
             for extraction in done:
@@ -136,15 +135,5 @@ def load_pairs(path: Path) -> list[QAPair]:
     return [QAPair(row["question"], row["answer"], row["document_id"]) for row in rows]
 
 
-def extraction_inputs(args: IndexArguments, sample: str) -> dict[str, Any]:
-    """What the pairs of a sample depend on; the endpoint is not asked."""
-    names = (
-        "extractor extractor_model extractor_model_revision extractor_prompt extractor_examples extractor_refine "
-        "extractor_judge extractor_judge_min_score extractor_max_new_tokens extractor_temperature target "
-        "index_max_documents index_max_prompt_tokens index_max_completion_tokens index_max_cost"
-    ).split()
-    return {"sample": sample, "settings": fingerprint({name: getattr(args, name) for name in names})}
-
-
-def _left(most: int | None, used: int) -> int | None:
-    return None if most is None else most - used
+def _left(limit: int | None, used: int) -> int | None:
+    return None if limit is None else limit - used

@@ -14,7 +14,7 @@ from importlib import import_module
 from equal_hf.errors import EqualError
 from equal_hf.utils.printable import escape
 
-COMMANDS = ("index", "plan", "collect", "train", "report", "publish", "inspect", "store", "replay", "doctor")
+COMMANDS = ("align", "index", "plan", "collect", "train", "report", "publish", "inspect", "store", "replay", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

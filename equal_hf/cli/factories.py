@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equal_hf.cli.arguments import RunArguments
-from equal_hf.errors import ConfigError
 from equal_hf.target import Target
 
 if TYPE_CHECKING:
@@ -18,45 +17,6 @@ if TYPE_CHECKING:
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.extraction.prompts.template import PromptTemplate
     from equal_hf.extraction.protocol import Extractor
-
-
-def open_corpus(run: RunArguments, output_dir: str, seed: int, *, build: bool = True) -> ClusteredCorpus:
-    """The clustered corpus of a run: taken as it is where `corpus` names one, else built once and kept.
-
-    Args:
-        run ([`RunArguments`]): The arguments.
-        output_dir (`str`): Run folder; the corpus is kept in `corpus/` below it where `corpus_dir` does not say.
-        seed (`int`): Seeds clustering and order.
-        build (`bool`, *optional*, defaults to `True`): Build it where it is not there; `False` for processes that come
-            after the one that did.
-
-    Raises:
-        [`CorpusError`]: If it cannot be read or built.
-        [`ConfigError`]: If the kept corpus was built from other settings.
-    """
-    from equal_hf.corpus.clustered_corpus import ClusteredCorpus, find_clustered
-    from equal_hf.corpus.dataset import open_dataset
-
-    if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
-        return corpus
-    kept = Path(run.corpus_dir) if run.corpus_dir else Path(output_dir) / "corpus"
-    if not (kept / "corpus.json").is_file():
-        if not build:
-            raise ConfigError(f"no corpus in {kept}: every process must see the same `corpus_dir`")
-        dataset = open_dataset(
-            run.corpus, name=run.corpus_config, split=run.corpus_split, revision=run.corpus_revision
-        )
-        ClusteredCorpus.build(
-            dataset,
-            kept,
-            embedder=run.embedder,
-            n_clusters=run.clusters,
-            text_column=run.text_column,
-            id_column=run.id_column,
-            min_characters=run.min_characters,
-            seed=seed,
-        )
-    return ClusteredCorpus.load(kept)
 
 
 def make_extractor(

@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.cli.factories import open_corpus
     from equal_hf.collection.config import current_document_order
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.corpus.run_corpus import open_corpus
     from equal_hf.selection.selector import Selector
     from equal_hf.target import load_targets, target_shares
 

@@ -113,9 +113,10 @@ def drive(
     from accelerate import PartialState
 
     from equal_hf.cli.checks import checks, require
-    from equal_hf.cli.factories import open_corpus
+    from equal_hf.corpus.run_corpus import open_corpus
     from equal_hf.publishing.background_push import RoundPublisher
     from equal_hf.target import load_targets, target_shares
+    from equal_hf.utils.distributed import Ranks
     from equal_hf.utils.logging import set_up_terminal
 
     state, output_dir = PartialState(), str(args.output_dir)
@@ -125,8 +126,10 @@ def drive(
         target_shares(run.by_name(), args.target_weights)
     state.wait_for_everyone()
 
+    ranks = Ranks()
+    corpus = open_corpus(run, output_dir, args.seed, ranks=ranks)  # which all processes build together
+    ranks.close()
     with state.main_process_first():
-        corpus = open_corpus(run, output_dir, args.seed, build=state.is_main_process)
         targets = load_targets(run, args.seed)
 
     publisher = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,18 +15,19 @@ import numpy as np
 from equal_hf.corpus import hub, hub_push
 from equal_hf.corpus.block_cache import BlockCache
 from equal_hf.corpus.centroids import CENTROIDS_FILE, read_centroids
-from equal_hf.corpus.dataset import ReadReport, read_documents
+from equal_hf.corpus.config import CorpusConfig
 from equal_hf.corpus.embedder import Embedder
-from equal_hf.corpus.indexing.embed_assign import build_corpus
-from equal_hf.corpus.kmeans import default_threads, prepare_clustering
+from equal_hf.corpus.indexing.pipeline import build_corpus
+from equal_hf.corpus.indexing.read import rows_source
+from equal_hf.corpus.kmeans import prepare_clustering
 from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest, refuse_taken
 from equal_hf.corpus.parquet_reader import ClusterReader, read_index
 from equal_hf.corpus.prefetcher import Prefetcher
 from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
+from equal_hf.utils.distributed import Ranks
 from equal_hf.utils.files import new_folder
-from equal_hf.utils.threads import limited_threads
 
 if TYPE_CHECKING:
     from equal_hf.corpus.dataset import Rows
@@ -97,13 +98,14 @@ class ClusteredCorpus:
         threads: int | None = None,
         gpu: bool | Literal["auto"] = "auto",
         giant_factor: float = 10.0,
+        shard_documents: int = 1024,
         max_shard_bytes: int = 256_000_000,
         show_progress: bool = True,
     ) -> ClusteredCorpus:
-        """Read, embed, cluster and store a corpus.
+        """Read, embed, cluster and store a corpus, in this process.
 
         The same rows, embedder, settings and thread count give the same bytes. The folder appears at `path` when it is
-        complete, so a build that is killed leaves nothing there.
+        complete; a build that is killed leaves what it has done beside it, and the next one goes on from there.
 
         Args:
             dataset (`datasets.Dataset`, `datasets.IterableDataset` or iterable of rows): The documents.
@@ -122,8 +124,11 @@ class ClusteredCorpus:
             gpu (`bool` or `"auto"`, *optional*, defaults to `"auto"`): Whether k-means runs on the GPU.
             giant_factor (`float`, *optional*, defaults to `10.0`): Clusters of more than so many times the mean size
                 are split.
+            shard_documents (`int`, *optional*, defaults to `1024`): Documents in a piece of work, what a kill costs at
+                most.
             max_shard_bytes (`int`, *optional*, defaults to `256_000_000`): Size at which a data file is closed.
-            show_progress (`bool`, *optional*, defaults to `True`): Show a progress bar on a terminal.
+            show_progress (`bool`, *optional*, defaults to `True`): Show a progress bar on a terminal, else log a line
+                every half minute.
 
         Returns:
             `ClusteredCorpus`: Loaded from `path`.
@@ -136,36 +141,31 @@ class ClusteredCorpus:
         """
         path = Path(path)
         refuse_taken(path)
-        prepare_clustering(
-            1 if n_clusters == "auto" else n_clusters, seed=seed, iterations=iterations, threads=threads, gpu=gpu
-        )
-        report = ReadReport()
-        documents = read_documents(
-            dataset,
+        clusters = 1 if n_clusters == "auto" else n_clusters
+        prepare_clustering(clusters, seed=seed, iterations=iterations, threads=threads, gpu=gpu)
+        config = CorpusConfig(
             text_column=text_column,
             id_column=id_column,
-            metadata_columns=metadata_columns,
+            metadata_columns=None if metadata_columns is None else list(metadata_columns),
             min_characters=min_characters,
-            report=report,
+            n_clusters=str(n_clusters),
+            kmeans_iterations=iterations,
+            giant_factor=giant_factor,
+            shard_documents=shard_documents,
+            max_shard_bytes=max_shard_bytes,
+            threads=threads,
         )
-        threads = threads if threads is not None else default_threads()
-        with new_folder(path) as work, limited_threads(threads):
-            build_corpus(
-                documents,
-                work,
-                embedder=Embedder(embedder) if isinstance(embedder, str) else embedder,
-                report=report,
-                n_clusters=n_clusters,
-                seed=seed,
-                iterations=iterations,
-                threads=threads,
-                gpu=gpu,
-                giant_factor=giant_factor,
-                max_shard_bytes=max_shard_bytes,
-                read_settings={"text_column": text_column, "id_column": id_column, "min_characters": min_characters},
-                total_rows=len(dataset) if isinstance(dataset, Sized) else None,
-                show_progress=show_progress,
-            )
+        build_corpus(
+            config,
+            path,
+            path.absolute().parent / f".{path.absolute().name}.index",
+            seed,
+            source=rows_source(dataset, config),
+            ranks=Ranks(alone=True),
+            embedder=Embedder(embedder) if isinstance(embedder, str) else embedder,
+            gpu=gpu,
+            show_progress=show_progress,
+        )
         return cls.load(path)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Settings of a corpus: where documents come from, and how they are clustered.
+"""Settings of a corpus: where documents come from, how they are embedded and clustered, how files are written.
 
 >>> CorpusConfig(corpus="docs.parquet", n_clusters=120).clusters
 120
@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from equal_hf.corpus.embedder import DTYPES
 from equal_hf.errors import ConfigError
 from equal_hf.utils.settings import Range, check_settings, setting
 
 
 @dataclass
 class CorpusConfig:
-    """Where documents come from, and how they are clustered. Each field says what it is."""
+    """Where documents come from, how they are embedded and clustered. Each field says what it is."""
 
     corpus: str = setting(
         "", "Documents: a Hub dataset, a local file or folder, or a clustered corpus in either place."
@@ -30,10 +31,36 @@ class CorpusConfig:
     metadata_columns: list[str] | None = setting(None, "Columns to carry along; all but bytes if unset.")
     min_characters: Annotated[int, Range(0)] = setting(50, "Shorter documents are skipped.")
     embedder: str = setting("BAAI/bge-base-en-v1.5", "A sentence-transformers model, or a folder that holds one.")
+    embedder_dtype: str = setting(
+        "auto", "Precision of the embedder: float32, float16, bfloat16; `auto` for half precision on a GPU."
+    )
+    embedder_batch_size: Annotated[int, Range(1)] = setting(64, "Number of windows in a forward pass.")
+    embedder_max_windows: Annotated[int, Range(1)] = setting(8, "Number of windows embedded of one document.")
+    align: bool | None = setting(
+        None,
+        "Whether the embedder that `equal-hf align` left in `output_dir` is used; if unset, where there is one.",
+    )
     n_clusters: str = setting(
         "auto", "Number of clusters, the arms of the bandit; `auto` for the square root of the documents."
     )
+    kmeans_iterations: Annotated[int, Range(1)] = setting(25, "Number of iterations of k-means.")
+    giant_factor: Annotated[float, Range(above=1)] = setting(
+        10.0, "Clusters of more than this times the mean size are split."
+    )
     corpus_dir: str | None = setting(None, "Folder of the clustered corpus; `<output_dir>/corpus` if unset.")
+    index_dir: str | None = setting(
+        None, "Folder of what a stopped build goes on from, `<output_dir>/index` if unset; every process must see it."
+    )
+    shard_documents: Annotated[int, Range(1)] = setting(
+        1024, "Number of documents in a piece of work: what a kill costs, and what processes share out."
+    )
+    max_shard_bytes: Annotated[int, Range(1)] = setting(256_000_000, "Bytes at which a data file is closed.")
+    on_bad_file: str = setting(
+        "stop", "What a file that cannot be read does: `stop`, or `skip`, which the card says.", ["stop", "skip"]
+    )
+    threads: Annotated[int, Range(1)] | None = setting(
+        None, "Threads of each process, recorded since another number may give other bytes; shared out if unset."
+    )
 
     def __post_init__(self) -> None:
         check_settings(self, only=CorpusConfig)
@@ -41,6 +68,9 @@ class CorpusConfig:
             raise ConfigError(
                 f"`n_clusters` is {self.n_clusters!r}: set it to a whole number of 1 or more, or to auto"
             )
+
+        if self.embedder_dtype not in DTYPES:
+            raise ConfigError(f"`embedder_dtype` is {self.embedder_dtype!r}: set it to one of {', '.join(DTYPES)}")
 
     @property
     def clusters(self) -> int | Literal["auto"]:

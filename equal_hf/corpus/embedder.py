@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,16 +97,32 @@ class Embedder:
             `np.ndarray` of shape `(len(texts), dimension)`, float32: one unit vector a text; all zeros where the model
             knows no token of the text.
         """
-        return self.encode_told(texts, show_progress=show_progress)[0]
+        return self.encode_documents(texts, show_progress=show_progress)[0]
 
-    def encode_told(self, texts: Sequence[str], *, show_progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """What `encode` gives, and which texts were longer than `max_windows` windows: shape `(len(texts),)`, bool."""
+    def encode_documents(
+        self,
+        texts: Sequence[str],
+        *,
+        show_progress: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Embed texts, and say which of them are longer than all windows.
+
+        Args:
+            texts (`Sequence[str]`): Any number of texts of any length.
+            show_progress (`bool`, *optional*, defaults to `False`): Show a progress bar.
+            progress (`Callable[[float], None]`, *optional*): Is given, after each batch, the share that is done.
+
+        Returns:
+            `tuple[np.ndarray, np.ndarray]`: What `encode` gives, and which texts have more than `max_windows` windows:
+            shape `(len(texts),)`, bool.
+        """
         if not len(texts):
             return np.zeros((0, self.dimension), dtype=np.float32), np.zeros(0, bool)
         windows, owners, long = self._windows(texts)
         beyond = np.zeros(len(texts), bool)
         beyond[sorted(long)] = True
-        vectors = _normalise(self._encode(windows, show_progress))
+        vectors = _normalise(self._encode(windows, show_progress, progress))
         if len(windows) == len(texts):
             return vectors, beyond
         # Windows are in text order and every text has one at least, so each text is one run of rows.
@@ -133,10 +149,25 @@ class Embedder:
             self._fingerprint = digest.hexdigest()[:32]
         return self._fingerprint
 
-    def _encode(self, texts: list[str], show_progress: bool) -> np.ndarray:
-        vectors = self.model.encode(
-            texts, batch_size=self._batch_size, show_progress_bar=show_progress, convert_to_numpy=True
-        )
+    def _encode(
+        self, texts: list[str], show_progress: bool, progress: Callable[[float], None] | None = None
+    ) -> np.ndarray:
+        batches, done = math.ceil(len(texts) / self._batch_size), 0
+
+        def count(*_: Any) -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(min(done / batches, 1.0))
+
+        # `encode` sorts texts by length and reports to a bar alone; the model's first module sees every batch.
+        hook = self.model[0].register_forward_hook(count)
+        try:
+            vectors = self.model.encode(
+                texts, batch_size=self._batch_size, show_progress_bar=show_progress, convert_to_numpy=True
+            )
+        finally:
+            hook.remove()
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def _prompt(self) -> str:

@@ -18,21 +18,27 @@ PATIENCE = timedelta(days=7)
 class Ranks:
     """Processes started by `accelerate launch` or `torchrun`; one alone where nothing started several.
 
+    Args:
+        alone (`bool`, *optional*, defaults to `False`): This process by itself, whatever started it.
+
     Attributes:
         rank (`int`): This process, from 0.
         size (`int`): How many there are.
         local_size (`int`): How many share this machine.
     """
 
-    def __init__(self) -> None:
-        self.rank = int(os.environ.get("RANK", 0))
-        self.size = int(os.environ.get("WORLD_SIZE", 1))
-        self.local_size = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+    def __init__(self, *, alone: bool = False) -> None:
+        environment = {} if alone else os.environ
+        self.rank = int(environment.get("RANK", 0))
+        self.size = int(environment.get("WORLD_SIZE", 1))
+        self.local_size = int(environment.get("LOCAL_WORLD_SIZE", self.size))
         self._group: Any = None
+        self._started = False
         if self.size > 1:
             import torch
             from accelerate import PartialState
 
+            self._started = not torch.distributed.is_initialized()
             PartialState(cpu=not torch.cuda.is_available())
             # What is exchanged are small Python objects, which need no GPU and no GPU library's deadlines.
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
@@ -76,9 +82,9 @@ class Ranks:
             raise failed
         if problem is not None:
             raise problem
-        for rank, told in enumerate(problems):
-            if told is not None:
-                raise CorpusError(f"rank {rank} stopped with {told[0]}: {told[1]}")
+        for rank, other in enumerate(problems):
+            if other is not None:
+                raise CorpusError(f"rank {rank} stopped with {other[0]}: {other[1]}")
         return self.gather(result)
 
     def once(self, work: Callable[[], T]) -> T:
@@ -91,26 +97,26 @@ class Ranks:
             return work()
         import torch.distributed as dist
 
-        told: list[Any] = [None]
+        outcome: list[Any] = [None]
         failed: BaseException | None = None
         if self.first:
             try:
-                told = [(work(), "")]
+                outcome = [(work(), "")]
             except Exception as error:
                 failed = error
-                told = [(None, f"rank 0 stopped with {type(error).__name__}: {error}")]
-        dist.broadcast_object_list(told, src=0, group=self._group)
+                outcome = [(None, f"rank 0 stopped with {type(error).__name__}: {error}")]
+        dist.broadcast_object_list(outcome, src=0, group=self._group)
         if failed is not None:
             raise failed
-        result, problem = told[0]
+        result, problem = outcome[0]
         if problem:
             raise CorpusError(problem)
         return result  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group, and end what was started for it."""
         if self._group is not None:
             import torch.distributed as dist
 
-            dist.destroy_process_group()
+            dist.destroy_process_group(None if self._started else self._group)
             self._group = None

@@ -1,17 +1,12 @@
-"""Files and folders that appear whole or not at all, and a record, written last, of what a piece of work left.
-
-A record names what the piece was made from (`inputs`) and the size and hash of every file it left. It counts only
-while all of that still holds, so whatever a kill or a full disk leaves behind is made again.
-"""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,37 +98,3 @@ def _flush(path: Path) -> None:
 def describe_file(path: Path) -> dict[str, Any]:
     """Size and hash of a file, as manifests list them."""
     return {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-
-
-def write_record(path: Path, inputs: Mapping[str, Any], files: Iterable[Path], facts: Mapping[str, Any]) -> dict:
-    """Record that `files` are complete.
-
-    Args:
-        path (`Path`): The record.
-        inputs (`Mapping[str, Any]`): What the work depends on; JSON-able.
-        files (`Iterable[Path]`): Files left, below the record's folder.
-        facts (`Mapping[str, Any]`): What else to keep; JSON-able.
-
-    Returns:
-        `dict`: The facts.
-    """
-    listed = {os.path.relpath(file, path.parent): describe_file(file) for file in files}
-    content = {"inputs": inputs, "files": listed, "facts": facts}
-    write_file(path, json.dumps(content, ensure_ascii=False))
-    return dict(json.loads(json.dumps(facts)))
-
-
-def read_record(path: Path, inputs: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The facts of a record if it is of these inputs (`None`: of any) and its files are what it says; else `None`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if inputs is not None and content["inputs"] != json.loads(json.dumps(inputs)):
-            return None
-        for name, facts in content["files"].items():
-            file = path.parent / name
-            # The size first: it is free, and what a cut-short file gives itself away by.
-            if file.stat().st_size != facts["bytes"] or describe_file(file) != facts:
-                return None
-        return content["facts"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

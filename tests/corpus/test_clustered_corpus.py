@@ -23,11 +23,11 @@ from equal_hf.corpus.centroids import write_centroids
 from equal_hf.corpus.indexing.embed_assign import embed_shard, training_sample
 from equal_hf.corpus.indexing.embedding_store import EmbeddingStore
 from equal_hf.corpus.indexing.shards import write_shards
+from equal_hf.corpus.indexing.workspace import write_record
 from equal_hf.corpus.parquet_reader import ClusterReader, read_index
 from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
 from equal_hf.errors import ConfigError, CorpusError, MissingDependencyError
 from equal_hf.types import Document
-from equal_hf.utils.files import write_record
 from tests.corpus.tiny import make_model, make_texts
 
 
@@ -233,6 +233,7 @@ def test_the_manifest_says_how_the_corpus_was_made_and_proves_its_files(rows, em
         "id_column": None,
         "min_characters": 50,
         "metadata_columns": ["topic", "number"],
+        "skipped": [],
     }
     assert manifest["embedder"]["fingerprint"] == embedder.fingerprint()
     assert manifest["clustering"]["threads"] == 1 and manifest["clustering"]["seed"] == 5
@@ -245,24 +246,24 @@ def test_the_manifest_says_how_the_corpus_was_made_and_proves_its_files(rows, em
     assert "1 too_short" in found["README.md"].decode()
 
 
-def test_metadata_that_changes_its_type_names_the_setting(embedder, tmp_path, monkeypatch):
+def test_metadata_that_changes_its_type_names_the_setting(embedder, tmp_path):
     rows = make_texts(3)
     rows[5]["number"] = "five"
     with pytest.raises(CorpusError, match=r"metadata column 'number' mixes .*`metadata_columns`"):
         build(rows, tmp_path / "corpus", embedder)
-    monkeypatch.setattr("equal_hf.corpus.indexing.embed_assign.SHARD_DOCUMENTS", 5)
+    changed = rows[:5] + [dict(row, number=str(row["number"])) for row in rows[5:]]
     with pytest.raises(CorpusError, match=r"changes its type.*`metadata_columns`"):
-        build(rows[:5] + [dict(row, number=str(row["number"])) for row in rows[5:]], tmp_path / "corpus", embedder)
+        build(changed, tmp_path / "corpus", embedder, shard_documents=5)
     assert list(tmp_path.iterdir()) == []
     assert build(rows, tmp_path / "corpus", embedder, metadata_columns=["topic"]).sizes.sum() == 12
 
 
-def test_chunks_may_lack_metadata_that_others_have(embedder, tmp_path, monkeypatch):
-    monkeypatch.setattr("equal_hf.corpus.indexing.embed_assign.SHARD_DOCUMENTS", 5)
+def test_shards_may_lack_metadata_that_others_have(embedder, tmp_path):
     rows = make_texts(3)
     rows = [row if number > 6 else {"text": row["text"], "number": None} for number, row in enumerate(rows)]
     rows[-1]["number"] = 0.5
-    found = {text: metadata for _, text, _, metadata in everything(build(rows, tmp_path / "corpus", embedder))}
+    corpus = build(rows, tmp_path / "corpus", embedder, shard_documents=5)
+    found = {text: metadata for _, text, _, metadata in everything(corpus)}
     assert found == {row["text"]: {"topic": row.get("topic"), "number": row["number"]} for row in rows}
 
 
@@ -272,7 +273,7 @@ def test_a_corpus_of_no_usable_document_says_what_was_dropped(embedder, tmp_path
     with pytest.raises(CorpusError, match=r"of 0 rows"):
         build([], tmp_path / "corpus", embedder)
     with pytest.raises(CorpusError, match=r"\{'no_embedding': 1\}"):
-        build([{"text": "unknown words only " * 5}], tmp_path / "corpus", embedder)
+        build([{"text": "unknown words only " * 5}], tmp_path / "corpus", embedder, n_clusters=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -424,7 +425,7 @@ def test_damaged_embeddings_are_refused_when_they_are_read(corpus, tmp_path):
 
 KILLED = """
 import os, signal, sys
-import equal_hf.corpus.indexing.embed_assign as build
+import equal_hf.corpus.indexing.write as write
 from equal_hf.corpus import ClusteredCorpus, Embedder
 from tests.corpus.tiny import make_model, make_texts
 
@@ -446,7 +447,7 @@ for stage in ("reading", "writing", "manifest", "finishing"):
     child = os.fork()
     if not child:
         if stage == "writing":
-            build.write_file = die
+            write.write_file = die
         if stage in ("manifest", "finishing"):
             os.replace = replace
         ClusteredCorpus.build(
@@ -465,7 +466,8 @@ def test_a_killed_build_leaves_nothing_that_loads_and_the_next_one_succeeds(rows
         [sys.executable, "-c", KILLED, str(path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert killed.returncode == 0, killed.stderr
-    stages = [f"{stage} ['.corpus.building']" for stage in ("reading", "writing", "manifest", "finishing")]
+    stages = [f"{stage} ['.corpus.index']" for stage in ("reading", "writing")]
+    stages += [f"{stage} ['.corpus.building', '.corpus.index']" for stage in ("manifest", "finishing")]
     assert killed.stdout.splitlines()[-4:] == stages
     corpus = build(rows, path, embedder)
     assert [entry.name for entry in tmp_path.iterdir()] == ["corpus"]

@@ -33,7 +33,7 @@ def test_a_text_without_a_known_token_is_all_zeros(embedder):
 def test_a_long_text_is_the_mean_of_windows_of_equal_length(windowed):
     embedder = Embedder(windowed)
     short, edge, long = words(3), words(WINDOW), words(2 * WINDOW + 2)
-    vectors, beyond = embedder.encode_told([" ".join(text) for text in (short, long, edge)])
+    vectors, beyond = embedder.encode_documents([" ".join(text) for text in (short, long, edge)])
     windows = [" ".join(long[start : start + 6]) for start in (0, 6, 12)]
     expected = unit(unit(windowed.encode(windows)).mean(axis=0))
     np.testing.assert_allclose(vectors[1], expected, atol=1e-5)
@@ -58,7 +58,7 @@ def test_no_token_of_a_window_is_cut_off_by_the_prompt(windowed):
 def test_very_long_texts_are_sampled_evenly_and_counted(windowed):
     embedder = Embedder(windowed, max_windows=3)
     text = words(9 * WINDOW)
-    (vector, _), beyond = embedder.encode_told([" ".join(text), "sum"])
+    (vector, _), beyond = embedder.encode_documents([" ".join(text), "sum"])
     windows = [" ".join(text[start * WINDOW : (start + 1) * WINDOW]) for start in (0, 4, 8)]
     np.testing.assert_allclose(vector, unit(unit(windowed.encode(windows)).mean(axis=0)), atol=1e-5)
     assert beyond.tolist() == [True, False]

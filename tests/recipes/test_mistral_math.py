@@ -193,8 +193,8 @@ def test_the_real_recipes_yaml_is_valid():
     from trl import ModelConfig
 
     from equal_hf.cli.arguments import RunArguments
+    from equal_hf.cli.index_arguments import parse_index
     from equal_hf.cli.parse_config import parse_config
-    from equal_hf.corpus.indexing.config import parse_index
     from equal_hf.training.config import EqualConfig
 
     flags = ["--use_cpu", "--report_to", "none"]

@@ -1,37 +1,24 @@
-"""Build a corpus folder from document shards, piece by piece: embed → train centroids → sort into runs → merge.
-
-Each function does one piece of one step, whoever calls it: `build_corpus` goes through them in one process, and
-`equal_hf.corpus.indexing` shares them out over many.
-"""
+"""The stages between reading and writing: documents are embedded, centroids trained, documents assigned to them."""
 
 from __future__ import annotations
 
+import functools
 import logging
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from equal_hf.corpus.dataset import ReadReport
 from equal_hf.corpus.embedder import Embedder
 from equal_hf.corpus.indexing.embedding_store import EmbeddingStore, is_among, unit, usable
-from equal_hf.corpus.indexing.finish import corpus_facts, finish_corpus
 from equal_hf.corpus.indexing.hash_order import TRAINING, lowest_keys, seeded_keys
-from equal_hf.corpus.indexing.parquet_writer import FilePlan, cluster_totals, plan_files, write_file
-from equal_hf.corpus.indexing.shards import (
-    DIGEST,
-    SHARD_DOCUMENTS,
-    Shard,
-    common_schema,
-    digests_of,
-    read_shard,
-    write_shards,
-)
-from equal_hf.corpus.indexing.sorted_runs import Run, write_run
+from equal_hf.corpus.indexing.progress import Progress
+from equal_hf.corpus.indexing.shards import DIGEST, digests_of, read_shard
+from equal_hf.corpus.indexing.sorted_runs import write_run
 from equal_hf.corpus.kmeans import (
     MAX_POINTS_PER_CENTROID,
     Centroids,
@@ -39,100 +26,119 @@ from equal_hf.corpus.kmeans import (
     nearest_centroids,
     train_centroids,
 )
-from equal_hf.corpus.profiles import principal_directions, samples_per_cluster
-from equal_hf.errors import CorpusError
-from equal_hf.types import Document
+from equal_hf.corpus.profiles import principal_directions
+from equal_hf.errors import ConfigError, CorpusError
+from equal_hf.utils.files import write_file
+from equal_hf.utils.hashing import content_hash, fingerprint
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.config import CorpusConfig
+    from equal_hf.corpus.indexing.shards import Shard
+    from equal_hf.corpus.indexing.state import IndexState
 
 logger = logging.getLogger(__name__)
 
+CENTROID_FACTS = "requested seed iterations threads device points giant_factor split similarity".split()
 
-def build_corpus(
-    documents: Iterable[Document],
-    folder: Path,
-    *,
-    embedder: Embedder,
-    report: ReadReport,
-    n_clusters: int | Literal["auto"],
-    seed: int,
-    iterations: int,
-    threads: int,
-    gpu: bool | Literal["auto"],
-    giant_factor: float,
-    max_shard_bytes: int,
-    read_settings: dict[str, Any],
-    total_rows: int | None,
-    show_progress: bool,
-) -> None:
-    """Fill a folder with the files of a corpus; the arguments are those of `ClusteredCorpus.build`.
 
-    Args:
-        documents (`Iterable[Document]`): What `read_documents` yields.
-        folder (`Path`): Existing, empty folder.
-        report (`ReadReport`): The one that `read_documents` fills.
-        read_settings (`dict[str, Any]`): How the documents were read, for the manifest.
-        total_rows (`int`, *optional*): Rows there are, for the progress bar.
+def load_embedder(config: CorpusConfig, aligned: Path | None) -> Embedder:
+    """The embedder of an index: the aligned one where there is one, on this rank's GPU where there are some.
+
+    Raises:
+        ConfigError: It cannot be loaded.
     """
-    from tqdm.auto import tqdm
+    import torch
 
-    work = folder / "work"
-    store = EmbeddingStore(work / "embeddings", embedder.fingerprint(), embedder.dimension)
-    shards: list[Shard] = []
-    found = sampled = 0
-    with tqdm(total=total_rows, desc="embedding", unit="row", disable=None if show_progress else True) as progress:
-        for shard in write_shards(documents, work / "documents", max_documents=SHARD_DOCUMENTS):
-            shards.append(shard)
-            told = embed_shard(shard, work / "documents", None, embedder, store)
-            found, sampled = found + told["embedded"], sampled + told["sampled"]
-            progress.update(report.rows - progress.n)
-    for _ in range(sum(shard.documents for shard in shards) - found):
-        report.drop("no_embedding")
-    logger.info("Read %d rows, kept %d; dropped: %s", report.rows, report.documents, report.dropped or "none")
-    warn_of_sampled(sampled, embedder.max_windows)
-    if not found:
-        raise CorpusError(nothing_usable(report.rows, report.dropped, read_settings))
-    wanted = auto_clusters(found) if n_clusters == "auto" else n_clusters
-    keys = [shard.key for shard in shards]
-    sample = training_sample(store, keys, found, wanted, seed)
-    centroids = train_centroids(
-        sample, wanted, seed=seed, iterations=iterations, threads=threads, gpu=gpu, giant_factor=giant_factor
+    device = None
+    if torch.cuda.is_available():
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+    return Embedder(
+        str(aligned or config.embedder),
+        device=device,
+        batch_size=config.embedder_batch_size,
+        max_windows=config.embedder_max_windows,
+        dtype=config.embedder_dtype,
     )
-    components = principal_directions(sample)
-    del sample
-    runs = [work / "runs" / f"{number:05d}" for number in range(len(shards))]
-    for shard, run in zip(shards, runs, strict=True):
-        assign_shard(shard, work / "documents", store, shard.key, centroids, seed, run, gpu=gpu)
-    schema = common_schema([shard.path(work / "documents") for shard in shards])
-    plans, samples = plan_corpus(runs, centroids, embedder.dimension, max_shard_bytes)
-    with opened(runs) as readers:
-        parts = [write_file(plan, readers, schema, components, samples, folder) for plan in plans]
-    facts = corpus_facts(
-        embedder=embedder,
-        centroids=centroids,
-        seed=seed,
-        read={
-            "rows": report.rows,
-            "dropped": report.dropped,
-            **read_settings,
-            "metadata_columns": [name for name in schema.names if name not in ("id", "text")],
-        },
-        sampled=sampled,
-    )
-    shutil.rmtree(work)
-    finish_corpus(folder, parts, centroids, embedder, facts, {})
+
+
+def embed(state: IndexState) -> dict[str, Any]:
+    """Embed the documents, each rank its own shards.
+
+    Raises:
+        ConfigError: Ranks loaded different models.
+        CorpusError: No document has an embedding.
+    """
+    fingerprints = state.ranks.gather(state.embedder.fingerprint())
+    if len(set(fingerprints)) > 1:
+        raise ConfigError("`embedder`: ranks loaded different models. Use the same devices and precision on all.")
+    state.store = EmbeddingStore(state.work.folder / "embeddings", fingerprints[0], state.embedder.dimension)
+    mine = state.ranks.mine(range(len(state.shards)))
+    total = sum(int(state.unique[number].sum()) for number in mine)
+    several = f" on rank {state.ranks.rank} of {state.ranks.size}" if state.ranks.size > 1 else ""
+    with Progress(f"embedding{several}", total, show=state.show_progress) as progress:
+
+        def work() -> dict[int, dict[str, Any]]:
+            state.store.remember(set(state.keys))
+            return {number: _embed_piece(state, number, progress) for number in mine}
+
+        began = time.perf_counter()
+        by_shard = {number: facts for part in state.ranks.together(work) for number, facts in part.items()}
+        seconds = round(time.perf_counter() - began, 3)
+    state.usable = sum(facts["embedded"] for facts in by_shard.values())
+    if missing := state.unique_documents() - state.usable:
+        state.drop({"no_embedding": missing})
+    state.beyond = sum(facts["sampled"] for facts in by_shard.values())
+    if state.beyond and state.ranks.first:
+        logger.warning(
+            "%d documents are longer than %d windows of the embedder: windows spread evenly over them stand for them. "
+            "`max_windows` of `Embedder`, `embedder_max_windows` of a YAML, raises that.",
+            state.beyond,
+            state.embedder.max_windows,
+        )
+    if not state.usable:
+        raise CorpusError(state.nothing_usable())
+    return {"embedding": {"documents": state.usable, "seconds": seconds}}
+
+
+def _embed_piece(state: IndexState, number: int, progress: Progress) -> dict[str, Any]:
+    shard, key, unique = state.shards[number], state.keys[number], state.unique[number]
+    made = 0.0
+
+    def advance(share: float) -> None:
+        nonlocal made
+        count = share * float(unique.sum())
+        progress.made(count - made)
+        made = count
+
+    def make() -> tuple[list[Path], dict[str, Any]]:
+        facts = embed_shard(shard, state.documents, unique, state.embedder, state.store, key, advance)
+        return [state.store.path(key)], facts
+
+    inputs = {"key": key, "threads": state.threads}
+    facts = state.work.piece("embed", state.store.folder / f"{key}.json", inputs, make)
+    progress.found(float(unique.sum()) - made)
+    return facts
 
 
 def embed_shard(
-    shard: Shard, documents: Path, kept: np.ndarray | None, embedder: Embedder, store: EmbeddingStore, key: str = ""
+    shard: Shard,
+    documents: Path,
+    unique: np.ndarray | None,
+    embedder: Embedder,
+    store: EmbeddingStore,
+    key: str = "",
+    progress: Any = None,
 ) -> dict[str, int]:
     """Embed a document shard into the store.
 
     Args:
         shard ([`Shard`]): The shard.
         documents (`Path`): Folder of document shards.
-        kept (`np.ndarray` of shape `(n,)`, bool, *optional*): Documents that are not duplicates; all by default.
+        unique (`np.ndarray` of shape `(n,)`, bool, *optional*): Documents that are no duplicates; all by default.
         embedder ([`Embedder`]): Gives the embeddings.
         store ([`EmbeddingStore`]): Where they go, and where those made earlier are.
         key (`str`, *optional*): Name in the store; the shard's by default.
+        progress (`Callable[[float], None]`, *optional*): Is given the share that is done.
 
     Returns:
         `dict[str, int]`: `embedded` documents that have a direction, `made` of them now, and `sampled`, those longer
@@ -140,11 +146,59 @@ def embed_shard(
     """
     table = read_shard(shard.path(documents)).select(["text", DIGEST])
     digests, texts = digests_of(table[DIGEST]), table["text"]
-    if kept is not None:
-        digests, texts = digests[kept], texts.filter(pa.array(kept))
-    vectors, beyond, made = store.embed(digests, texts.to_pylist(), embedder.encode_told)
+    if unique is not None:
+        digests, texts = digests[unique], texts.filter(pa.array(unique))
+    encode = functools.partial(embedder.encode_documents, progress=progress)
+    vectors, beyond, made = store.embed(digests, texts.to_pylist(), encode)
     store.save(key or shard.key, digests, vectors, beyond)
     return {"embedded": int(usable(vectors).sum()), "made": made, "sampled": int(beyond.sum())}
+
+
+def cluster(state: IndexState) -> dict[str, Any]:
+    """Train centroids on rank 0 and give them to all.
+
+    A later revision keeps them and their numbers: what was nearest to one stays there, though clusters are counted
+    anew where one has lost its last document or got its first.
+    """
+    config, path = state.config, state.work.folder / "centroids.safetensors"
+    inputs = {
+        "embedder": state.embedder.fingerprint(),
+        "n_clusters": config.clusters,
+        "seed": state.seed,
+        "iterations": config.kmeans_iterations,
+        "threads": state.threads,
+        "giant_factor": config.giant_factor,
+    }
+
+    def make() -> tuple[list[Path], dict[str, Any]]:
+        count = auto_clusters(state.usable) if config.clusters == "auto" else config.clusters
+        logger.info("clustering %s documents into %s clusters", f"{state.usable:,}", f"{count:,}")
+        points = training_sample(state.store, state.keys, state.usable, count, state.seed)
+        centroids = train_centroids(
+            points,
+            count,
+            seed=state.seed,
+            iterations=config.kmeans_iterations,
+            threads=state.threads,
+            gpu=state.gpu,
+            giant_factor=config.giant_factor,
+        )
+        save_centroids(centroids, principal_directions(points), path)
+        settings = {name: getattr(centroids, name) for name in CENTROID_FACTS}
+        return [path], {"settings": settings, "trained_on": state.keys}
+
+    def load() -> tuple[Centroids, np.ndarray, list[str]]:
+        facts = state.work.piece(
+            "cluster",
+            state.work.folder / "centroids.json",
+            inputs,
+            make,
+            stale=lambda facts: state.recluster and facts["trained_on"] != state.keys,
+        )
+        return (*load_centroids(path, facts["settings"]), facts["trained_on"])
+
+    state.centroids, state.components, state.trained_on = state.ranks.once(load)
+    return {"n_clusters": len(state.centroids.vectors)}
 
 
 def training_sample(store: EmbeddingStore, keys: Sequence[str], total: int, clusters: int, seed: int) -> np.ndarray:
@@ -153,36 +207,66 @@ def training_sample(store: EmbeddingStore, keys: Sequence[str], total: int, clus
     def read() -> Iterator[np.ndarray]:
         for key in keys:
             digests, vectors = store.load(key)
-            found = seeded_keys(digests, seed, TRAINING)
+            ranks = seeded_keys(digests, seed, TRAINING)
             # What cannot be clustered gets a key that is never chosen.
-            yield np.where(usable(vectors), found, np.uint64(2**64 - 1))
+            yield np.where(usable(vectors), ranks, np.uint64(2**64 - 1))
 
     chosen = lowest_keys(read, total, min(total, MAX_POINTS_PER_CENTROID * clusters))
     # Filled shard by shard: parts that are then joined would take the memory twice.
     sample = np.empty((sum(map(len, chosen)), store.dimension), np.float32)
-    held = 0
+    filled = 0
     for key, rows in zip(keys, chosen, strict=True):
         vectors = store.load(key)[1][rows]
         vectors = unit(vectors[usable(vectors)])
-        sample[held : held + len(vectors)] = vectors
-        held += len(vectors)
-    return sample[:held]
+        sample[filled : filled + len(vectors)] = vectors
+        filled += len(vectors)
+    return sample[:filled]
 
 
-def assign_shard(
-    shard: Shard,
-    documents: Path,
-    store: EmbeddingStore,
-    key: str,
-    centroids: Centroids,
-    seed: int,
-    prefix: Path,
-    *,
-    gpu: bool | Literal["auto"],
-    kept: np.ndarray | None = None,
-    known: np.ndarray | None = None,
-) -> tuple[list[Path], dict[str, float]]:
-    """Assign a shard's documents to their nearest centroids and write them as a sorted run.
+def save_centroids(centroids: Centroids, components: np.ndarray, path: Path) -> None:
+    """Write centroids and principal directions."""
+    from safetensors.numpy import save
+
+    write_file(path, save({"centroids": centroids.vectors, "components": np.ascontiguousarray(components)}))
+
+
+def load_centroids(path: Path, settings: dict[str, Any]) -> tuple[Centroids, np.ndarray]:
+    """Read what `save_centroids` wrote."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(path)
+    return Centroids(vectors=tensors["centroids"], **settings), tensors["components"]
+
+
+def assign(state: IndexState) -> None:
+    """Assign the documents to their nearest centroids, each rank its own shards, and write sorted runs."""
+    centroids = [state.centroids.settings(), content_hash(state.centroids.vectors.tobytes(), 64)]
+    state.runs = [
+        state.work.folder / "runs" / fingerprint([shard.key, key, centroids, state.seed, state.threads])
+        for shard, key in zip(state.shards, state.keys, strict=True)
+    ]
+    # A text of a shard that is new since the centroids were trained was known to them if one gone since had it.
+    before = set(state.trained_on)
+    known = functools.cache(lambda: _digests(state.store, sorted(before - set(state.keys))))
+
+    def assign_piece(number: int) -> dict[str, Any]:
+        run, key = state.runs[number], state.keys[number]
+        return state.work.piece(
+            "assign",
+            run.with_suffix(".json"),
+            {"run": run.name, "all_known": key in before},
+            lambda: _assign_shard(state, number, None if key in before else known()),
+        )
+
+    def work() -> dict[int, dict[str, Any]]:
+        return {number: assign_piece(number) for number in state.ranks.mine(range(len(state.shards)))}
+
+    by_shard = {number: facts for part in state.ranks.together(work) for number, facts in part.items()}
+    state.assigned = [by_shard[number] for number in range(len(state.shards))]
+
+
+def _assign_shard(state: IndexState, number: int, known: np.ndarray | None) -> tuple[list[Path], dict[str, float]]:
+    """Write a shard's sorted run.
 
     Args:
         known (`np.ndarray`, *optional*): Digests of texts that the centroids were trained on, as
@@ -192,82 +276,27 @@ def assign_shard(
         `tuple[list[Path], dict[str, float]]`: The run's files; `documents` in it, how many of them are `new` to the
         centroids, and the similarity of those to theirs added up.
     """
-    digests, vectors = store.load(key)
-    table = read_shard(shard.path(documents)).drop_columns([DIGEST])
-    if kept is not None:
-        table = table.filter(pa.array(kept))
+    centroids = state.centroids
+    digests, vectors = state.store.load(state.keys[number])
+    table = read_shard(state.shards[number].path(state.documents)).drop_columns([DIGEST])
+    table = table.filter(pa.array(state.unique[number]))
     rows = np.flatnonzero(usable(vectors))
-    if not len(rows):
-        labels, cosines = np.zeros(0, np.int32), np.zeros(0, np.float32)
-    else:
-        labels, cosines = nearest_centroids(unit(vectors[rows]), centroids.vectors, threads=centroids.threads, gpu=gpu)
-    files = write_run(prefix, table.take(pa.array(rows)), seeded_keys(digests[rows], seed), labels, vectors[rows])
+    labels, cosines = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    if len(rows):
+        labels, cosines = nearest_centroids(
+            unit(vectors[rows]), centroids.vectors, threads=centroids.threads, gpu=state.gpu
+        )
+    keys = seeded_keys(digests[rows], state.seed)
+    files = write_run(state.runs[number], table.take(pa.array(rows)), keys, labels, vectors[rows])
     new = np.zeros(len(rows), bool) if known is None else ~is_among(digests[rows], known)
     similarity = float(cosines[new].sum(dtype=np.float64))
     return files, {"documents": len(rows), "new": int(new.sum()), "new_similarity": similarity}
 
 
-def plan_corpus(
-    runs: Sequence[Path], centroids: Centroids, dimension: int, max_shard_bytes: int
-) -> tuple[list[FilePlan], int]:
-    """The files to write, and how many embeddings each profile keeps; empty clusters are left out and said."""
-    rows, stored = cluster_totals(runs, len(centroids.vectors))
-    if empty := int((rows == 0).sum()):
-        logger.warning(
-            "%d of %d clusters stayed empty and were left out; `n_clusters` may be too high for %d documents.",
-            empty,
-            len(rows),
-            rows.sum(),
+def _digests(store: EmbeddingStore, keys: Sequence[str]) -> np.ndarray:
+    if gone := [key for key in keys if not store.path(key).is_file()]:
+        raise CorpusError(
+            f"{store.path(gone[0])} is gone, so it cannot be told which documents came since the clusters were "
+            "trained. Put the embeddings of earlier revisions back, or set `recluster` to true."
         )
-    alive = rows[rows > 0]
-    if int(alive.max()) > centroids.giant_factor * alive.mean():
-        logger.warning(
-            "The largest cluster has %d of %d documents, more than %g times the mean: its documents are too alike to "
-            "be split. A larger `n_clusters` or another embedder may tell them apart.",
-            alive.max(),
-            alive.sum(),
-            centroids.giant_factor,
-        )
-    return plan_files(rows, stored, max_shard_bytes=max_shard_bytes), samples_per_cluster(len(alive), dimension)
-
-
-@contextmanager
-def opened(prefixes: Sequence[Path]) -> Iterator[list[Run]]:
-    """Runs, open for as long as the block lasts."""
-    _allow_open_files(4 * len(prefixes) + 256)
-    runs: list[Run] = []
-    try:
-        for prefix in prefixes:
-            runs.append(Run(prefix))
-        yield runs
-    finally:
-        for run in runs:
-            run.close()
-
-
-def warn_of_sampled(sampled: int, max_windows: int) -> None:
-    """Say that some documents were too long to be embedded whole."""
-    if sampled:
-        logger.warning(
-            "%d documents are longer than %d windows of the embedder: windows spread evenly over them stand for them. "
-            "`max_windows` of `Embedder` raises that.",
-            sampled,
-            max_windows,
-        )
-
-
-def nothing_usable(rows: int, dropped: dict[str, int], read_settings: dict[str, Any]) -> str:
-    """What to tell where a corpus has no document left."""
-    return (
-        f"No document is usable: of {rows} rows, dropped were {dropped or 'none'}. Check `corpus`, `text_column` "
-        f"({read_settings['text_column']!r}) and `min_characters` ({read_settings['min_characters']})."
-    )
-
-
-def _allow_open_files(wanted: int) -> None:
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return store.digests(keys)

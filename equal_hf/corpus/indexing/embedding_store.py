@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from equal_hf.corpus.indexing.shards import DIGEST_BYTES, digests_of
+from equal_hf.corpus.indexing.workspace import read_record
 from equal_hf.errors import CorpusError
-from equal_hf.utils.files import read_record, replacing
+from equal_hf.utils.files import replacing
 
 
 class EmbeddingStore:
@@ -84,7 +85,7 @@ class EmbeddingStore:
         Args:
             digests (`np.ndarray` of shape `(n, 16)`, uint8): Of the texts.
             texts (`Sequence[str]`): The texts.
-            encode (`Callable`): Embeds texts, as `Embedder.encode_told` does.
+            encode (`Callable`): Embeds texts, as `Embedder.encode_documents` does.
 
         Returns:
             `tuple[np.ndarray, np.ndarray, int]`: float16, shape `(n, d)`; which texts are longer than all windows,

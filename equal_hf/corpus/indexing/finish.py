@@ -22,9 +22,12 @@ from equal_hf.utils.files import describe_file
 
 CLUSTERS_FILE = "clusters.parquet"
 
+# Draws the map of the clusters into the corpus folder, from their profiles, words and terms; gives its files.
+Draw = Callable[[Path, ClusterProfiles, Sequence[ClusterWords], list[list[str]]], list[Path]]
+
 
 def corpus_facts(
-    *, embedder: Embedder, centroids: Centroids, seed: int, read: dict[str, Any], sampled: int
+    *, embedder: Embedder, centroids: Centroids, seed: int, read: dict[str, Any], beyond: int
 ) -> dict[str, Any]:
     """What the manifest says of how a corpus was made."""
     return {
@@ -35,7 +38,7 @@ def corpus_facts(
             "name": embedder.name,
             "fingerprint": embedder.fingerprint(),
             "max_windows": embedder.max_windows,
-            "documents_beyond_max_windows": sampled,
+            "documents_beyond_max_windows": beyond,
         },
         "clustering": centroids.settings(),
     }
@@ -49,7 +52,7 @@ def finish_corpus(
     facts: dict[str, Any],
     files: dict[str, dict[str, Any]],
     *,
-    draw: Callable[[Path, ClusterProfiles, Sequence[ClusterWords], list[list[str]]], list[Path]] | None = None,
+    draw: Draw | None = None,
 ) -> None:
     """Write what is of the whole corpus, and the manifest last.
 
@@ -60,7 +63,7 @@ def finish_corpus(
         embedder ([`Embedder`]): What they were embedded with.
         facts (`dict[str, Any]`): For the manifest.
         files (`dict[str, dict[str, Any]]`): Size and hash of files, where they are known already.
-        draw (`Callable`, *optional*): Draws the corpus map into the folder, and gives its files.
+        draw (`Draw`, *optional*): Draws the corpus map.
     """
     words = [cluster for part in parts for cluster in part.words]
     terms = top_terms(words)

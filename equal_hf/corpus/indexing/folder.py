@@ -8,33 +8,43 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.corpus.clustered_corpus import ClusteredCorpus
 from equal_hf.corpus.hub import hub_errors
 from equal_hf.corpus.hub_push import check_corpus_repository
-from equal_hf.corpus.manifest import CARD_FILE, MANIFEST_FILE, corpus_files, read_manifest
+from equal_hf.corpus.manifest import CARD_FILE, MANIFEST_FILE, check_files, corpus_files, read_manifest, refuse_taken
 from equal_hf.errors import CorpusError
 from equal_hf.utils.files import describe_file
+from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from equal_hf.corpus.indexing.pipeline import Index
+    from equal_hf.corpus.indexing.state import IndexState
 
 logger = logging.getLogger(__name__)
 
 
-def check_places(index: Index) -> None:
-    """Refuse before the long work what the last stages would refuse to replace.
+def check_corpus_dir(state: IndexState) -> None:
+    """Refuse before the long work a folder that the last stage would refuse to replace.
 
     Raises:
-        CorpusError: The corpus folder holds something else.
-        PublishError: `hub_corpus_id` does.
+        CorpusError: It holds something else.
     """
-    _own_manifest(index.corpus_dir)
-    repo = index.args.hub_corpus_id or ""
-    if "/" in repo and index.work.stage in (None, "push"):
-        try:
-            check_corpus_repository(repo, index.args.hub_private)
-        except hub_errors() as error:
-            logger.warning("`hub_corpus_id`: %s cannot be asked for yet (%s); the push will ask again.", repo, error)
+    if state.revisable:
+        _own_manifest(state.corpus_dir)
+    else:
+        refuse_taken(state.corpus_dir)
+
+
+def check_hub_corpus(repo_id: str, private: bool) -> None:
+    """Refuse before the long work a repository that a push would refuse to replace.
+
+    Raises:
+        PublishError: It holds something else.
+    """
+    if "/" not in repo_id:
+        return
+    try:
+        check_corpus_repository(repo_id, private)
+    except hub_errors() as error:
+        logger.warning("`hub_corpus_id`: %s cannot be asked for yet (%s); the push will ask again.", repo_id, error)
 
 
 def _own_manifest(folder: Path) -> dict[str, Any] | None:
@@ -51,7 +61,7 @@ def _own_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest = read_manifest(folder / MANIFEST_FILE, str(folder))
     except CorpusError as error:
-        raise CorpusError(f"`corpus_dir`: what {folder} holds cannot be told. {error} {remedy}") from error
+        raise CorpusError(f"`corpus_dir`: what {folder} holds cannot be read. {error} {remedy}") from error
     if "index" not in manifest:
         raise CorpusError(
             f"`corpus_dir`: the corpus in {folder} was not made by `equal-hf index`, and what was recorded with it "
@@ -60,33 +70,37 @@ def _own_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def is_written(index: Index, wanted: str) -> bool:
-    """Whether the corpus folder is whole and made from this, by the hash of every file; each rank reads its share."""
-    folder = index.corpus_dir
+def is_written(state: IndexState, inputs: str) -> bool:
+    """Whether the corpus folder is whole and made from these inputs, by the hash of every file; each rank reads its
+    share."""
+    folder = state.corpus_dir
+    if not state.revisable:
+        return False
 
-    def look() -> dict[str, Any] | None:
+    def read() -> dict[str, Any] | None:
         manifest = _own_manifest(folder)
-        if manifest is None or manifest["index"] != wanted or not (folder / CARD_FILE).is_file():
+        if manifest is None or manifest["index"] != inputs or not (folder / CARD_FILE).is_file():
             return None
         try:
-            return ClusteredCorpus.load(folder).manifest
+            check_files(folder, manifest)
         except CorpusError:
             return None
+        return manifest if manifest["fingerprint"] == fingerprint(manifest["files"]) else None
 
-    manifest = index.ranks.once(look)
+    manifest = state.ranks.once(read)
     if manifest is None:
         return False
 
     def whole() -> bool:
         try:
-            return all(describe_file(folder / name) == manifest["files"][name] for name in index.ranks.mine(names))
+            return all(describe_file(folder / name) == manifest["files"][name] for name in state.ranks.mine(names))
         except OSError:
             return False
 
     names = sorted(manifest["files"])
-    if all(index.ranks.together(whole)):
+    if all(state.ranks.together(whole)):
         return True
-    if index.ranks.first:
+    if state.ranks.first:
         logger.warning("The corpus in %s is damaged: it is written again.", folder)
     return False
 

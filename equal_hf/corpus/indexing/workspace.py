@@ -1,20 +1,22 @@
-"""The folder of an index: where each stage keeps its pieces and their records, and what may be done in this run."""
+"""The folder of an index: where each stage keeps its pieces and their records, and what may be done in this run.
+
+A record names what a piece was made from (`inputs`) and the size and hash of every file it left. It counts only while
+all of that still holds, so whatever a kill or a full disk leaves behind is made again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from equal_hf.corpus.indexing.config import STAGES
 from equal_hf.errors import ConfigError, RecordError, ResumeError
-from equal_hf.utils.files import read_record, replacing, write_record
+from equal_hf.utils.files import describe_file, write_file
 
 _FILE = "index.json"
-# What an index is of: another of these is another index, and wants another folder.
-_IDENTITY = ("corpus", "corpus_config", "corpus_split", "text_column", "id_column", "min_characters", "seed")
 
 
 @dataclass
@@ -23,16 +25,30 @@ class Workspace:
 
     Args:
         folder (`Path`): `index_dir`.
+        stages (`Sequence[str]`): All stages, in order.
         stage (`str`, *optional*): The only stage to be done; all where left out.
         counts (`dict[str, list[int]]`): By stage: pieces found complete and pieces made, by this process.
     """
 
     folder: Path
+    stages: Sequence[str]
     stage: str | None = None
     counts: dict[str, list[int]] = field(default_factory=dict)
 
-    def open(self, identity: Mapping[str, Any], threads: int | None, default_threads: int) -> int:
-        """Start or take up an index in the folder; the threads of each process.
+    def open(
+        self, identity: Mapping[str, Any], threads: int | None, default_threads: int, *, any_identity: bool = False
+    ) -> int:
+        """Start or take up an index in the folder.
+
+        Args:
+            identity (`Mapping[str, Any]`): What the index is of.
+            threads (`int`, *optional*): Threads of each process; those of an earlier run where left out.
+            default_threads (`int`): Threads where nothing says.
+            any_identity (`bool`, *optional*, defaults to `False`): Whether to take up an index of something else:
+                pieces that do not fit are made again.
+
+        Returns:
+            `int`: Threads of each process.
 
         Raises:
             ResumeError: The folder holds an index of something else.
@@ -43,19 +59,18 @@ class Workspace:
         if path.is_file():
             try:
                 known = json.loads(path.read_text(encoding="utf-8"))
-                differing = {name for name in identity if known["identity"].get(name) != identity[name]}
+                earlier = {name: known["identity"].get(name) for name in identity}
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise RecordError(f"{path} is damaged ({error}): remove {self.folder} and index again") from error
-            if differing:
-                told = ", ".join(
-                    f"`{name}` was {known['identity'].get(name)!r}, is {identity[name]!r}"
-                    for name in sorted(differing)
-                )
-                raise ResumeError(f"{self.folder} holds another index: {told}. Set `index_dir` to another folder.")
+            changes = ", ".join(
+                f"`{name}` was {earlier[name]!r}, is {identity[name]!r}"
+                for name in sorted(identity)
+                if earlier[name] != identity[name]
+            )
+            if changes and not any_identity:
+                raise ResumeError(f"{self.folder} holds another index: {changes}. Set `index_dir` to another folder.")
         chosen = threads or known.get("threads") or default_threads
-        with replacing(path) as temporary:
-            content = {"identity": dict(identity), "threads": chosen}
-            temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        write_file(path, json.dumps({"identity": dict(identity), "threads": chosen}, indent=2))
         return int(chosen)
 
     def piece(
@@ -69,7 +84,7 @@ class Workspace:
         """The facts of a piece of a stage: from its record where that proves it complete, else it is made.
 
         Args:
-            stage (`str`): One of `STAGES`.
+            stage (`str`): One of `stages`.
             record (`Path`): Its record.
             inputs (`Mapping[str, Any]`): What it depends on.
             make (`Callable`): Makes it; gives its files and facts.
@@ -87,12 +102,12 @@ class Workspace:
         if facts is not None:
             count[0] += 1
             return facts
-        self.must(stage)
+        self.require(stage)
         files, made = make()
         count[1] += 1
         return write_record(record, inputs, files, made)
 
-    def must(self, stage: str) -> None:
+    def require(self, stage: str) -> None:
         """Raise [`ConfigError`] where that stage has something to do but only another may be done."""
         if self.stage is not None and stage != self.stage:
             raise ConfigError(
@@ -100,11 +115,40 @@ class Workspace:
                 "first, or all stages without `--stage`"
             )
 
-    def over(self, stage: str) -> bool:
+    def ends_after(self, stage: str) -> bool:
         """Whether what comes after a stage is not to be done."""
-        return self.stage is not None and STAGES.index(stage) >= STAGES.index(self.stage)
+        return self.stage is not None and self.stages.index(stage) >= self.stages.index(self.stage)
 
 
-def identity_of(args: Any, seed: int) -> dict[str, Any]:
-    """What an index is of, for `Workspace.open`."""
-    return {name: seed if name == "seed" else getattr(args, name) for name in _IDENTITY}
+def write_record(path: Path, inputs: Mapping[str, Any], files: Iterable[Path], facts: Mapping[str, Any]) -> dict:
+    """Record that `files` are complete.
+
+    Args:
+        path (`Path`): The record.
+        inputs (`Mapping[str, Any]`): What the work depends on; JSON-able.
+        files (`Iterable[Path]`): Files left, on the same disk as the record.
+        facts (`Mapping[str, Any]`): What else to keep; JSON-able.
+
+    Returns:
+        `dict`: The facts.
+    """
+    listed = {os.path.relpath(file, path.parent): describe_file(file) for file in files}
+    content = {"inputs": inputs, "files": listed, "facts": facts}
+    write_file(path, json.dumps(content, ensure_ascii=False))
+    return dict(json.loads(json.dumps(facts)))
+
+
+def read_record(path: Path, inputs: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The facts of a record if it is of these inputs (`None`: of any) and its files are what it says; else `None`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if inputs is not None and content["inputs"] != json.loads(json.dumps(inputs)):
+            return None
+        for name, facts in content["files"].items():
+            file = path.parent / name
+            # The size first: it is free, and what a cut-short file gives itself away by.
+            if file.stat().st_size != facts["bytes"] or describe_file(file) != facts:
+                return None
+        return content["facts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -3,219 +3,266 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from equal_hf.alignment import run as alignment
 from equal_hf.corpus import hub_push
 from equal_hf.corpus.indexing import folder as corpus_folder
-from equal_hf.corpus.indexing.embed_assign import opened, plan_corpus
-from equal_hf.corpus.indexing.finish import corpus_facts, finish_corpus
-from equal_hf.corpus.indexing.parquet_writer import FilePart, FilePlan, write_file
+from equal_hf.corpus.indexing.aligned import EMBEDDER_FOLDER
+from equal_hf.corpus.indexing.finish import Draw, corpus_facts, finish_corpus
+from equal_hf.corpus.indexing.parquet_writer import FilePart, FilePlan, cluster_totals, plan_files, write_file
+from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.corpus.indexing.shards import common_schema
 from equal_hf.corpus.indexing.sorted_runs import Run
 from equal_hf.corpus.keywords import ClusterWords
-from equal_hf.corpus.kmeans import Centroids
 from equal_hf.corpus.manifest import MANIFEST_FILE, read_manifest
-from equal_hf.corpus.profiles import ClusterProfiles
+from equal_hf.corpus.profiles import ClusterProfiles, samples_per_cluster
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from equal_hf.corpus.indexing.pipeline import Index
+    from equal_hf.corpus.indexing.config import IndexConfig
+    from equal_hf.corpus.indexing.state import IndexState
+    from equal_hf.corpus.kmeans import Centroids
 
-EMBEDDER_FOLDER = "embedder"
-CENTROID_FACTS = "requested seed iterations threads device points giant_factor split similarity".split()
-
-
-def save_centroids(centroids: Centroids, components: np.ndarray, path: Path) -> None:
-    """Write centroids and principal directions."""
-    from safetensors.numpy import save
-
-    with replacing(path) as temporary:
-        temporary.write_bytes(save({"centroids": centroids.vectors, "components": np.ascontiguousarray(components)}))
+logger = logging.getLogger(__name__)
 
 
-def load_centroids(path: Path, settings: dict[str, Any]) -> tuple[Centroids, np.ndarray]:
-    """Read what `save_centroids` wrote."""
-    from safetensors.numpy import load_file
-
-    tensors = load_file(path)
-    return Centroids(vectors=tensors["centroids"], **settings), tensors["components"]
-
-
-def write_corpus(index: Index) -> dict[str, Any]:
+def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[str, Any]:
     """Merge the runs into the corpus folder.
 
     Each rank writes its share of the files beside the corpus folder; rank 0 adds what is of the whole corpus, and the
     folder takes its place when it is complete.
 
+    Args:
+        state ([`IndexState`]): The index.
+        aligned (`Path`, *optional*): Folder of the aligned embedder, which goes into the corpus.
+        draw (`Callable`, *optional*): Draws the corpus map.
+
+    Returns:
+        `dict[str, Any]`: `corpus`, its folder, `documents`, `n_clusters`, `fingerprint` and `drift`.
+
     Raises:
-        CorpusError: The folder is taken by something else, or the disk is full.
+        CorpusError: The folder is taken by something else.
+        DiskError: The disk is full.
     """
-    runs = [run for run, told in zip(index.runs, index.assigned, strict=True) if told["documents"]]
-    shards = [s for s, told in zip(index.shards, index.assigned, strict=True) if told["documents"]]
-    schema = index.ranks.once(lambda: common_schema([shard.path(index.documents) for shard in shards]))
-    wanted = fingerprint(
+    used = [number for number, facts in enumerate(state.assigned) if facts["documents"]]
+    runs = [state.runs[number] for number in used]
+    paths = [state.shards[number].path(state.documents) for number in used]
+    state.schema = state.ranks.once(lambda: common_schema(paths))
+    inputs = fingerprint(
         {
             "runs": [run.name for run in runs],
-            "max_shard_bytes": index.args.max_shard_bytes,
-            "schema": str(schema),
-            "read": [index.rows, index.dropped, index.skipped],
-            "alignment": index.alignment,
-            "map": index.args.corpus_map,
+            "max_shard_bytes": state.config.max_shard_bytes,
+            "schema": str(state.schema),
+            "read": [state.rows, state.dropped, state.skipped],
+            "alignment": state.alignment,
+            "map": draw is not None,
         }
     )
-    building = index.corpus_dir.absolute().parent / f".{index.corpus_dir.name}.building"
-    if corpus_folder.is_written(index, wanted):
-        index.work.counts.setdefault("write", [0, 0])[0] += int(index.ranks.first)
-        return _told(index)
-    index.work.must("write")
-    dimension = index.embedder.dimension
-    plans, samples = index.ranks.once(
-        lambda: plan_corpus(runs, index.centroids, dimension, index.args.max_shard_bytes)
+    if corpus_folder.is_written(state, inputs):
+        state.work.counts.setdefault("write", [0, 0])[0] += int(state.ranks.first)
+        return _summary(state)
+    state.work.require("write")
+    dimension = state.embedder.dimension
+    plans, samples = state.ranks.once(
+        lambda: plan_corpus(runs, state.centroids, dimension, state.config.max_shard_bytes)
     )
-    written = index.folder / "written"
+    facts = _write_files(state, inputs, runs, plans, samples)
 
-    def write(plan: FilePlan) -> dict[str, Any]:
+    def finish() -> None:
+        building, written = state.building, state.work.folder / "written"
+        corpus_folder.clean(building, {name for plan in plans for name in (plan.data, plan.embeddings)})
+        parts = [
+            FilePart(
+                plans[number].clusters,
+                of_file["index"],
+                ClusterProfiles.load(written / f"{number:05d}-profiles.safetensors"),
+                [ClusterWords(**words) for words in of_file["words"]],
+            )
+            for number, of_file in sorted(facts.items())
+        ]
+        if aligned is not None:
+            shutil.copytree(aligned, building / EMBEDDER_FOLDER)
+        about, files = _facts(state, inputs, aligned is not None), _hashes(plans, written)
+        finish_corpus(building, parts, state.centroids, state.embedder, about, files, draw=draw)
+        corpus_folder.take_place(building, state.corpus_dir.absolute())
+
+    state.ranks.once(finish)
+    return _summary(state)
+
+
+def _write_files(
+    state: IndexState, inputs: str, runs: Sequence[Path], plans: Sequence[FilePlan], samples: int
+) -> dict[int, dict[str, Any]]:
+    """Write this rank's share of the data files; of each file its rows of the index and the words of its clusters."""
+    building, written = state.building, state.work.folder / "written"
+    readers: list[Run] = []
+
+    def write_one(plan: FilePlan) -> dict[str, Any]:
         profiles = written / f"{plan.number:05d}-profiles.safetensors"
 
         def make() -> tuple[list[Path], dict[str, Any]]:
             if not readers:  # opened once, and only where there is something to write
                 readers.extend(stack.enter_context(opened(runs)))
-            part = write_file(plan, readers, schema, index.components, samples, building)
+            part = write_file(plan, readers, state.schema, state.components, samples, building)
             with replacing(profiles) as temporary:
                 part.profiles.save(temporary)
             files = [building / plan.data, building / plan.embeddings, profiles]
             return files, {"index": part.index, "words": [asdict(words) for words in part.words]}
 
-        inputs = {"of": wanted, "plan": [plan.number, plan.files, *plan.clusters]}
-        return index.work.piece("write", written / f"{plan.number:05d}.json", inputs, make)
+        record = written / f"{plan.number:05d}.json"
+        made = {"of": inputs, "plan": [plan.number, plan.files, *plan.clusters]}
+        return state.work.piece("write", record, made, make)
 
-    readers: list[Run] = []
+    mine = state.ranks.mine(plans)
     with contextlib.ExitStack() as stack:
-        done = index.ranks.together(lambda: {plan.number: write(plan) for plan in index.mine(plans, "write", "file")})
-    facts = {number: told for part in done for number, told in part.items()}
+        progress = stack.enter_context(Progress("writing", len(mine), "files", show=state.show_progress))
 
-    def finish() -> None:
-        corpus_folder.clean(building, {name for plan in plans for name in (plan.data, plan.embeddings)})
-        parts = [
-            FilePart(
-                plans[number].clusters,
-                told["index"],
-                ClusterProfiles.load(written / f"{number:05d}-profiles.safetensors"),
-                [ClusterWords(**words) for words in told["words"]],
-            )
-            for number, told in sorted(facts.items())
-        ]
-        if index.alignment and index.alignment["kept"]:
-            shutil.copytree(index.folder / alignment.FOLDER, building / EMBEDDER_FOLDER)
-        finish_corpus(
-            building,
-            parts,
-            index.centroids,
-            index.embedder,
-            _facts(index, wanted),
-            _known(plans, written),
-            draw=_map(index),
+        def work() -> dict[int, dict[str, Any]]:
+            facts = {}
+            for plan in mine:
+                facts[plan.number] = write_one(plan)
+                progress.made(1)
+            return facts
+
+        parts = state.ranks.together(work)
+    return {number: facts for part in parts for number, facts in part.items()}
+
+
+def plan_corpus(
+    runs: Sequence[Path], centroids: Centroids, dimension: int, max_shard_bytes: int
+) -> tuple[list[FilePlan], int]:
+    """The files to write, and how many embeddings each profile keeps; empty clusters are left out, with a warning."""
+    rows, stored = cluster_totals(runs, len(centroids.vectors))
+    if empty := int((rows == 0).sum()):
+        logger.warning(
+            "%d of %d clusters stayed empty and were left out; `n_clusters` may be too high for %d documents.",
+            empty,
+            len(rows),
+            rows.sum(),
         )
-        corpus_folder.take_place(building, index.corpus_dir.absolute())
-
-    index.ranks.once(finish)
-    return _told(index)
-
-
-def push_corpus(index: Index) -> dict[str, Any]:
-    """Push corpus and embedder where the settings say; once for each content."""
-    told: dict[str, Any] = {}
-    args, folder = index.args, index.corpus_dir
-    if args.hub_corpus_id:
-        manifest = read_manifest(folder / MANIFEST_FILE, str(folder))
-        inputs = {"corpus": manifest["fingerprint"], "repo": args.hub_corpus_id}
-
-        def push() -> tuple[list[Path], dict[str, Any]]:
-            url = hub_push.push_corpus(folder, args.hub_corpus_id or "", private=args.hub_private, token=None)
-            return [], {"commit": url}
-
-        told["corpus_commit"] = index.work.piece("push", index.folder / "pushed.json", inputs, push)["commit"]
-    if args.hub_embedder_id and index.alignment and index.alignment["kept"]:
-        tuned = index.folder / alignment.FOLDER
-        inputs = {"embedder": index.embedder.fingerprint(), "repo": args.hub_embedder_id}
-
-        def push_embedder() -> tuple[list[Path], dict[str, Any]]:
-            url = hub_push.push_embedder(tuned, args.hub_embedder_id or "", private=args.hub_private, token=None)
-            return [], {"commit": url}
-
-        record = index.folder / "pushed-embedder.json"
-        told["embedder_commit"] = index.work.piece("push", record, inputs, push_embedder)["commit"]
-    return told
+    alive = rows[rows > 0]
+    if int(alive.max()) > centroids.giant_factor * alive.mean():
+        logger.warning(
+            "The largest cluster has %d of %d documents, more than %g times the mean: its documents are too alike to "
+            "be split. A larger `n_clusters` or another embedder may tell them apart.",
+            alive.max(),
+            alive.sum(),
+            centroids.giant_factor,
+        )
+    return plan_files(rows, stored, max_shard_bytes=max_shard_bytes), samples_per_cluster(len(alive), dimension)
 
 
-def _told(index: Index) -> dict[str, Any]:
-    manifest = read_manifest(index.corpus_dir / MANIFEST_FILE, str(index.corpus_dir))
-    told = {name: manifest[name] for name in ("documents", "n_clusters", "fingerprint")}
-    return {"corpus": str(index.corpus_dir), **told, "drift": manifest.get("drift")}
+@contextlib.contextmanager
+def opened(prefixes: Sequence[Path]) -> Iterator[list[Run]]:
+    """Runs, open for as long as the block lasts."""
+    _allow_open_files(4 * len(prefixes) + 256)
+    runs: list[Run] = []
+    try:
+        for prefix in prefixes:
+            runs.append(Run(prefix))
+        yield runs
+    finally:
+        for run in runs:
+            run.close()
 
 
-def _facts(index: Index, wanted: str) -> dict[str, Any]:
-    args = index.args
-    name = EMBEDDER_FOLDER if index.alignment and index.alignment["kept"] else ""
+def _allow_open_files(wanted: int) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def push(state: IndexState, config: IndexConfig, aligned: Path | None) -> dict[str, Any]:
+    """Push the corpus and an aligned embedder where `hub_corpus_id` and `hub_embedder_id` say; once for each content.
+
+    Returns:
+        `dict[str, Any]`: `corpus_commit` and `embedder_commit`, their addresses.
+
+    Raises:
+        PublishError: The Hub refuses, or the repository holds something else.
+    """
+
+    def piece(name: str, inputs: dict[str, Any], upload: Callable[[], str]) -> str:
+        record = state.work.folder / f"{name}.json"
+        return str(state.work.piece("push", record, inputs, lambda: ([], {"commit": upload()}))["commit"])
+
+    commits = {}
+    private = config.hub_private
+    if repo := config.hub_corpus_id:
+        manifest = read_manifest(state.corpus_dir / MANIFEST_FILE, str(state.corpus_dir))
+        inputs = {"corpus": manifest["fingerprint"], "repo": repo}
+        commits["corpus_commit"] = piece(
+            "pushed", inputs, lambda: hub_push.push_corpus(state.corpus_dir, repo, private=private, token=None)
+        )
+    if (model := config.hub_embedder_id) and aligned is not None:
+        inputs = {"embedder": state.embedder.fingerprint(), "repo": model}
+        commits["embedder_commit"] = piece(
+            "pushed-embedder", inputs, lambda: hub_push.push_embedder(aligned, model, private=private, token=None)
+        )
+    return commits
+
+
+def _summary(state: IndexState) -> dict[str, Any]:
+    manifest = read_manifest(state.corpus_dir / MANIFEST_FILE, str(state.corpus_dir))
+    summary = {name: manifest[name] for name in ("documents", "n_clusters", "fingerprint")}
+    return {"corpus": str(state.corpus_dir), **summary, "drift": manifest.get("drift")}
+
+
+def _facts(state: IndexState, inputs: str, aligned: bool) -> dict[str, Any]:
+    config = state.config
     facts = corpus_facts(
-        embedder=index.embedder,
-        centroids=index.centroids,
-        seed=index.seed,
+        embedder=state.embedder,
+        centroids=state.centroids,
+        seed=state.seed,
         read={
-            "rows": index.rows,
-            "dropped": index.dropped,
-            "text_column": args.text_column,
-            "id_column": args.id_column,
-            "min_characters": args.min_characters,
-            "metadata_columns": [name for name in index.schema.names if name not in ("id", "text")],
-            "skipped": index.skipped,
+            "rows": state.rows,
+            "dropped": state.dropped,
+            "text_column": config.text_column,
+            "id_column": config.id_column,
+            "min_characters": config.min_characters,
+            "metadata_columns": [name for name in state.schema.names if name not in ("id", "text")],
+            "skipped": state.skipped,
         },
-        sampled=index.beyond,
+        beyond=state.beyond,
     )
-    facts["embedder"] |= {"name": args.embedder, "folder": name}
-    facts["index"] = wanted
-    if index.alignment:
-        facts["alignment"] = index.alignment
-    if drift := _drift(index):
+    if aligned:
+        facts["embedder"] |= {"name": config.embedder, "folder": EMBEDDER_FOLDER}
+    if state.revisable:
+        facts["index"] = inputs
+    if state.alignment:
+        facts["alignment"] = state.alignment
+    if drift := _drift(state):
         facts["drift"] = drift
     return facts
 
 
-def _drift(index: Index) -> dict[str, Any] | None:
-    """How the documents that came after the centroids were trained lie to them, against those of then."""
-    count = sum(told["new"] for told in index.assigned)
+def _drift(state: IndexState) -> dict[str, Any] | None:
+    """How near the documents that came after the centroids were trained lie to them, against those of then."""
+    count = sum(facts["new"] for facts in state.assigned)
     if not count:
         return None
     return {
         "new_documents": int(count),
-        "similarity": round(sum(told["new_similarity"] for told in index.assigned) / count, 6),
-        "training_similarity": index.centroids.similarity,
+        "similarity": round(sum(facts["new_similarity"] for facts in state.assigned) / count, 6),
+        "training_similarity": state.centroids.similarity,
     }
 
 
-def _map(index: Index) -> Any:
-    if not index.args.corpus_map:
-        return None
-    from equal_hf.report.corpus_map import draw_map
-
-    return draw_map
-
-
-def _known(plans: Sequence[FilePlan], written: Path) -> dict[str, dict[str, Any]]:
+def _hashes(plans: Sequence[FilePlan], written: Path) -> dict[str, dict[str, Any]]:
     """Size and hash of the large files, from their records, so that they are not read once more."""
-    import json
-
-    known = {}
+    hashes = {}
     for plan in plans:
         files = json.loads((written / f"{plan.number:05d}.json").read_text(encoding="utf-8"))["files"]
         for name in (plan.data, plan.embeddings):
-            known[name] = next(facts for path, facts in files.items() if path.endswith(name))
-    return known
+            hashes[name] = next(facts for path, facts in files.items() if path.endswith(name))
+    return hashes

@@ -1,4 +1,4 @@
-"""An index on forked processes that are killed again and again until it is done.
+"""An alignment and an index on forked processes that are killed again and again until it is done.
 
     python -m tests.corpus.indexing.chain CONFIG --ranks 2 --kill-every 7
 
@@ -10,6 +10,7 @@ killed.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -32,11 +33,31 @@ def attempt(config: str, flags: list[str], rank: int, ranks: int, port: int, kil
         replace(source, target)
 
     os.replace = counted
-    from equal_hf.cli import main
-
-    code = main(["index", config, "--json", *flags])
+    code = align_and_index(config, flags)
     sys.stdout.flush()
     os._exit(code)
+
+
+def align_and_index(config: str, flags: list[str]) -> int:
+    """`equal-hf align`, unless `align` is false, and `equal-hf index`; prints what they gave as JSON."""
+    from equal_hf.cli import align, index
+    from equal_hf.cli.index_arguments import parse_index
+    from equal_hf.errors import EqualError
+    from equal_hf.utils.distributed import Ranks
+
+    ranks = Ranks()
+    try:
+        settings, output_dir, seed = parse_index(config, flags)
+        aligned = {} if settings.align is False else align.align(settings, output_dir, seed, ranks=ranks)
+        summary = index.index(settings, output_dir, seed, ranks=ranks)
+    except EqualError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        ranks.close()
+    if ranks.first:
+        print(json.dumps(summary | {name: aligned.get(name) for name in ("extraction", "alignment")}))
+    return 0
 
 
 def run(config: str, flags: list[str], ranks: int, kill_every: int | None) -> tuple[int, int]:
@@ -77,7 +98,7 @@ def main() -> None:
     import sklearn.manifold  # noqa: F401
     import trl  # noqa: F401
 
-    import equal_hf.corpus.indexing.pipeline  # noqa: F401
+    import equal_hf.alignment.run  # noqa: F401
 
     killed, code = run(options.config, flags, options.ranks, options.kill_every)
     print(f"killed {killed}", flush=True)

@@ -113,13 +113,13 @@ huggingface_hub.upload_folder(repo_id="tester/documents", repo_type="dataset", f
 huggingface_hub.create_repo("tester/other", repo_type="dataset")
 huggingface_hub.upload_folder(repo_id="tester/other", repo_type="dataset", folder_path=files)
 codes.append(main([*run, "--hub_corpus_id", "tester/other", "--output_dir", out + "-refused"]))
-codes += [main(run), main(run)]
+codes += [main(["align", *run[1:]]), main(run), main(run)]
 print(json.dumps(codes))
 """
 PRIVATE = """
 import sys
 from equal_hf.errors import CorpusError
-from equal_hf.corpus.indexing.config import parse_index
+from equal_hf.cli.index_arguments import parse_index
 from equal_hf.corpus.dataset import list_files
 try:
     list_files(parse_index(sys.argv[1], [])[0])
@@ -154,13 +154,13 @@ def test_a_missing_or_private_repository_is_told_and_one_on_the_hub_is_indexed_a
     )
     with HubServer(python_timeout_s=300) as hub:
         out = hub.python(HUB, config, dataset[0], tmp_path / "run", home=tmp_path / "home").splitlines()
-        assert json.loads(out[-1]) == [1, 1, 0, 0]  # the first found no repository
+        assert json.loads(out[-1]) == [1, 1, 0, 0, 0]  # the first found no repository
         assert not (tmp_path / "run-refused/index/documents").exists()
-        told, again = (json.loads(line) for line in out if line.startswith('{"threads"'))
+        aligned, told, again = (json.loads(line) for line in out if line.startswith('{"threads"'))
         assert told["documents"] == 200 and told["corpus_commit"].startswith(f"{hub.url}/datasets/tester/clustered/")
         assert sum(pieces["made"] for pieces in again["pieces"].values()) == 0
         assert again["corpus_commit"] == told["corpus_commit"]
-        assert told["alignment"]["kept"] and told["embedder_commit"] == again["embedder_commit"]
+        assert aligned["alignment"]["kept"] and told["embedder_commit"] == again["embedder_commit"]
         fingerprints = json.loads(hub.python(OPEN, home=tmp_path / "reader").splitlines()[-1])
         assert len(set(fingerprints)) == 1
         refused = hub.python(PRIVATE, config, home=tmp_path / "nobody", token=None)

@@ -12,17 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from equal_hf.alignment.run import STAGES as ALIGN_STAGES
+from equal_hf.cli import align as align_command
+from equal_hf.cli import index as index_command
+from equal_hf.cli.index_arguments import parse_index
 from equal_hf.corpus import ClusteredCorpus
 from equal_hf.corpus.dataset import ReadReport, list_files, read_file
-from equal_hf.corpus.indexing.config import STAGES, parse_index
-from equal_hf.corpus.indexing.pipeline import Index
+from equal_hf.corpus.indexing.config import STAGES
 from equal_hf.errors import ConfigError, CorpusError, EqualError, ResumeError
 from tests.processes import digests, run
 
 
 def index(config, output, *flags: str, stage: str | None = None) -> dict:
-    args, output_dir, seed = parse_index(str(config), ["--output_dir", str(output), *flags])
-    return Index(args, output_dir, seed, stage=stage, show_progress=False).run()
+    return index_command.index(*parse_index(str(config), ["--output_dir", str(output), *flags]), stage)
+
+
+def align(config, output, *flags: str, stage: str | None = None) -> dict:
+    return align_command.align(*parse_index(str(config), ["--output_dir", str(output), *flags]), stage)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +53,7 @@ def test_every_document_is_there_once_and_what_is_not_is_counted(reference, data
     card = (folder / "corpus/README.md").read_text()
     assert "![Clusters" in card and "Largest clusters" in card
     assert (folder / "corpus/map/map.png").read_bytes().startswith(b"\x89PNG")
-    assert told["extraction"]["pairs"] > 0
+    assert told["extraction"]["pairs"] > 0 and told["alignment"] == corpus.manifest["alignment"]
     assert {"recall_at_10", "mrr"} <= set(told["alignment"]["before"]) & set(told["alignment"]["after"])
 
 
@@ -60,8 +66,9 @@ def test_ranks_and_kills_leave_the_same_bytes(reference, config, tmp_path, ranks
 
 
 def test_a_second_run_makes_nothing(reference, config):
-    told = index(config, reference[0])
-    assert {stage: pieces["made"] for stage, pieces in told["pieces"].items()} == dict.fromkeys(STAGES, 0)
+    for command, stages in ((align, ALIGN_STAGES), (index, STAGES)):
+        told = command(config, reference[0])
+        assert {stage: pieces["made"] for stage, pieces in told["pieces"].items()} == dict.fromkeys(stages, 0)
     assert told["fingerprint"] == reference[1]["fingerprint"]
 
 
@@ -198,6 +205,7 @@ def test_any_damaged_piece_is_made_again(reference, config, tmp_path, what):
     victim = sorted((tmp_path / "run/index").glob(what))[0]
     victim.write_bytes(victim.read_bytes()[:-40])
     shutil.rmtree(tmp_path / "run/corpus")
+    align(config, tmp_path / "run")
     index(config, tmp_path / "run")
     assert digests(tmp_path / "run/corpus") == digests(reference[0] / "corpus")
     assert digests(tmp_path / "run/index/documents") == digests(reference[0] / "index/documents")
@@ -243,11 +251,13 @@ def write_yaml(folder, files):
 def test_what_cannot_work_is_said_before_anything_is_paid_for(config, tmp_path, flags, message):
     with pytest.raises(EqualError, match=message):
         index(config, tmp_path, *flags)
+    with pytest.raises(EqualError, match=message):
+        align(config, tmp_path, *flags)
     assert not (tmp_path / "index/embeddings").exists() and not (tmp_path / "index/pairs.json").exists()
 
 
 def test_the_trainer_of_an_alignment_ends_with_who_started_it():
-    child = subprocess.Popen([sys.executable, "-m", "equal_hf.alignment.align_job"], stdin=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-m", "equal_hf.alignment.run"], stdin=subprocess.PIPE, text=True)
     child.stdin.write("{}\n")
     child.stdin.close()  # as the system does when the other end is killed
     assert child.wait(60) == 1

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equal_hf.corpus.indexing.embed_assign import opened
 from equal_hf.corpus.indexing.hash_order import seeded_keys
 from equal_hf.corpus.indexing.parquet_writer import (
     ROW_GROUP_BYTES,
@@ -22,6 +21,7 @@ from equal_hf.corpus.indexing.parquet_writer import (
 )
 from equal_hf.corpus.indexing.shards import DIGEST, common_schema, digests_of, read_shard, write_shards
 from equal_hf.corpus.indexing.sorted_runs import write_run
+from equal_hf.corpus.indexing.write import opened
 from equal_hf.corpus.parquet_reader import ClusterReader
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
