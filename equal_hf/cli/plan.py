@@ -120,7 +120,8 @@ def _prompt(run: RunArguments, seed: int) -> Any:
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
     """Texts of some documents of the corpus, and how many there are where that is known."""
     from equal_hf.corpus.clustered_corpus import find_clustered
-    from equal_hf.corpus.dataset import ReadReport, read_corpus
+    from equal_hf.corpus.open_dataset import read_corpus
+    from equal_hf.corpus.read_documents import ReadReport
 
     if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
         total, ends = int(corpus.sizes.sum()), corpus.sizes.cumsum()

@@ -30,7 +30,7 @@ from equal_hf.utils.distributed import Ranks
 from equal_hf.utils.files import new_folder
 
 if TYPE_CHECKING:
-    from equal_hf.corpus.dataset import Rows
+    from equal_hf.corpus.read_documents import Rows
 
 # Precision moves a unit vector far less than this, another model far more.
 PROBE_TOLERANCE = 0.2

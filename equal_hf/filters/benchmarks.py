@@ -61,7 +61,7 @@ class Benchmark:
             [`ConfigError`]: If the column is missing, or holds no text.
             [`CorpusError`]: If the source cannot be opened.
         """
-        from equal_hf.corpus.dataset import open_dataset
+        from equal_hf.corpus.open_dataset import open_dataset
 
         rows = open_dataset(self.source, name=self.config, split=self.split, setting="decontaminate_against")
         if self.column not in (columns := rows.column_names):

@@ -16,8 +16,9 @@ import pytest
 from datasets import Dataset
 
 from equal_hf.corpus.config import CorpusConfig
-from equal_hf.corpus.dataset import ReadReport, read_corpus
 from equal_hf.corpus.file_rows import UnreadableFile
+from equal_hf.corpus.open_dataset import read_corpus
+from equal_hf.corpus.read_documents import ReadReport
 from equal_hf.errors import CorpusError
 
 LONG = "A text that is long enough to count as a document; it has more than fifty characters."

@@ -9,7 +9,8 @@ import os
 import pytest
 
 from equal_hf.corpus.config import CorpusConfig
-from equal_hf.corpus.dataset import ReadReport, list_files, read_corpus
+from equal_hf.corpus.open_dataset import list_files, read_corpus
+from equal_hf.corpus.read_documents import ReadReport
 from equal_hf.corpus.source_files import DatasetName, find_files
 from equal_hf.errors import CorpusError
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equal_hf.corpus.dataset import ReadReport, list_files, read_documents, read_file
 from equal_hf.corpus.file_rows import SourceFile, UnreadableFile
 from equal_hf.corpus.indexing.deduplicate import find_duplicates
 from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.corpus.indexing.shards import Shard, common_schema, read_identities, write_shards
 from equal_hf.corpus.kmeans import check_count
+from equal_hf.corpus.open_dataset import list_files, read_file
+from equal_hf.corpus.read_documents import ReadReport, read_documents
 from equal_hf.corpus.source_files import unread_files
 from equal_hf.errors import CorpusError
 from equal_hf.utils.files import replacing
@@ -25,8 +26,8 @@ from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
     from equal_hf.corpus.config import CorpusConfig
-    from equal_hf.corpus.dataset import Rows
     from equal_hf.corpus.indexing.state import IndexState
+    from equal_hf.corpus.read_documents import Rows
 
 logger = logging.getLogger(__name__)
 

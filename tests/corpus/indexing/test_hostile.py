@@ -120,7 +120,7 @@ PRIVATE = """
 import sys
 from equal_hf.errors import CorpusError
 from equal_hf.cli.index_arguments import parse_index
-from equal_hf.corpus.dataset import list_files
+from equal_hf.corpus.open_dataset import list_files
 try:
     list_files(parse_index(sys.argv[1], [])[0])
 except CorpusError as error:

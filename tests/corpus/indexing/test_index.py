@@ -17,8 +17,9 @@ from equal_hf.cli import align as align_command
 from equal_hf.cli import index as index_command
 from equal_hf.cli.index_arguments import parse_index
 from equal_hf.corpus import ClusteredCorpus
-from equal_hf.corpus.dataset import ReadReport, list_files, read_file
 from equal_hf.corpus.indexing.config import STAGES
+from equal_hf.corpus.open_dataset import list_files, read_file
+from equal_hf.corpus.read_documents import ReadReport
 from equal_hf.errors import ConfigError, CorpusError, EqualError, ResumeError
 from tests.processes import digests, run
 

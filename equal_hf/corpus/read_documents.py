@@ -1,4 +1,4 @@
-"""Documents from a dataset: open it, choose the text column, drop what cannot be used and count why.
+"""Documents from the rows of a dataset: choose the text column, drop what cannot be used and count why.
 
 >>> report = ReadReport()
 >>> rows = [{"text": "A sum is what addition gives."}, {"text": None}, {"text": "  "}]
@@ -21,26 +21,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equal_hf.corpus.file_rows import FileRows, SourceFile, UnreadableFile, WrittenFloat
-from equal_hf.corpus.source_files import DatasetName, find_files, open_declared, unread_files
+from equal_hf.corpus.file_rows import WrittenFloat
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.hashing import digest
-from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     import datasets
 
-    from equal_hf.corpus.config import CorpusConfig
-
     Rows: TypeAlias = datasets.Dataset | datasets.IterableDataset | Iterable[Mapping[str, Any]]
 
 logger = logging.getLogger(__name__)
 
 RESERVED_COLUMNS = ("id", "text", "cluster")
-_FIRST_ROWS = 100  # that tell the columns of rows without a schema
+FIRST_ROWS = 100  # that tell the columns of rows without a schema
 _STRING_TYPES = ("string", "large_string", "string_view")
 _SCALARS = (str, bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
@@ -73,121 +69,8 @@ class ReadReport:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
-def open_dataset(
-    source: str,
-    *,
-    name: str | None = None,
-    split: str | None = None,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    setting: str = "corpus",
-) -> DatasetRows:
-    """Open a dataset of documents, or of questions and answers.
-
-    Args:
-        source (`str`): A Hub dataset id; or a local file, folder or glob: text files (`.txt`, `.md`), one row each,
-            and the rows of Parquet, JSON, CSV and Arrow files, all of them also compressed.
-        name (`str`, *optional*): Configuration of the dataset.
-        split (`str`, *optional*): Split, or an expression such as `"train[:500]"`. Where left out, of a local folder
-            all files, of a dataset on the Hub `"train"`.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
-        token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
-        setting (`str`, *optional*, defaults to `"corpus"`): The setting that error messages name.
-
-    Returns:
-        [`DatasetRows`]: Its rows, read as they are asked for.
-
-    Raises:
-        CorpusError: Nothing is there, it holds no data, it may not be read, or it lacks the configuration or split.
-    """
-    return DatasetRows(DatasetName(source, name, split, revision, token, setting))
-
-
-class DatasetRows:
-    """Rows of all files of a dataset, in their order; each iteration reads them again.
-
-    Args:
-        dataset ([`DatasetName`]): Which.
-
-    Attributes:
-        files (`list[SourceFile]`): The files, with those that are not read.
-        column_names (`list[str]`): Columns of the first rows.
-    """
-
-    def __init__(self, dataset: DatasetName) -> None:
-        self._dataset = dataset
-        self.files = find_files(dataset)
-        unread = [file for file in self.files if file.problem]
-        if unread:
-            logger.warning("`%s`: %s", dataset.setting, escape(unread_files(unread)))
-        self._read = [file for file in self.files if not file.problem]
-
-    @property
-    def column_names(self) -> list[str]:
-        return _columns_of(itertools.islice(self, _FIRST_ROWS))
-
-    def of_file(self, file: SourceFile) -> FileRows:
-        """The rows of one file."""
-        return FileRows(file, open_rows=open_declared(self._dataset))
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return itertools.chain.from_iterable(map(self.of_file, self._read))
-
-
-def list_files(config: CorpusConfig) -> list[SourceFile]:
-    """The files of a corpus in their order; those that are not read say why.
-
-    Raises:
-        CorpusError: As of [`open_dataset`].
-    """
-    return find_files(_corpus_name(config))
-
-
-def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
-    """The usable documents of one file of a corpus, with duplicates.
-
-    Raises:
-        UnreadableFile: It is damaged.
-        CorpusError: It lacks a column, or the Hub cannot be reached.
-    """
-    text_column, id_column, metadata_columns = config.text_column, config.id_column, config.metadata_columns
-    if file.format == "text":  # it has no columns that a setting could name
-        text_column, id_column = "text", "id"
-        metadata_columns = (
-            None if metadata_columns is None else [name for name in metadata_columns if name == "source"]
-        )
-    try:
-        yield from read_documents(
-            FileRows(file, open_rows=open_declared(_corpus_name(config))),
-            text_column=text_column,
-            id_column=id_column,
-            metadata_columns=metadata_columns,
-            min_characters=config.min_characters,
-            report=report,
-            deduplicate=False,
-        )
-    except UnreadableFile:
-        raise
-    except CorpusError as error:
-        raise CorpusError(f"{file.name}: {error}") from error
-
-
-def read_corpus(config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
-    """The usable documents of a corpus, with duplicates; damaged files stop.
-
-    Raises:
-        CorpusError: As of [`open_dataset`] and [`read_file`].
-    """
-    files = [file for file in list_files(config) if not file.problem]
-    return itertools.chain.from_iterable(read_file(file, config, report) for file in files)
-
-
-def _corpus_name(config: CorpusConfig) -> DatasetName:
-    return DatasetName(config.corpus, config.corpus_config, config.corpus_split, config.corpus_revision)
-
-
 def read_documents(
-    dataset: Rows | FileRows | DatasetRows,
+    dataset: Rows,
     *,
     text_column: str = "text",
     id_column: str | None = None,
@@ -230,7 +113,7 @@ def read_documents(
         first = _first_rows(rows, {text_column, id_column or text_column, *(metadata_columns or ())})
         if not first:
             return iter(())
-        columns, rows = _columns_of(first), itertools.chain(first, rows)
+        columns, rows = columns_of(first), itertools.chain(first, rows)
     else:
         columns = list(features)
     carried = [name for name in columns if name not in (text_column, id_column)]
@@ -355,7 +238,7 @@ def _plain(value: Any) -> str:
 def _first_rows(rows: Iterator[Mapping[str, Any]], wanted: set[str]) -> list[Mapping[str, Any]]:
     """Rows up to the one by which all wanted columns have been seen."""
     first = []
-    for row in itertools.islice(rows, _FIRST_ROWS):
+    for row in itertools.islice(rows, FIRST_ROWS):
         first.append(row)
         wanted = wanted - set(row)
         if not wanted:
@@ -363,7 +246,7 @@ def _first_rows(rows: Iterator[Mapping[str, Any]], wanted: set[str]) -> list[Map
     return first
 
 
-def _columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 

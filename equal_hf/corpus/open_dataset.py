@@ -1,0 +1,133 @@
+"""Open a dataset, or the corpus that settings name: its files, and the rows or documents of each."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from equal_hf.corpus.file_rows import FileRows, SourceFile, UnreadableFile
+from equal_hf.corpus.read_documents import FIRST_ROWS, ReadReport, columns_of, read_documents
+from equal_hf.corpus.source_files import DatasetName, find_files, open_declared, unread_files
+from equal_hf.errors import CorpusError
+from equal_hf.types import Document
+from equal_hf.utils.printable import escape
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.config import CorpusConfig
+
+logger = logging.getLogger(__name__)
+
+
+def open_dataset(
+    source: str,
+    *,
+    name: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    setting: str = "corpus",
+) -> DatasetRows:
+    """Open a dataset of documents, or of questions and answers.
+
+    Args:
+        source (`str`): A Hub dataset id; or a local file, folder or glob: text files (`.txt`, `.md`), one row each,
+            and the rows of Parquet, JSON, CSV and Arrow files, all of them also compressed.
+        name (`str`, *optional*): Configuration of the dataset.
+        split (`str`, *optional*): Split, or an expression such as `"train[:500]"`. Where left out, of a local folder
+            all files, of a dataset on the Hub `"train"`.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
+        setting (`str`, *optional*, defaults to `"corpus"`): The setting that error messages name.
+
+    Returns:
+        [`DatasetRows`]: Its rows, read as they are asked for.
+
+    Raises:
+        CorpusError: Nothing is there, it holds no data, it may not be read, or it lacks the configuration or split.
+    """
+    return DatasetRows(DatasetName(source, name, split, revision, token, setting))
+
+
+class DatasetRows:
+    """Rows of all files of a dataset, in their order; each iteration reads them again.
+
+    Args:
+        dataset ([`DatasetName`]): Which.
+
+    Attributes:
+        files (`list[SourceFile]`): The files, with those that are not read.
+        column_names (`list[str]`): Columns of the first rows.
+    """
+
+    def __init__(self, dataset: DatasetName) -> None:
+        self._dataset = dataset
+        self.files = find_files(dataset)
+        unread = [file for file in self.files if file.problem]
+        if unread:
+            logger.warning("`%s`: %s", dataset.setting, escape(unread_files(unread)))
+        self._read = [file for file in self.files if not file.problem]
+
+    @property
+    def column_names(self) -> list[str]:
+        return columns_of(itertools.islice(self, FIRST_ROWS))
+
+    def of_file(self, file: SourceFile) -> FileRows:
+        """The rows of one file."""
+        return FileRows(file, open_rows=open_declared(self._dataset))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return itertools.chain.from_iterable(map(self.of_file, self._read))
+
+
+def list_files(config: CorpusConfig) -> list[SourceFile]:
+    """The files of a corpus in their order; those that are not read say why.
+
+    Raises:
+        CorpusError: As of [`open_dataset`].
+    """
+    return find_files(_corpus_name(config))
+
+
+def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
+    """The usable documents of one file of a corpus, with duplicates.
+
+    Raises:
+        UnreadableFile: It is damaged.
+        CorpusError: It lacks a column, or the Hub cannot be reached.
+    """
+    text_column, id_column, metadata_columns = config.text_column, config.id_column, config.metadata_columns
+    if file.format == "text":  # it has no columns that a setting could name
+        text_column, id_column = "text", "id"
+        metadata_columns = (
+            None if metadata_columns is None else [name for name in metadata_columns if name == "source"]
+        )
+    try:
+        yield from read_documents(
+            FileRows(file, open_rows=open_declared(_corpus_name(config))),
+            text_column=text_column,
+            id_column=id_column,
+            metadata_columns=metadata_columns,
+            min_characters=config.min_characters,
+            report=report,
+            deduplicate=False,
+        )
+    except UnreadableFile:
+        raise
+    except CorpusError as error:
+        raise CorpusError(f"{file.name}: {error}") from error
+
+
+def read_corpus(config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
+    """The usable documents of a corpus, with duplicates; damaged files stop.
+
+    Raises:
+        CorpusError: As of [`open_dataset`] and [`read_file`].
+    """
+    files = [file for file in list_files(config) if not file.problem]
+    return itertools.chain.from_iterable(read_file(file, config, report) for file in files)
+
+
+def _corpus_name(config: CorpusConfig) -> DatasetName:
+    return DatasetName(config.corpus, config.corpus_config, config.corpus_split, config.corpus_revision)
