@@ -17,6 +17,7 @@ Inside [`EqualTrainer`] a round is opened before its epoch and its rewards are r
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +29,7 @@ from equal_hf.collection.config import CollectorConfig
 from equal_hf.collection.fingerprint import run_fingerprint
 from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents
 from equal_hf.collection.spending import Spending
-from equal_hf.errors import ConfigError, ResumeError
+from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.filters.base import Filter, remember
 from equal_hf.records.history import History
@@ -111,6 +112,7 @@ class EqualDataCollector:
         self.extra_fingerprint: dict[str, Any] = {}
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
         self._history: History | None = None
+        self._given_up = threading.Event()
 
     # -- what rounds are decided by --------------------------------------------------------------------------------
 
@@ -209,6 +211,12 @@ class EqualDataCollector:
 
         return publish_dataset(self.records.run_dir, repo_id, private=private, token=token)
 
+    def give_up(self) -> None:
+        """End a collection that is under way in another thread; its round is not recorded, and none follows."""
+        self._given_up.set()
+        if (interrupt := getattr(self.extractor, "interrupt", None)) is not None:
+            interrupt()
+
     # -- a round ---------------------------------------------------------------------------------------------------
 
     def rounds(self) -> Iterator[Round]:
@@ -258,6 +266,8 @@ class EqualDataCollector:
         documents = [document for _, batch in drawn for document in batch]
         prefetch_documents(self.selector, self.corpus, self.args, index + 1, [draw for draw, _ in drawn])
         extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
+        if self._given_up.is_set():
+            raise ExtractionError(f"round {index} was given up while it was extracted")
         parts = assemble(drawn, extractions, self.filters, self._raw_reply)
         if not parts.decisions:
             logger.warning(

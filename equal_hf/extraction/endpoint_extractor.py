@@ -191,6 +191,10 @@ class EndpointExtractor:
             return []
         return self._loop.run(self._extract(self._connected(), documents, allowance))
 
+    def interrupt(self) -> None:
+        """End an [`extract`] that is under way in another thread; what was paid by then is in the response store."""
+        self._loop.interrupt()
+
     def close(self) -> None:
         """Close connections, and the response store if it was opened here."""
         self._finish()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,24 @@ def differences(recorded: Any, wanted: Any, path: str = "") -> list[str]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is there whole or not at all, and survives a power cut."""
-    write_file(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON so that the file is there whole or not at all, and survives a power cut.
+
+    A number that is not finite, as a training that diverges measures, becomes `null`: JSON has none.
+    """
+    write_file(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The value with `None` for every number in it that is not finite.
+
+    >>> finite({"loss": float("nan"), "losses": [1.5, float("inf")]})
+    {'loss': None, 'losses': [1.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def loss_drop_reward(
     """
     if eval_loss is None or previous_eval_loss is None or not previous_eval_loss:
         return [None] * len(round.decisions)
-    drop = (previous_eval_loss - eval_loss) / previous_eval_loss
+    drop = (previous_eval_loss - eval_loss) / abs(previous_eval_loss)  # negative where a rising metric is its loss
     return [drop if rows else None for rows in trained_rows]
 
 

@@ -25,6 +25,9 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
             is given those of the run it is compared with.
         reward_metric (`str`, *optional*, defaults to `"eval_loss"`): The metric whose drop pays the loss reward; with
             several targets that is the mean of their losses by `target_weights`, `"eval_<target>_loss"` one of them.
+        reward_metric_rises (`bool`, *optional*): `True` where the metric is better when it is higher, such as an
+            accuracy: its rise pays then, and it is recorded with its sign turned. Needed where the metric's name does
+            not end in `loss`.
         stop_when_finished (`bool`, *optional*, defaults to `True`): Stop training when budget or corpus end before
             `num_rounds`; otherwise the rounds left train on replay.
 
@@ -45,6 +48,9 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     pool_epochs: float = field(default=0.0, metadata={"help": "Epochs over the whole dataset after the last round."})
     pool_steps: int | None = field(default=None, metadata={"help": "Exact steps of that training, for a control."})
     reward_metric: str = field(default="eval_loss", metadata={"help": "The metric whose drop pays the loss reward."})
+    reward_metric_rises: bool | None = field(
+        default=None, metadata={"help": "Whether `reward_metric` is better when it is higher; needed unless a loss."}
+    )
     stop_when_finished: bool = field(
         default=True, metadata={"help": "Stop training when budget or corpus end before the rounds do."}
     )
@@ -72,6 +78,11 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
         if str(getattr(self.eval_strategy, "value", self.eval_strategy)) == "steps":
             raise ConfigError(
                 "`eval_strategy` is 'steps', but rewards are recorded at the end of a round: set it to 'epoch' or 'no'"
+            )
+        if self.reward_metric_rises is None and not self.reward_metric.endswith("loss"):
+            raise ConfigError(
+                f"`reward_metric` is {self.reward_metric!r}, which does not say whether more or less is better: set "
+                "`reward_metric_rises` to true (as for an accuracy) or to false (as for a perplexity)"
             )
         strategy = str(getattr(self.hub_strategy, "value", self.hub_strategy))
         if self.push_to_hub and strategy != "end":

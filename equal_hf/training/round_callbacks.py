@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -78,7 +79,21 @@ class RoundCallback(TrainerCallback):
         if self.trained:
             self.trainer.record_rewards(metrics)
         elif state.global_step == 0 and self.trainer.args.reward_metric in metrics:
-            self.trainer.round_feed.start_loss = float(metrics[self.trainer.args.reward_metric])
+            self.trainer.round_feed.start_loss = self.trainer.round_feed.loss(metrics[self.trainer.args.reward_metric])
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Say when training diverges, also where nothing is evaluated."""
+        for name in ("loss", "grad_norm"):
+            value = (logs or {}).get(name)
+            if isinstance(value, float) and not math.isfinite(value):
+                self.trainer.round_feed.diverged(f"`{name}` is {value} at step {state.global_step}")
 
 
 class PublishCallback(TrainerCallback):

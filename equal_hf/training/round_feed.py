@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from equal_hf.training.config import EqualConfig
 
 logger = logging.getLogger(__name__)
+
+MAX_WAIT_S = 10.0  # for an extraction that is given up to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class RoundFeed:
         self.start_loss: float | None = None  # of the evaluation before the first round
         self._round: Round | None = None  # trained on, its rewards not yet recorded
         self._ahead: tuple[int, Future[Round | None]] | None = None
-        self._worker: ThreadPoolExecutor | None = None
+        self._diverged = False
 
     def open(self) -> tuple[int, bool]:
         """Open the run folder: how many recorded rounds can be trained on, and whether the run's end is among them."""
@@ -70,10 +73,20 @@ class RoundFeed:
         return history.rounds - _leading_zeros(history.pair_counts), history.finished
 
     def close(self) -> None:
-        """Stop collecting ahead."""
-        if self._worker is not None:
-            self._worker.shutdown(wait=True, cancel_futures=True)
-            self._worker = None
+        """Stop collecting ahead: a round that is still being extracted then is given up, not waited for.
+
+        What its documents got by then is in the response store; a later start asks for the rest.
+        """
+        if self._ahead is None:
+            return
+        (index, future), self._ahead = self._ahead, None
+        self.collector.give_up()
+        try:
+            future.result(MAX_WAIT_S)
+        except TimeoutError:
+            logger.warning("Round %d is still being extracted and will not be recorded: training has ended", index)
+        except (Exception, CancelledError) as error:
+            logger.info("Round %d, collected ahead, was given up: %s", index, error or type(error).__name__)
 
     def pool(self) -> list[dict[str, Messages]]:
         """Every pair of the run as a training row."""
@@ -130,7 +143,7 @@ class RoundFeed:
         round, self._round = self._round, None
         record = self.collector.record_rewards(
             round,
-            eval_loss=loss if loss is not None and math.isfinite(loss) else None,
+            eval_loss=self.loss(loss),
             previous_eval_loss=self._loss_before(round.index),
             trained_rows=trained_rows,
             replayed_rows=max(0, self.args.rows_per_round - sum(trained_rows)),
@@ -141,6 +154,25 @@ class RoundFeed:
         known = [(arm, reward) for arm, reward in paid.items() if reward is not None]
         self.view.show(metrics, max(known, key=lambda one: one[1], default=None))
         return metrics
+
+    def loss(self, value: float | None) -> float | None:
+        """What `reward_metric` measured, with less being better; `None`, and a warning, where it is not finite."""
+        if value is None:
+            return None
+        if not math.isfinite(value):
+            self.diverged(f"`{self.args.reward_metric}` is {value}")
+            return None
+        return -value if self.args.reward_metric_rises else value
+
+    def diverged(self, what: str) -> None:
+        """Say once that training has diverged."""
+        if not self._diverged and self.args.process_index == 0:
+            logger.warning(
+                "Training has diverged: %s. The run goes on without the rewards that need this number, but its model "
+                "is of no use. Start another run with a lower `learning_rate`, or with `max_grad_norm`.",
+                what,
+            )
+        self._diverged = True
 
     def _loss_before(self, index: int) -> float | None:
         if index == 0:
@@ -167,9 +199,17 @@ class RoundFeed:
 
     def _look_ahead(self, index: int) -> None:
         """Collect the next round while this one trains; by the lag, its selection waits for no reward of this one."""
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="equal-collect")
-        self._ahead = index, self._worker.submit(self.collector.collect, index)
+        future: Future[Round | None] = Future()
+
+        def collect() -> None:
+            try:
+                future.set_result(self.collector.collect(index))
+            except BaseException as error:  # raised again where the round is asked for
+                future.set_exception(error)
+
+        # A daemon, since one that is given up must not keep the process from ending.
+        threading.Thread(target=collect, name="equal-collect", daemon=True).start()
+        self._ahead = index, future
 
     def _compose(self, index: int, round: Round | None) -> tuple[list[dict[str, Messages]], list[int | None]]:
         """Rows of a round in the order they are taken: its own sample, its surplus, replay."""

@@ -6,34 +6,39 @@ the evaluation at its end pays the round's arms.
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from accelerate.utils import broadcast_object_list
-from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from transformers import ProgressCallback, TrainerState
+from datasets import Dataset
+from transformers import ProgressCallback, TrainerState, set_seed
 from transformers.trainer_utils import IntervalStrategy, TrainOutput
 
 from equal_hf.collection.collector import EqualDataCollector
-from equal_hf.errors import ConfigError, EqualError, ResumeError
+from equal_hf.errors import ConfigError, ResumeError
+from equal_hf.records.json_files import finite
 from equal_hf.target import weighted_mean
 from equal_hf.tracking.tables import RoundTables
 from equal_hf.tracking.trainer_callbacks import track_rounds
 from equal_hf.training.checkpoints import STATE_NAME, TrainingProgress, last_complete_checkpoint
 from equal_hf.training.config import EqualConfig
 from equal_hf.training.influence_batches import INFLUENCE_ROWS, influence_batches, rewarding_sets
+from equal_hf.training.main_process import on_main
 from equal_hf.training.model_export import ModelFolderTrainer
 from equal_hf.training.round_callbacks import RoundCallback
 from equal_hf.training.round_feed import RoundFeed
 from equal_hf.training.round_rows import RoundDataset
+from equal_hf.training.sharding import refuse_sharded
+from equal_hf.training.tokenized_rows import TokenizedRows, tokenize_rows
 from equal_hf.types import QAPair
 from equal_hf.utils.redaction import sanitise
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 # SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
 _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
@@ -41,7 +46,7 @@ _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document
 # Settings that decide what a model has learned after a round, and so what a loss reward says.
 _TRAINING_SETTINGS = (
     "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm rows_per_round max_length "
-    "completion_only_loss loss_type bf16 fp16 reward_metric"
+    "completion_only_loss loss_type bf16 fp16 reward_metric reward_metric_rises"
 )
 
 
@@ -103,6 +108,7 @@ class EqualTrainer(ModelFolderTrainer):
                 "set it to 'epoch', or leave that reward function out"
             )
         args.num_train_epochs = float(args.planned_rounds)
+        refuse_sharded(data_collector.reward_funcs, args)
         super().__init__(
             model, args, train_dataset=Dataset.from_list([_PLACEHOLDER]), eval_dataset=eval_dataset, **kwargs
         )
@@ -112,6 +118,8 @@ class EqualTrainer(ModelFolderTrainer):
         self.round_feed = RoundFeed(data_collector, args)
         self.is_last_round = False
         self.rounds_trained = self.steps_trained = self.pool_steps_trained = 0
+        self.rows_cut = self.rows_lost = 0  # by `max_length`, of all rounds of this start
+        self._cut: dict[str, float] = {}  # of the open round
         self._trained_rows: list[int] = []
         self._arm_rows: list[list[dict[str, Any]]] = []
         self._round_callback = RoundCallback(self)
@@ -200,8 +208,11 @@ class EqualTrainer(ModelFolderTrainer):
         """The final fine-tuning: a second training on all pairs, with checkpoints of its own in `pool/`."""
         args = self.args
         rows = self._on_main(self.round_feed.pool)
+        set_seed(args.seed)  # else a pool that begins in another process than the rounds has another dropout
         kept = args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start
-        self.train_dataset = self._prepare(rows)
+        tokenized = tokenize_rows(self, rows)
+        self._count_cut(tokenized, len(tokenized.cut), "the pool")
+        self.train_dataset = tokenized.dataset
         self.remove_callback(self._round_callback)
         args.output_dir, args.num_train_epochs = str(Path(self.run_dir) / "pool"), args.pool_epochs or 1.0
         args.max_steps, args.eval_on_start = args.pool_steps or -1, False
@@ -229,19 +240,22 @@ class EqualTrainer(ModelFolderTrainer):
             )
         opened = self._on_main(lambda: self.round_feed.collect(epoch))
         self.is_last_round = opened.last
-        prepared = list(self._prepare([{**row, "place": place} for place, row in enumerate(opened.rows)]))
+        rows = tokenize_rows(self, opened.rows)
+        prepared = list(rows.dataset)
         if not prepared:
             raise ConfigError(
                 f"every row of epoch {epoch} lost its whole answer to `max_length` {self.args.max_length}: raise it"
             )
-        # Rows whose answer lies beyond `max_length` were dropped: spare rows stand in, and where those run out rows
-        # repeat.
+        # Spare rows stand in for those that lost their whole answer, and where spare rows run out rows repeat.
         chosen = [prepared[i % len(prepared)] for i in range(self.args.rows_per_round)]
         self._round_dataset.replace(chosen)
-        arms = Counter(opened.row_arms[place] for place in {row["place"] for row in chosen})
+        distinct = {row["row"] for row in chosen}
+        self._cut = {"equal/rows_cut": len(rows.cut & distinct), "equal/rows_lost": len(rows.lost)}
+        self._count_cut(rows, len(rows.cut & distinct), f"round {epoch}")
+        arms = Counter(opened.row_arms[row] for row in distinct)
         self._trained_rows = [arms[arm] for arm in range(opened.arms)]
         self._arm_rows = [
-            [row for row in prepared if opened.row_arms[row["place"]] == arm][:INFLUENCE_ROWS]
+            [row for row in prepared if opened.row_arms[row["row"]] == arm][:INFLUENCE_ROWS]
             for arm in range(opened.arms)
         ]
 
@@ -275,12 +289,12 @@ class EqualTrainer(ModelFolderTrainer):
         context: dict[str, Any] = {"model": self.model}
         if len(self.data_collector.targets) > 1:
             losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
-            context["target_losses"] = {name: value for name, value in losses.items() if value is not None}
+            context["target_losses"] = {name: finite(value) for name, value in losses.items() if value is not None}
         logs = self._on_main(
             lambda: self.round_feed.record_rewards(loss, self._trained_rows, **context, **self._influence_batches())
         )
         if logs:
-            self.log(logs)
+            self.log(logs | self._cut)
 
     def _influence_batches(self) -> dict[str, Any]:
         if "influence" not in self.data_collector.stages:
@@ -296,29 +310,23 @@ class EqualTrainer(ModelFolderTrainer):
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 
-    def _prepare(self, rows: list[dict[str, Any]]) -> Dataset:
-        """Tokenize rows as SFTTrainer does, quietly: it happens every round."""
-        tokenizer: Any = self.processing_class
-        with _quiet_datasets():
-            return self._prepare_dataset(Dataset.from_list(rows), tokenizer, self.args, False, None, "round")
-
     def _on_main(self, work: Callable[[], T]) -> T:
-        """Do work on the main process; every process gets its result, or raises its error."""
-        error: BaseException | None = None
-        message: list[Any] = [None]
-        if self.accelerator.is_main_process:
-            try:
-                message = [(work(), None)]
-            except Exception as raised:
-                error = raised
-                message = [(None, f"{type(raised).__name__} on the main process: {raised}")]
-        broadcast_object_list(message, from_process=0)
-        if error is not None:
-            raise error
-        result, failure = message[0]
-        if failure is not None:
-            raise EqualError(failure)
-        return result
+        return on_main(self.accelerator.is_main_process, work)
+
+    def _count_cut(self, rows: TokenizedRows, cut: int, of: str) -> None:
+        """Count rows that `max_length` cuts, and say so the first time."""
+        if (cut or rows.lost) and not (self.rows_cut or self.rows_lost) and self.is_world_process_zero():
+            logger.warning(
+                "`max_length` %s cuts off the end of %d rows of %s, and %d others lose their whole answer and are "
+                "left out. Both are counted from here on (`equal/rows_cut`, `equal/rows_lost`). Raise it to train on "
+                "whole answers.",
+                self.args.max_length,
+                cut,
+                of,
+                len(rows.lost),
+            )
+        self.rows_cut += cut
+        self.rows_lost += len(rows.lost)
 
     def _training_fingerprint(self) -> dict[str, Any]:
         model: Any = self.model
@@ -328,14 +336,3 @@ class EqualTrainer(ModelFolderTrainer):
             "model": str(model.config.name_or_path),
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
-
-
-@contextmanager
-def _quiet_datasets() -> Iterator[None]:
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()

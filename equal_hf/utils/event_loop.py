@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -31,14 +32,22 @@ class LoopThread:
         self._thread_id: int | None = None
         self._lock = threading.Lock()
         self._at_stop: list[Callable[[], Awaitable[Any]]] = []
+        self._futures: set[Future[Any]] = set()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, and give what it gives. An interrupt cancels it and is raised at once."""
         future = self._portal().start_task_soon(lambda: coroutine)
+        self._futures.add(future)
         try:
             return future.result()
         finally:
+            self._futures.discard(future)
             future.cancel()  # does nothing to one that is done
+
+    def interrupt(self) -> None:
+        """Cancel what other threads run here; for them `run` raises `concurrent.futures.CancelledError`."""
+        for future in list(self._futures):
+            future.cancel()
 
     def at_stop(self, action: Callable[[], Awaitable[Any]]) -> None:
         """Await this on the loop before it ends."""

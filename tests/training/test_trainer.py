@@ -1,7 +1,12 @@
 """The trainer: exact rounds, rewarded arms, and the errors it stops with."""
 
+import contextlib
+import hashlib
 import json
+import threading
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from transformers import AutoTokenizer, TrainerCallback
@@ -16,10 +21,13 @@ from equal_hf import (
     transport_reward,
 )
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
+from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.report.write_report import write_report
 from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
 from equal_hf.target import evaluation_sets
+from equal_hf.training.sharding import refuse_sharded, sharding
 from tests.world import make_target
 
 
@@ -287,10 +295,181 @@ def test_a_reward_metric_that_never_comes_is_named(world, tmp_path):
         trainer.train()
 
 
-def test_answers_beyond_max_length_are_replaced(world, tmp_path):
-    trainer = make(world, tmp_path, max_length=45, num_rounds=1)
+def test_answers_beyond_max_length_are_replaced_and_counted(world, tmp_path, caplog):
+    trainer = make(world, tmp_path, max_length=39, num_rounds=2)
     trainer.train()
-    assert trainer.steps_trained == 3
+    assert trainer.steps_trained == 6
+    logged = [entry for entry in trainer.state.log_history if "equal/rows_cut" in entry]
+    assert sum(entry["equal/rows_lost"] for entry in logged) == trainer.rows_lost > 0
+    assert sum(entry["equal/rows_cut"] for entry in logged) == trainer.rows_cut
+    assert caplog.text.count("lose their whole answer") == 1
+
+
+def test_answers_cut_short_are_counted(world, tmp_path, caplog):
+    whole = make(world, tmp_path / "whole", num_rounds=1)
+    whole.train()
+    assert (whole.rows_cut, whole.rows_lost) == (0, 0) and "max_length" not in caplog.text
+    lengths = [len(row["input_ids"]) for row in whole._round_dataset.rows]
+    limit = max(lengths) - 1
+    trainer = make(world, tmp_path / "cut", num_rounds=1, max_length=limit)
+    trainer.train()
+    assert trainer.rows_cut == sum(length > limit for length in lengths) > 0
+    assert f"`max_length` {limit} cuts off the end of {trainer.rows_cut} rows of round 0" in caplog.text
+    assert max(len(row["input_ids"]) for row in trainer._round_dataset.rows) == limit
+
+
+@pytest.mark.parametrize("evaluate", [True, False])
+def test_a_training_that_diverges_is_told_and_goes_on(world, tmp_path, caplog, evaluate):
+    rewards = [transport_reward, loss_drop_reward] if evaluate else [transport_reward]
+    settings = {"learning_rate": 1e8, "max_grad_norm": 0.0, "logging_steps": 1}
+    first = make(world, tmp_path, rewards=rewards, evaluate=evaluate, **settings)
+    first.train()
+    first.export_model()
+    first.data_collector.close()
+    assert caplog.text.count("Training has diverged: `") == 1 and "learning_rate" in caplog.text
+    record = json.loads((tmp_path / "rounds/round-00001/rewards.json").read_text(), parse_constant=pytest.fail)
+    assert record["metrics"]["eval_loss"] is None and all(value is not None for value in record["mixed"])
+    again = make(world, tmp_path, rewards=rewards, evaluate=evaluate, **settings)
+    again.train(resume_from_checkpoint=True)
+    assert (again.rounds_trained, again.steps_trained) == (2, 6)
+    again.data_collector.close()
+    assert export_dataset(tmp_path).is_dir() and write_report(tmp_path, pictures=False).is_file()
+
+
+def token_accuracy(predictions):
+    logits, labels = predictions
+    wanted = labels[:, 1:] != -100
+    return {"accuracy": float((logits[:, :-1].argmax(-1) == labels[:, 1:])[wanted].mean())}
+
+
+@pytest.mark.filterwarnings("ignore:`return_outputs=True`:FutureWarning")  # TRL, of every `compute_metrics`
+def test_a_metric_that_should_rise_pays_for_rising(world, tmp_path):
+    with pytest.raises(ConfigError, match="set `reward_metric_rises` to true"):
+        make(world, tmp_path, reward_metric="eval_accuracy")
+    trainer = make(world, tmp_path, reward_metric="eval_accuracy", reward_metric_rises=True)
+    trainer.compute_metrics = token_accuracy
+    trainer.train()
+    before, *after = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    record = RoundRecords(tmp_path).reward_record(0)
+    assert after[0] > before
+    assert record["metrics"]["eval_loss"] == -after[0] and record["metrics"]["previous_eval_loss"] == -before
+    assert record["rewards"]["loss_drop"][0] == pytest.approx((after[0] - before) / before)
+
+
+def test_a_pool_that_is_killed_before_its_first_checkpoint_ends_the_same(world, tmp_path):
+    from peft import LoraConfig
+
+    def lora(folder):
+        settings = LoraConfig(r=4, lora_dropout=0.5, target_modules="all-linear", task_type="CAUSAL_LM")
+        return make(world, folder, num_rounds=1, pool_epochs=1, peft_config=settings)
+
+    whole = lora(tmp_path / "whole")
+    whole.train()
+    killed = lora(tmp_path / "killed")
+    killed.add_callback(FailAfter(steps=2, folder="pool"))
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.train()
+    killed.data_collector.close()
+    again = lora(tmp_path / "killed")
+    again.train(resume_from_checkpoint=True)
+    digests = [
+        hashlib.sha256((trainer.export_model() / "adapter_model.safetensors").read_bytes()).hexdigest()
+        for trainer in (whole, again)
+    ]
+    assert digests[0] == digests[1]
+
+
+class FailAfter(TrainerCallback):
+    """Fails a training after some steps, as a process that is killed would."""
+
+    def __init__(self, steps, folder="", error=RuntimeError):
+        self.steps, self.folder, self.error = steps, folder, error
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step >= self.steps and str(args.output_dir).endswith(self.folder):
+            raise self.error("killed")
+
+
+class Slow(ExplicitExtractor):
+    """Takes its time from the second call on, unless it is interrupted."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.interrupted = 0, threading.Event()
+
+    def extract(self, documents, allowance=None):
+        self.calls += 1
+        if self.calls > 1:
+            self.interrupted.wait(60)
+        return super().extract(documents, allowance)
+
+    def interrupt(self):
+        self.interrupted.set()
+
+
+@pytest.mark.parametrize(
+    ("callback", "error"),
+    [
+        (StopAfter(1), None),
+        (FailAfter(2), RuntimeError),
+        (FailAfter(2, error=KeyboardInterrupt), KeyboardInterrupt),
+    ],
+)
+def test_a_round_collected_ahead_is_given_up_with_the_training(world, tmp_path, callback, error):
+    trainer = make(world, tmp_path, extractor=Slow(), num_rounds=4, feedback_lag=1)
+    trainer.add_callback(callback)
+    began = time.monotonic()
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        trainer.train()
+    assert time.monotonic() - began < 30
+    assert RoundRecords(tmp_path).indices() == [0]
+    trainer.data_collector.close()
+    again = make(world, tmp_path, num_rounds=4, feedback_lag=1)
+    again.train(resume_from_checkpoint=True)
+    assert RoundRecords(tmp_path).indices() == [0, 1, 2, 3]
+
+
+def test_a_round_whose_extractor_cannot_be_interrupted_is_not_waited_for(world, tmp_path, monkeypatch, caplog):
+    class Stubborn(Slow):
+        interrupt = None
+
+    monkeypatch.setattr("equal_hf.training.round_feed.MAX_WAIT_S", 0.1)
+    extractor = Stubborn()
+    trainer = make(world, tmp_path, extractor=extractor, num_rounds=4, feedback_lag=1)
+    trainer.add_callback(StopAfter(1))
+    trainer.train()
+    assert "Round 1 is still being extracted and will not be recorded" in caplog.text
+    extractor.interrupted.set()
+    time.sleep(0.5)
+    assert RoundRecords(tmp_path).indices() == [0]
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, {}),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}),
+        ({}, {"fsdp": "full_shard"}),
+        ({}, {"deepspeed": {"zero_optimization": {"stage": 3}}}),
+    ],
+)
+def test_rewards_that_look_at_the_model_are_refused_where_it_is_sharded(monkeypatch, environment, settings):
+    def looking_reward(round, *, model, **context):
+        return []
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for function in (influence_reward, looking_reward):
+        with pytest.raises(ConfigError, match=r"the whole model, which is sharded by (FSDP|DeepSpeed ZeRO-3)"):
+            refuse_sharded([loss_drop_reward, function], SimpleNamespace(**settings))
+    refuse_sharded([loss_drop_reward], SimpleNamespace(**settings))
+
+
+def test_sharding_that_leaves_the_model_whole_is_none(monkeypatch):
+    assert sharding(SimpleNamespace(fsdp="", deepspeed={"zero_optimization": {"stage": 2}})) is None
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    assert sharding(SimpleNamespace()) is None
 
 
 def test_settings_that_cannot_work_are_refused(world, tmp_path):

@@ -47,7 +47,7 @@ def trained_round(round: Round, metrics: Mapping[str, Any]) -> TrainedRound | No
     if before is None or after is None or not before or rows is None:
         return None
     by_arm = {decision.arm: count for decision, count in zip(round.decisions, rows, strict=True)}
-    return TrainedRound(by_arm, (before - after) / before, metrics.get("replayed_rows") or 0)
+    return TrainedRound(by_arm, (before - after) / abs(before), metrics.get("replayed_rows") or 0)
 
 
 @known_at("evaluated")
