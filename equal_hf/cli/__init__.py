@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from equal_hf.errors import EqualError
+from equal_hf.utils.known_secrets import mask_known
+from equal_hf.utils.logging import mask_tracebacks
 from equal_hf.utils.printable import escape
 
 COMMANDS = ("align", "index", "plan", "collect", "train", "report", "publish", "inspect", "store", "replay", "doctor")
@@ -38,10 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = [word.split("=")[0] for word in rest if word.startswith("-")]  # what they are set to may be secret
         parser.error(f"unrecognized arguments: {' '.join(flags) or f'{len(rest)} words'}")
     args.settings = rest
+    mask_tracebacks()
     try:
         return args.func(args)
     except EqualError as error:
-        lines = [escape(line) for line in str(error).splitlines()]  # it may quote names of files, columns and replies
+        # It may quote names of files, columns and replies, and words of servers and libraries.
+        lines = [escape(line) for line in mask_known(str(error)).splitlines()]
         print(f"{type(error).__name__}: " + "\n".join(lines), file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -41,6 +41,7 @@ from equal_hf.records.statistics import RunStatistics
 from equal_hf.types import Round
 from equal_hf.utils.files import write_file
 from equal_hf.utils.hashing import content_hash, fingerprint
+from equal_hf.utils.known_secrets import mask_known
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,12 +117,12 @@ def export_dataset(
     for index in indices:
         round, reward_record = records.load(index), records.reward_record(index)
         extracted = records.folder(index) / "extracted"
-        pairs = _pair_table(_read(extracted / "pairs.parquet"), round, filters)
+        pairs = _pair_table(_masked(_read(extracted / "pairs.parquet")), round, filters)
         metadata = {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names}
         stats.add(records, index, round, metadata)
         decisions[index] = records.decision_table(index), reward_record or {"rewards": round.rewards}
         shards.add("train", index, pairs)
-        rejected = _read(extracted / "rejected.parquet")
+        rejected = _masked(_read(extracted / "rejected.parquet"))
         shards.add("rejected", index, rejected.append_column("round", _constant(index, rejected.num_rows, "int32")))
     names = list(dict.fromkeys(name for round in stats.rounds for name in round.rewards))
     for index, (table, rewards) in decisions.items():
@@ -145,7 +146,7 @@ def export_dataset(
     files = sorted([*shards.names(), *(f"{PICTURES}/{picture}" for picture in pictures)])
     manifest = {"run": run[0], "rounds": len(indices), "metadata": dataset_metadata(stats), "files": files}
     _write(folder, MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
-    _write(folder, CARD, card.encode("utf-8", "replace"))
+    _write(folder, CARD, mask_known(card).encode("utf-8", "replace"))
     return folder
 
 
@@ -217,6 +218,19 @@ def _read(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     return pq.read_table(path).replace_schema_metadata(None)
+
+
+def _masked(table: pa.Table) -> pa.Table:
+    """The table without secrets in what a model wrote: earlier versions recorded what a server echoed as it came."""
+    import pyarrow as pa
+
+    for number, name in enumerate(table.column_names):
+        if name in ("question", "answer", "raw"):
+            texts = [text if text is None else mask_known(text) for text in table[name].to_pylist()]
+            table = table.set_column(
+                number, table.schema.field(number), pa.array(texts, table.schema.field(number).type)
+            )
+    return table
 
 
 class _Shards:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TextIO
+
+from equal_hf.utils.redaction import mask_text
+
+# Libraries below that log addresses, with what is in their queries, and errors of the HTTP library.
+_LOUD = ("huggingface_hub.utils._http", "huggingface_hub", "httpx2", "httpx", "urllib3.connectionpool", "datasets")
 
 
 class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
@@ -15,6 +22,10 @@ class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)  # a stream handler would take hold of today's stream
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, tracebacks included, without secrets."""
+        return mask_text(super().format(record))
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
@@ -33,6 +44,9 @@ def set_up_terminal(*, is_main_process: bool) -> None:
     ours = logging.getLogger("equal_hf")
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(logging.INFO if is_main_process else logging.ERROR)
+    mask_tracebacks()
+    for name in _LOUD:
+        logging.getLogger(name).addFilter(_mask)
     if not is_main_process or not sys.stderr.isatty():
         import datasets
         from huggingface_hub.utils import disable_progress_bars
@@ -45,11 +59,23 @@ def set_up_terminal(*, is_main_process: bool) -> None:
     warnings.filterwarnings("ignore", message="`gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
+def mask_tracebacks() -> None:
+    """From here on, what ends this process with a traceback shows no secret; for programs."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(mask_text("".join(traceback.format_exception(kind, error, trace))))
+
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = show
+
+
 @contextmanager
 def messages_shown() -> Iterator[None]:
     """Inside, what this package logs goes to standard error: for commands that say a few lines."""
     handler, ours = _StandardError(), logging.getLogger("equal_hf")
     level = ours.level
+    for name in _LOUD:
+        logging.getLogger(name).addFilter(_mask)
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     try:
@@ -57,3 +83,11 @@ def messages_shown() -> Iterator[None]:
     finally:
         ours.removeHandler(handler)
         ours.setLevel(level)
+
+
+def _mask(record: logging.LogRecord) -> bool:
+    """Take secrets out of another library's log line."""
+    line = record.getMessage()
+    if (masked := mask_text(line)) != line:
+        record.msg, record.args = masked, None
+    return True

@@ -1,8 +1,9 @@
 """Takes secrets out of whatever is recorded, logged or published: configurations, URLs, command lines.
 
-Two nets: a value whose *name* says secret (`hub_token`, `api_key`, `headers`) is masked whole, and any text is
-searched for what *looks* secret (credentials in a URL, `Bearer …`, well-known token prefixes). Neither replaces
-keeping secrets out of configurations; both keep a slip from reaching a card on the Hub.
+Three nets: a value whose *name* says secret (`hub_token`, `api_key`, `headers`) is masked whole; any text is searched
+for what *looks* secret (credentials in a URL, `Bearer …`, well-known token prefixes); and for the *values* that are
+known to be secret (`utils/known_secrets.py`), which those under such a name are from then on. None replaces keeping
+secrets out of configurations; all keep a slip from reaching a card on the Hub.
 
 >>> sanitise({"hub_token": "hf_abc", "max_new_tokens": 64, "endpoint": "https://me:pw@host/v1"})
 {'hub_token': '***', 'max_new_tokens': 64, 'endpoint': 'https://***@host/v1'}
@@ -17,15 +18,13 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-MASK = "***"
-
-_SECRET_WORD = re.compile(
-    r"secrets?|passwords?|passwd|pwd|passphrase|credentials?|authorization|apikeys?|bearer|cookies?|headers"
-)
-_SECRET_ENDINGS = {"token", "tokens", "key", "keys", "auth"}
-# Words beside `token(s)` that make it a piece of text, not a credential: `eos_token`, `max_new_tokens`.
-_TEXT_WORD = re.compile(
-    r"eos|bos|pad|unk|sep|cls|mask|special|image|stop|prefix|suffix|max|min|num|new|total|prompt|completion|input|output"
+from equal_hf.utils.known_secrets import (
+    MASK,
+    is_secret_name,
+    mask_known,
+    remember_headers,
+    remember_secret,
+    remember_url,
 )
 
 # Signatures and codes of clouds go by names such as `sig` or `code`: what a URL asks for is nobody's business.
@@ -37,22 +36,6 @@ _LOOKS_SECRET = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[\w-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)|(?<=\bBearer )[^\s,;'\"]+|(?<=\bBasic )[A-Za-z0-9+/=]{8,}",
 )
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a setting of that name holds a credential.
-
-    >>> [is_secret_name(name) for name in ("hub_token", "HF_TOKEN", "apiKey", "password", "extractor_api_key")]
-    [True, True, True, True, True]
-    >>> [is_secret_name(name) for name in ("max_tokens", "tokenizer", "eos_token", "key_column", "eos_token_id")]
-    [False, False, False, False, False]
-    """
-    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
-    if any(_SECRET_WORD.fullmatch(word) for word in words):
-        return True
-    if not words or (words[-1] in ("token", "tokens") and any(_TEXT_WORD.fullmatch(word) for word in words)):
-        return False
-    return words[-1] in _SECRET_ENDINGS
 
 
 def mask_url(text: str) -> str:
@@ -78,7 +61,7 @@ def mask_url(text: str) -> str:
 
 
 def mask_text(text: str) -> str:
-    """The text without URL credentials, values of secret flags, and anything shaped like a well-known token.
+    """The text without known secrets, URL credentials, values of secret flags, and what looks like a well-known token.
 
     >>> mask_text("Authorization: Bearer abc, or hf_abcdefghijklmnop")
     'Authorization: Bearer ***, or ***'
@@ -89,7 +72,7 @@ def mask_text(text: str) -> str:
     def hide(match: re.Match[str]) -> str:
         return f"{match['lead']}{MASK}" if is_secret_name(match["name"]) else match[0]
 
-    return _LOOKS_SECRET.sub(MASK, _FLAG_VALUE.sub(hide, mask_url(text)))
+    return _LOOKS_SECRET.sub(MASK, _FLAG_VALUE.sub(hide, mask_url(mask_known(text))))
 
 
 def sanitise(config: Any) -> Any:
@@ -108,6 +91,7 @@ def sanitise(config: Any) -> Any:
     if isinstance(config, Enum):
         return sanitise(config.value)
     if isinstance(config, str | PurePath):
+        remember_url(str(config))
         return mask_text(str(config))
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         config = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
@@ -115,8 +99,10 @@ def sanitise(config: Any) -> Any:
         return {mask_text(str(key)): _named(str(key), value) for key, value in config.items()}
     if isinstance(config, list | tuple):
         return [
-            MASK if place and _is_secret_flag(config[place - 1]) and isinstance(item, str) else _argument(item)
-            for place, item in enumerate(config)
+            _hidden(item)
+            if number and _is_secret_flag(config[number - 1]) and isinstance(item, str)
+            else _argument(item)
+            for number, item in enumerate(config)
         ]
     if isinstance(config, set | frozenset):
         return sorted((sanitise(item) for item in config), key=str)
@@ -129,8 +115,8 @@ def sanitise(config: Any) -> Any:
 def _argument(item: Any) -> Any:
     """An element of a list, which may be a command line: what a secret flag is set to goes whole, blanks and all."""
     if isinstance(item, str) and item.startswith("-") and "=" in item:
-        flag = item.partition("=")[0]
-        return f"{flag}={MASK}" if is_secret_name(flag) else sanitise(item)
+        flag, _, value = item.partition("=")
+        return f"{flag}={_hidden(value)}" if is_secret_name(flag) else sanitise(item)
     return sanitise(item)
 
 
@@ -140,13 +126,16 @@ def _named(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Mapping):
-        return {mask_text(str(key)): _hidden(item) for key, item in value.items()}
+        remember_headers({str(key): item for key, item in value.items() if isinstance(item, str)})
+        return {mask_text(str(key)): MASK if isinstance(item, str) else _hidden(item) for key, item in value.items()}
     if isinstance(value, int | float) and name.lower().endswith("tokens"):
         return value  # a count of tokens
     return _hidden(value)
 
 
 def _hidden(value: Any) -> Any:
+    if isinstance(value, str):
+        remember_secret(value)
     return value if value is None or isinstance(value, bool) else MASK
 
 

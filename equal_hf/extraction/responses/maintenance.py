@@ -15,6 +15,7 @@ from equal_hf.errors import ConfigError, RecordError
 from equal_hf.extraction.budget import NANO
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.utils.files import replacing
+from equal_hf.utils.known_secrets import mask_known
 
 _DAY_S = 86_400
 _COLUMNS = "key text finish_reason prompt_tokens completion_tokens max_new_tokens dialect model created_unix_s".split()
@@ -165,7 +166,8 @@ def _batches(connection: sqlite3.Connection, selection: Selection) -> Iterator[l
     query = f"SELECT {', '.join(_COLUMNS)} FROM responses WHERE {condition} ORDER BY key"
     cursor = connection.execute(query, values)
     while rows := cursor.fetchmany(_ROWS_AT_A_TIME):
-        yield [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        batch = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        yield [row | {"text": mask_known(row["text"])} for row in batch]  # earlier versions stored it as it came
 
 
 def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]]) -> int:

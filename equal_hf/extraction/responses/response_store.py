@@ -20,7 +20,10 @@ keeps its worst case, so no run ever paid more than the ledger says.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +34,7 @@ from types import TracebackType
 from equal_hf.errors import RecordError
 from equal_hf.extraction.responses.ledger import AttemptFailed, AttemptStarted, Paid, Response, ResponseReceived, Write
 from equal_hf.types import Usage
+from equal_hf.utils.known_secrets import mask_known
 
 # Tells our files from other programs' SQLite files; the bytes spell "EQUA".
 _APPLICATION_ID = 0x45515541
@@ -95,6 +99,7 @@ class ResponseStore:
         self._lock = threading.Lock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._guard():
+            _keep_private(self.path)
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
@@ -183,7 +188,8 @@ class ResponseStore:
 
     def _select(self, key: str) -> tuple[Response, int] | None:
         row = self._connection.execute(_GET, (key,)).fetchone()
-        return row and (Response(row[0], row[1], Usage(row[2], row[3], 1)), row[4])
+        # Earlier versions stored what a server echoed as it came.
+        return row and (Response(mask_known(row[0]), row[1], Usage(row[2], row[3], 1)), row[4])
 
     def _write(self, write: Write, now: float) -> Response | None:
         execute = self._connection.execute
@@ -197,7 +203,7 @@ class ResponseStore:
             return None
         response = write.response
         tokens = (response.usage.prompt_tokens, response.usage.completion_tokens)
-        row = (write.key, response.text, response.finish_reason, *tokens, write.max_new_tokens)
+        row = (write.key, mask_known(response.text), response.finish_reason, *tokens, write.max_new_tokens)
         changed = execute(_PUT, (*row, write.dialect, write.model, now)).rowcount
         if write.attempt is not None:
             execute(_ANSWERED, (*tokens, write.cost, write.attempt))
@@ -289,3 +295,17 @@ class StoreWriter:
                 for (_, future), result in zip(batch, results, strict=True):
                     future.set_result(result)
         self._task = None
+
+
+def _keep_private(path: Path) -> None:
+    """Make a new file readable to its owner alone, as replies may hold what documents do, and an earlier one too.
+
+    One that its group may write to is shared on purpose. SQLite gives the files beside it the same permissions.
+    """
+    with contextlib.suppress(OSError):  # it is there, or SQLite will say what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return
+    with contextlib.suppress(OSError):  # somebody else's
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077 and not mode & 0o020:
+            path.chmod(0o600)

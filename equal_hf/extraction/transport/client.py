@@ -18,6 +18,7 @@ from equal_hf.errors import EndpointError
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.url import Address
 from equal_hf.types import Messages
+from equal_hf.utils.known_secrets import mask_known
 from equal_hf.utils.printable import escape
 from equal_hf.utils.retry import asked_wait_s, backoff_s, is_transient
 
@@ -71,7 +72,7 @@ class ChatResponse:
         if message is None or not isinstance(content, str | None):
             raise TransportFault("the answer is no chat completion", kind="malformed")
         # JSON can spell a lone surrogate, which no file can hold.
-        text = (content or "").encode("utf-8", "replace").decode()
+        text = mask_known((content or "").encode("utf-8", "replace").decode())  # a server may echo what it was sent
         usage = getattr(output, "usage", None)
         return cls(
             text,
@@ -269,13 +270,14 @@ class ChatClient:
         if not response.is_success:
             self._raise_for(response)
         try:
-            return json.loads(response.content)
+            return json.loads(mask_known(response.content.decode("utf-8")))
         except (ValueError, RecursionError) as error:
             raise TransportFault("the answer is no JSON", kind="malformed") from error
 
     def _raise_for(self, response: httpx2.Response) -> None:
         status = response.status_code
-        words = escape(self.address.redact(response.text[:2000].encode("utf-8", "replace").decode()).strip())
+        # Masked before it is cut: half a secret is one too.
+        words = escape(self.address.redact(response.text[:20_000].encode("utf-8", "replace").decode()).strip())
         if is_transient(status):
             kind = {429: "busy", 503: "unavailable"}.get(status, "failed")
             wait_s = asked_wait_s(response.headers)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from equal_hf.errors import ConfigError
+from equal_hf.utils.known_secrets import mask_known, remember_headers, remember_secret, remember_url
 
 _HUGGING_FACE_HOSTS = (".huggingface.co", ".endpoints.huggingface.cloud", ".hf.space")
 
@@ -43,8 +44,10 @@ class Address:
             api_key (`str`, *optional*): Sent as a bearer token.
             headers (`Mapping[str, str]`, *optional*): Sent with every request; taken for secrets.
 
+        White space around key and values, such as the end of the line of a file, is no part of them.
+
         Raises:
-            `ConfigError`: If it is no URL of a server.
+            `ConfigError`: If it is no URL of a server, or a key or header could not be sent.
 
         >>> Address.parse("http://me:secret@localhost:8080/v1/?key=k").shown
         'http://localhost:8080'
@@ -57,6 +60,11 @@ class Address:
         if not valid:
             shown = url.rpartition("@")[2].partition("?")[0]
             raise ConfigError(f"{shown!r} is no URL. Set `extractor_url` to one such as http://localhost:8080.")
+        api_key = _sendable(api_key or "", "extractor_api_key")
+        more = {name: _sendable(value, f"extractor_headers: {name}") for name, value in (headers or {}).items()}
+        remember_secret(api_key)
+        remember_headers(more)
+        remember_url(url)
         path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
         host = parts.netloc.rpartition("@")[2]
         password = unquote(parts.password or "")
@@ -71,10 +79,10 @@ class Address:
 
             if token := get_token():
                 authorization = f"Bearer {token}"
+                remember_secret(token)
                 secrets.append(token)
         base = urlunsplit((parts.scheme, host, path, parts.query, ""))
         shown = urlunsplit((parts.scheme, host, path, "", ""))
-        more = dict(headers or {})
         return cls(base, shown, authorization, more, (*secrets, *filter(None, more.values())))
 
     def sent(self) -> dict[str, str]:
@@ -88,6 +96,22 @@ class Address:
 
     def redact(self, text: str) -> str:
         """A server's words without our secrets."""
-        for secret in self.secrets:
+        text = mask_known(text)
+        for secret in self.secrets:  # among them such as are too short to be looked for in replies
             text = text.replace(secret, "***")
         return text
+
+
+def _sendable(value: str, setting: str) -> str:
+    """A secret as a header carries it.
+
+    Raises:
+        `ConfigError`: If none can. The message does not hold it.
+    """
+    value = value.strip()
+    if bad := next((char for char in value if not " " <= char <= "~"), None):
+        raise ConfigError(
+            f"`{setting}` holds the character {bad!a}, which no header can carry. Set it to the key alone; a file "
+            "or a paste may have added something."
+        )
+    return value
