@@ -13,13 +13,13 @@ memory are bounded by the length of the reply.
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from equal_hf.extraction.prompts.broken_entry import ENTRY, read_entry
+from equal_hf.extraction.prompts.read_json import BROKEN, MAX_REPLY_CHARACTERS, THOUGHT_ENDS, JsonReader, Literal
+
 MAX_PAIRS = 32
-MAX_REPLY_CHARACTERS = 1_000_000
 
 PAIRS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -67,15 +67,16 @@ class Parsed:
     invalid: int = 0
 
 
-def parse_pairs(reply: str) -> Parsed:
-    """Take every well-formed pair out of a reply.
+def parse_pairs(reply_text: str) -> Parsed:
+    """Take every well-formed pair out of a reply text.
 
-    A pair is a JSON object whose `question` and `answer` are strings. It counts inside an object's list `pairs`, in a
-    bare list, or alone, wherever in the reply that value stands; so one object a line and the whole entries of a list
-    that was cut off are read too. Surplus keys are ignored; a number in place of a string makes an entry invalid.
+    A pair is a JSON object with a `question` that is a string and an `answer` that is a string, a number, `true` or
+    `false`. It counts inside an object's list `pairs`, in a bare list, or alone, wherever in the reply text that value
+    stands, but not inside a chain of thought; so one object a line and the whole entries of a list that was cut off
+    are read too. Surplus keys and the case of keys are ignored. [`read_entry`] reads entries that are not quite JSON.
 
     Args:
-        reply (`str`): The raw reply. Nothing after its first `MAX_REPLY_CHARACTERS` characters is read.
+        reply_text (`str`): The reply text. Nothing after its first `MAX_REPLY_CHARACTERS` characters is read.
 
     Returns:
         `Parsed`: The pairs, cleaned by [`clean_text`], or the reason why there are none.
@@ -90,38 +91,30 @@ def parse_pairs(reply: str) -> Parsed:
 
     ```
     """
-    text = reply[:MAX_REPLY_CHARACTERS]
-    if not text.strip():
+    if not reply_text[:MAX_REPLY_CHARACTERS].strip():
         return Parsed(reason="empty_reply")
-    # Mathematics is full of backslashes that models forget to escape: "\sqrt" is not JSON, "\\sqrt" is.
-    text = _ESCAPE.sub(lambda match: match[0] if match[1] else r"\\", text)
     pairs: list[tuple[str, str]] = []
     invalid, reason = 0, "not_json"
-    position, work = 0, 0
-    while work < _MAX_WORK and (match := _START.search(text, position)):
-        start = match.start()
-        position = start + 1
-        try:
-            value, end = _DECODER.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            # The decoder reads on to the end for a missing quote, and counts the lines before every error.
-            read_to = len(text) if error.msg.startswith("Unterminated") else error.pos
-            work += 10 + read_to - start + error.pos // 8
-            invalid += _ENTRY.match(text, start) is not None
+    reader = JsonReader(reply_text)
+    for value in reader:
+        if value is THOUGHT_ENDS:
+            pairs, invalid, reason = [], 0, "not_json"
             continue
-        except RecursionError:
-            work += 100_000
-            continue
-        work += end - start
-        entries = _entries(value)
+        if value is BROKEN:
+            if not ENTRY.match(reader.text, reader.start):
+                continue
+            entry, reader.position = read_entry(reader.text, reader.start)
+            entries: list[Any] | None = [entry]
+        else:
+            entries = _entries(value)
         if entries is None:
             reason = "wrong_schema" if reason == "not_json" else reason
+            reader.enter()
             continue
-        position = end
         well_formed = [pair for entry in entries if (pair := _pair(entry)) is not None]
         pairs.extend(well_formed)
         invalid += len(entries) - len(well_formed)
-        if not pairs:
+        if not pairs and value is not BROKEN:
             reason = "wrong_schema" if invalid else "no_pairs"
     if pairs:
         return Parsed(pairs[:MAX_PAIRS], invalid=invalid + max(0, len(pairs) - MAX_PAIRS))
@@ -142,41 +135,41 @@ def clean_text(text: str) -> str:
     ```python
     >>> clean_text(" one\\r\\ntwo\\x00 ")
     'one\\ntwo'
-    >>> clean_text("\\x0crac{1}{2}")  # "\\frac" that lost its backslash to JSON
-    '\\\\frac{1}{2}'
 
     ```
     """
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    text = _LATEX.sub(lambda match: r"\f" if match[0] == "\f" else r"\b", text)
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROL).strip()
 
 
-_MAX_WORK = 20_000_000  # characters that may be decoded in vain, some tenths of a second
-_START = re.compile(r"[{\[]")
-_ENTRY = re.compile(r'\{\s*"(?:question|answer)"')
-_ESCAPE = re.compile(r'\\(["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
-# No text of ours holds a backspace or a form feed: before a letter it is \beta or \frac read as a JSON escape.
-_LATEX = re.compile(r"[\b\f](?=[A-Za-z])")
 _CONTROL = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
-# Numbers are never wanted, so none is converted: Python refuses integers of thousands of digits.
-_DECODER = json.JSONDecoder(strict=False, parse_int=lambda _: None, parse_float=lambda _: None)
 
 
 def _entries(value: Any) -> list[Any] | None:
     """The entries that should be pairs, or None where the value is of another kind and may hold ours inside."""
     if isinstance(value, dict):
-        if isinstance(value.get("pairs"), list):
-            return value["pairs"]
-        return [value] if "question" in value or "answer" in value else None
-    is_ours = not value or any(isinstance(entry, dict) and "question" in entry for entry in value)
+        fields = _by_name(value)
+        if isinstance(fields.get("pairs"), list):
+            return fields["pairs"]
+        return [value] if "question" in fields or "answer" in fields else None
+    is_ours = not value or any(isinstance(entry, dict) and "question" in _by_name(entry) for entry in value)
     return value if is_ours else None
 
 
 def _pair(entry: Any) -> tuple[str, str] | None:
-    if not isinstance(entry, dict):
-        return None
-    question, answer = entry.get("question"), entry.get("answer")
-    if not isinstance(question, str) or not isinstance(answer, str):
-        return None
-    return clean_text(question), clean_text(answer)
+    if isinstance(entry, dict):
+        fields = _by_name(entry)
+        question, answer = fields.get("question"), fields.get("answer")
+        if isinstance(answer, bool):
+            answer = "true" if answer else "false"
+        if isinstance(question, str) and isinstance(answer, str) and not isinstance(question, Literal):
+            return clean_text(question), clean_text(answer)
+    return None
+
+
+def _by_name(value: dict[str, Any]) -> dict[str, Any]:
+    """Fields by their names as the prompt gives them, whatever their case; `q` and `a` for short."""
+    fields = {name.strip().casefold(): field for name, field in value.items()}
+    if {"q", "a"} <= fields.keys():
+        fields = {"question": fields["q"], "answer": fields["a"]} | fields
+    return fields

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.extraction.prompts.parse_reply import MAX_PAIRS, parse_pairs
+from equal_hf.extraction.prompts.read_json import BROKEN, THOUGHT_ENDS, JsonReader, Literal
 from equal_hf.extraction.prompts.template import REPAIR, compile_template, fence
 from equal_hf.types import Messages
 from equal_hf.utils.hashing import content_hash
@@ -110,8 +111,8 @@ class SecondPass:
     Args:
         name (`str`): `"refine"` or `"judge"`.
         source (`str`): Its prompt, a Jinja template that sees `document`, `pairs` and `fence`.
-        schema (`dict[str, Any]`): The JSON schema of its reply.
-        read (`Callable`): Reads a reply about so many pairs: one value a pair, or `None` where it cannot be read.
+        schema (`dict[str, Any]`): The JSON schema of its reply text.
+        read (`Callable`): Reads a reply text about so many pairs: one value a pair, or `None` where it cannot be read.
     """
 
     name: str
@@ -139,26 +140,34 @@ class SecondPass:
         return compile_template(self.source)
 
 
-def _read_refined(reply: str, count: int) -> list[Pair | None] | None:
-    parsed = parse_pairs(reply)
+def _read_refined(reply_text: str, count: int) -> list[Pair | None] | None:
+    parsed = parse_pairs(reply_text)
     if parsed.invalid or len(parsed.pairs) != count:
         return None
     return [pair if all(pair) else None for pair in parsed.pairs]
 
 
-def _read_grades(reply: str, count: int) -> list[int] | None:
-    start = reply.find("{")
-    try:
-        value, _ = json.JSONDecoder().raw_decode(reply, max(start, 0))
-    except (ValueError, RecursionError):
+def _read_grades(reply_text: str, count: int) -> list[int] | None:
+    grades: list[Any] = []
+    reader = JsonReader(reply_text)
+    for value in reader:
+        if value is THOUGHT_ENDS:
+            grades = []
+        elif value is BROKEN:
+            if match := _BROKEN_SCORES.match(reader.text, reader.start):
+                grades = [Literal(grade) for grade in re.findall(r"\d+", match[1])]
+        elif isinstance(value, dict) and isinstance(value.get("scores"), list):
+            grades = value["scores"]
+        else:
+            reader.enter()
+    if len(grades) != count or not all(isinstance(grade, Literal) and grade in _GRADES for grade in grades):
         return None
-    grades = value.get("scores") if isinstance(value, dict) else None
-    if not isinstance(grades, list) or len(grades) != count:
-        return None
-    if not all(type(grade) is int and 1 <= grade <= 5 for grade in grades):
-        return None
-    return grades
+    return [int(grade) for grade in grades]
 
+
+_GRADES = ("1", "2", "3", "4", "5")
+# Other quotes, or a comma behind the last grade: there is one way to read it.
+_BROKEN_SCORES = re.compile(r"""\{\s*["']?scores["']?\s*:\s*\[([\d\s,]*)\]""")
 
 REFINE = SecondPass("refine", _REFINE_PROMPT, _REFINE_SCHEMA, _read_refined)
 JUDGE = SecondPass("judge", _JUDGE_PROMPT, _JUDGE_SCHEMA, _read_grades)

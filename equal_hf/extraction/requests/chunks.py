@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from equal_hf.extraction.prompts.degenerate import degenerate_reasons
 from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA, Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
@@ -319,7 +320,9 @@ def _first_pairs(document: Document, outcome: Outcome) -> _Pairs:
         for position, reason in enumerate(reasons)
     ]
     finish_reason = "error" if response.finish_reason == "refused" else response.finish_reason
-    return _Pairs(list(parsed.pairs), rejected, finish_reason, "endpoint", outcome.key)
+    judged = list(zip(parsed.pairs, degenerate_reasons(parsed.pairs), strict=True))
+    rejected += [Rejection(document.id, reason, *pair) for pair, reason in judged if reason]
+    return _Pairs([pair for pair, reason in judged if not reason], rejected, finish_reason, "endpoint", outcome.key)
 
 
 def _refine(document: Document, result: _Pairs, outcome: Outcome) -> None:

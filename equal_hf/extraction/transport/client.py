@@ -68,7 +68,7 @@ class ChatResponse:
         choices = getattr(output, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
-        content = getattr(message, "content", None)
+        content = getattr(message, "content", None) or _tool_arguments(message)
         if message is None or not isinstance(content, str | None):
             raise TransportFault("the answer is no chat completion", kind="malformed")
         # JSON can spell a lone surrogate, which no file can hold.
@@ -80,6 +80,14 @@ class ChatResponse:
             _count(getattr(usage, "prompt_tokens", None)),
             _count(getattr(usage, "completion_tokens", None)),
         )
+
+
+def _tool_arguments(message: Any) -> str | None:
+    """What a model answered in a tool call instead, as JSON."""
+    calls = getattr(message, "tool_calls", None)
+    function = getattr(calls[0], "function", None) if isinstance(calls, list) and calls else None
+    arguments = function.get("arguments") if isinstance(function, dict) else getattr(function, "arguments", None)
+    return json.dumps(arguments) if isinstance(arguments, dict) else arguments
 
 
 class _StatusError(EndpointError):

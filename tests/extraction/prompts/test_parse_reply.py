@@ -3,14 +3,17 @@
 import json
 import math
 import time
+from collections import Counter
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.prompts.parse_reply import MAX_PAIRS, PAIRS_SCHEMA, clean_text, parse_pairs
+from equal_hf.extraction.prompts.degenerate import degenerate_reasons
+from equal_hf.extraction.prompts.parse_reply import MAX_PAIRS, PAIRS_SCHEMA, Parsed, clean_text, parse_pairs
 
+DRAFT = '{"pairs": [{"question": "3 + 3?", "answer": "5"}]}'
 ONE = '{"question": "2 + 2?", "answer": "4"}'
 PAIR = ("2 + 2?", "4")
 
@@ -106,7 +109,14 @@ def test_the_schema_describes_what_is_parsed():
             jsonschema.validate(bad, PAIRS_SCHEMA)
 
 
-@pytest.mark.parametrize("unit", ["[", "{", '["', "[1,", '{"a":', '{"question":"', "\\", "[[]]", '{"a ', "é{"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("[", "{", '["', "[1,", '{"a":', '{"question":"', "\\", "[[]]", '{"a ', "é{", "analysisA"),
+        *('{"question": "a "b" ', "{'question': '", "{question: // ", "{'question': 'a', /* ", "{'question': 'a'}"),
+        *("<think", "<think>", "</think>", "<think "),
+    ],
+)
 def test_hostile_replies_take_bounded_time(unit):
     started = time.process_time()
     parse_pairs(unit * (2_000_000 // len(unit)))
@@ -151,3 +161,115 @@ def test_reads_back_what_a_model_was_asked_for(pairs, ascii_only, share):
     assert parse_pairs(f"```json\n{reply}\n```").pairs == wanted
     cut = parse_pairs(reply[: math.floor(share * len(reply))])
     assert cut.pairs == wanted[: len(cut.pairs)]  # a reply that breaks off loses pairs, it never garbles one
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"<think>Perhaps {DRAFT}? No, wrong.</think>\n{ONE}",
+        f"Perhaps {DRAFT}? No.</think>{ONE}",  # begun by the chat template
+        f"<Thinking>{DRAFT}</THINKING >{ONE}",
+        f"<reasoning effort='high'>{DRAFT}</reasoning><answer>{ONE}</answer>",
+        f"[THINK]{DRAFT}[/THINK]{ONE}",
+        f"<seed:think>{DRAFT}</seed:think>{ONE}",
+        f"◁think▷{DRAFT}◁/think▷{ONE}",
+        f"<|begin_of_thought|>{DRAFT}<|end_of_thought|> {ONE}",
+        f"<|START_THINKING|>{DRAFT}<|END_THINKING|>{ONE}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{ONE}",
+        f"analysisWe draft {DRAFT} first.assistantfinal{ONE}",
+        f"<think>{DRAFT}</think>Once more.<think>{DRAFT}</think>{ONE}",
+        f"<think>{DRAFT}<think>{DRAFT}</think>{DRAFT}</think>{ONE}",
+        f"<think>{DRAFT[:30]}</think>{ONE}",  # a draft that breaks off
+    ],
+    ids=range(14),
+)
+def test_what_a_model_thinks_is_no_answer(reply):
+    assert parse_pairs(reply) == Parsed([PAIR])
+
+
+@pytest.mark.parametrize(
+    "reply", [f"<think>{DRAFT} Let me", f"[think]{DRAFT}", f"<|channel|>analysis<|message|>{DRAFT}"]
+)
+def test_a_thought_that_never_ends_holds_no_answer(reply):
+    assert parse_pairs(reply) == Parsed(reason="not_json")
+
+
+def test_pairs_about_thoughts_are_pairs():
+    pair = {"question": "What ends at </think>?", "answer": "What <think> or [THINK] began."}
+    assert parse_pairs(f"<think>{DRAFT}</think>{json.dumps(pair)}").pairs == [tuple(pair.values())]
+
+
+@pytest.mark.parametrize(
+    ("reply", "pair"),
+    [
+        ('{"pairs": [{"question": "2 + 2?", "answer": "4",},]}', PAIR),
+        ("{'pairs': [{'question': '2 + 2?', 'answer': '4'}]}", PAIR),
+        ('{"pairs": [{"question": "2 + 2?", "answer": 4}]}', PAIR),
+        ('{"question": "2 ÷ 3?", "answer": 0.670}', ("2 ÷ 3?", "0.670")),  # digits as they are written
+        ('{"question": "Big?", "answer": 1' + "0" * 5000 + "}", ("Big?", "1" + "0" * 5000)),
+        ('{"question": "Is 7 prime?", "answer": true}', ("Is 7 prime?", "true")),
+        ("{'question': 'Is 7 prime?', 'answer': True, 'note': None}", ("Is 7 prime?", "True")),
+        ('{"question": "What is a "set"?", "answer": "A "bag", say."}', ('What is a "set"?', 'A "bag", say.')),
+        ("{'question': 'Whose is it?', 'answer': 'It's Ada's.'}", ("Whose is it?", "It's Ada's.")),
+        ("""{'question': "What's x?", 'answer': 'x is "it"'}""", ("What's x?", 'x is "it"')),
+        (r"{'question': 'Whose?', 'answer': 'They\'re Ada\'s.'}", ("Whose?", "They're Ada's.")),
+        ('{"Pairs": [{"Question": "2 + 2?", "ANSWER": "4"}]}', PAIR),
+        ('[{"q": "2 + 2?", "a": "4"}]', PAIR),
+        ('{pairs: [{question: "2 + 2?", answer: "4"}]}', PAIR),
+        ('{"pairs": [ // one\n{"question": "2 + 2?", /* sum */ "answer": "4" # yes\n}]}', PAIR),
+        ('{"pairs": [{"question": "2 + 2?" "answer": "4"}]}', PAIR),
+        ("{\"question\": \"2 + 2?\", \"answer\": '''4'''}", PAIR),
+        ("{“question”: “2 + 2?”, “answer”: “4”}", PAIR),
+        ('{"id": 3, "level": "easy", "question": "2 + 2?", "answer": "4",}\n\nI hope this helps!', PAIR),
+        (
+            r"{'question': 'Is $2 \times 3$ six?', 'answer': '$\frac{6}{1}$',}",
+            (r"Is $2 \times 3$ six?", r"$\frac{6}{1}$"),
+        ),
+    ],
+    ids=range(20),
+)
+def test_slips_that_can_be_read_in_one_way_only_are_read(reply, pair):
+    assert parse_pairs(reply) == Parsed([pair])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"question": "What is {"a": "b"} here?", "answer": "An object",',  # cut off
+        '{"question": "a", "answer": "b", "answer": "c",}',  # which one?
+        '{"question": "a", "answer": He said "b"}',
+        '{"question": "a", "answer": null,}',
+        '{"question": "a", "answer": ["b"],}',
+    ],
+)
+def test_slips_that_take_a_guess_are_not_read(reply):
+    parsed = parse_pairs(reply)
+    assert (parsed.pairs, parsed.invalid) == ([], 1)
+
+
+quoted = st.text(st.sampled_from("ab \"',:{[?\n"), min_size=1, max_size=12)  # a brace behind a quote ends an entry
+
+
+@given(quoted, quoted, st.sampled_from(['"', "'"]))
+def test_a_slip_loses_a_pair_or_keeps_its_text(question, answer, quote):
+    reply = f"{{{quote}question{quote}: {quote}{question}{quote}, {quote}answer{quote}: {quote}{answer} {quote},}}"
+    assert parse_pairs(reply).pairs in ([], [(clean_text(question), clean_text(answer))])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "reasons"),
+    [
+        ([("2 + 2?", "4"), ("2 + 3?", "5"), ("2 + 4?", "6"), ("2 + 5?", "7"), ("2 + 6?", "8")], {}),
+        ([(f"What is step {n}?", f"This is step {n}.") for n in range(6)], {"repeated_pair": 5}),
+        ([(f"{n}. How many apples?", "Twelve.") for n in range(6)], {"repeated_pair": 5}),
+        ([("How many apples?", f"Answer {n}.") for n in range(6)], {"repeated_pair": 5}),
+        ([("Who?", "Anna.")] * 3, {}),  # the filter of duplicates takes these
+        ([("What is a set?", " what is a  SET? ")], {"answer_is_question": 1}),
+        ([("…", "…"), ("???", "Yes."), ("Why?", "…")], {"no_question": 2}),
+        ([("价格是多少？", "十二。"), ("ما هو؟", "كتاب")], {}),
+    ],
+)
+def test_degenerate_pairs_have_reasons_of_their_own(pairs, reasons):
+    found = Counter(reason for reason in degenerate_reasons(pairs) if reason)
+    assert found == reasons
+    assert len(degenerate_reasons(pairs)) == len(pairs)

@@ -73,6 +73,37 @@ def test_pairs_without_a_grade_are_rejected_and_kept_aside(reply: str) -> None:
     assert [rejection.answer for rejection in extraction.rejected] == ["12", "Pears.", "Anna."]
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"scores": [5, 1, 3,]}',
+        "{'scores': [5, 1, 3]}",
+        '<think>{"scores": [1, 1, 1]} is too strict.</think>{"scores": [5, 1, 3]}',
+        'Pair {2} is weak. {"scores": [5, 1, 3]}',
+    ],
+)
+def test_grades_are_read_as_pairs_are(reply: str) -> None:
+    extraction, _ = run([FIRST, completion(reply)], judge=True)
+    assert [pair.question for pair in extraction.pairs] == ["How many?", "Who?"]
+
+
+def test_grades_of_a_thought_are_none() -> None:
+    assert JUDGE.read('<think>{"scores": [5, 1, 3]}', 3) is None
+    assert JUDGE.read('{"scores": [5, 1, 3]}</think>', 3) is None
+
+
+def test_refining_keeps_the_backslashes_of_mathematics() -> None:
+    single = completion(r'{"pairs": [{"question": "Is 2 \times 3 six?", "answer": "\text{Yes}"}]}')
+    extraction, _ = run([pairs(("2 times 3?", "6")), single], refine=True)
+    assert (extraction.pairs[0].question, extraction.pairs[0].answer) == (r"Is 2 \times 3 six?", r"\text{Yes}")
+
+
+def test_degenerate_pairs_are_rejected_before_more_is_paid_for_them() -> None:
+    extraction, prompts = run([pairs(*[(f"Item {n}?", "A thing.") for n in range(9)]), scores(4)], judge=True)
+    assert len(extraction.pairs) == 1 and extraction.dropped == {"repeated_pair": 8}
+    assert prompts[1].count("A thing.") == 1
+
+
 def test_refined_pairs_are_the_ones_that_are_judged() -> None:
     refined = pairs(("How many apples?", "12"), ("", ""), ("Who?", "Anna."))
     extraction, prompts = run([FIRST, refined, scores(4, 2)], refine=True, judge=True)
