@@ -231,7 +231,7 @@ def train(job: Job) -> dict[str, Any]:
     run, args, model = job.run, job.args, job.model
     assert model is not None
     name = str(model.model_name_or_path)
-    args.model_init_kwargs = {"revision": model.model_revision, "dtype": model.dtype}
+    args.model_init_kwargs = model_settings(model, args.model_init_kwargs)
     collector = make_collector(run, args, job.corpus, job.targets, job.policy)
     collector.config = vars(run) | {"model": name, "command": command_line()}
     trainer = EqualTrainer(
@@ -239,7 +239,9 @@ def train(job: Job) -> dict[str, Any]:
         args,
         data_collector=collector,
         eval_dataset=evaluation_sets(job.targets, "validation"),
-        processing_class=AutoTokenizer.from_pretrained(name, revision=model.model_revision),
+        processing_class=AutoTokenizer.from_pretrained(
+            name, revision=args.model_init_kwargs["revision"], trust_remote_code=args.trust_remote_code
+        ),
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
     )
@@ -278,6 +280,17 @@ def train(job: Job) -> dict[str, Any]:
         trainer.accelerator.wait_for_everyone()
         collector.close()
     return json.loads(result_path.read_text(encoding="utf-8"))
+
+
+def model_settings(model: ModelConfig, further: Any) -> dict[str, Any]:
+    """What the model is loaded with: revision, precision and attention, and `model_init_kwargs`, which win.
+
+    Args:
+        model (`ModelConfig`): The model.
+        further (`Mapping[str, Any]`, *optional*): `model_init_kwargs` of the trainer's settings.
+    """
+    named = {"revision": model.model_revision, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
+    return {name: value for name, value in named.items() if value is not None} | dict(further or {})
 
 
 def measure(trainer: EqualTrainer, targets: Mapping[str, Target], shares: Mapping[str, float]) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
 
 from trl import SFTConfig
 
@@ -39,6 +39,24 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     > - `hub_strategy`: `"end"`: what transformers pushes in the middle holds a pickle of the arguments.
     """
 
+    # Settings of `trl.SFTConfig` that a run of rounds overrides or never reads, and why.
+    without_effect: ClassVar[dict[str, str]] = {
+        "num_train_epochs": "one round is one epoch; set `num_rounds`",
+        "max_steps": "the rounds decide how long training is; set `num_rounds`",
+        "eval_delay": "a round's rewards are recorded after its evaluation; set `eval_strategy: no` for none",
+        "eval_steps": "evaluation is at the end of a round",
+        "resume_from_checkpoint": "a run goes on from the last checkpoint in `output_dir`",
+        "shuffle_dataset": "a round's rows are sampled by seed already",
+        "length_column_name": "a round's rows are sampled by seed, not by length",
+        "dataset_text_field": "rows are conversations",
+        "hub_always_push": "the model is pushed at the end alone",
+        "do_train": "a run trains",
+        "do_eval": "`eval_strategy` says whether a run evaluates",
+        "do_predict": "test items are measured at the end of a run, where the target has some",
+        "include_for_metrics": "no metrics are computed but losses and exact match",
+        "batch_eval_metrics": "no metrics are computed but losses and exact match",
+    }
+
     lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate; rounds need `epoch`."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
@@ -61,7 +79,6 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
             raise ConfigError(f"`rows_per_round` is {self.rows_per_round}: set it to 1 or more")
         refused: dict[str, tuple[Any, str]] = {
             "packing": (self.packing, "a round trains on exactly `rows_per_round` rows, which packing would merge"),
-            "shuffle_dataset": (self.shuffle_dataset, "a round's rows are sampled by seed already"),
             "dataloader_persistent_workers": (
                 self.dataloader_persistent_workers,
                 "workers that outlive an epoch would go on serving the rows of the first round",
@@ -70,8 +87,12 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 self.auto_find_batch_size,
                 "it would begin a round again with another batch size",
             ),
-            "max_steps": (self.max_steps > 0, "the rounds decide how long training is: set `num_rounds`"),
+            "train_sampling_strategy": (
+                self.train_sampling_strategy == "group_by_length",
+                "the lengths of a round's rows are not known when training begins",
+            ),
         }
+        self._refuse_without_effect()
         for name, (value, reason) in refused.items():
             if value:
                 raise ConfigError(f"`{name}` cannot be used here: {reason}. Leave `{name}` out.")
@@ -91,6 +112,22 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 "of this machine among them: set it to 'end', or leave it out"
             )
         super().__post_init__()
+
+    def _refuse_without_effect(self) -> None:
+        """Refuse settings that would change nothing; from a YAML they are refused with their defaults too."""
+        defaults = {one.name: None if one.default is MISSING else one.default for one in fields(self)}
+        # Set by this class and the trainer, in a config that may be copied.
+        own = {"do_eval": True, "num_train_epochs": float(self.planned_rounds)}
+        for name, reason in self.without_effect.items():
+            value = getattr(self, name) or defaults[name]
+            if value not in (defaults[name], own.get(name)):
+                raise ConfigError(f"`{name}` has no effect here: {reason}. Leave it out.")
+        save = str(getattr(self.save_strategy, "value", self.save_strategy))
+        if self.save_steps != type(self).save_steps and save != "steps":
+            raise ConfigError(
+                f"`save_steps` has no effect with `save_strategy` {save!r}: a checkpoint is saved after each round. "
+                "Leave it out, or set `save_strategy: steps`"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         # transformers pickles the arguments beside a model it saves; they are removed, but were on the disk by then.

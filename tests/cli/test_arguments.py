@@ -1,5 +1,7 @@
 """The YAML of a recipe: unknown keys, wrong values and missing files are named."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,9 +55,9 @@ def test_flags_win_over_the_file(tmp_path):
         (GOOD, ["--target", "a", "b", "--target_names", "a"], "`target_names` has 1 values for 2"),
         (GOOD, ["--target_names", "a/b"], "`target_names` holds 'a/b'"),
         (GOOD + "packing: true\n", [], "`packing` cannot be used"),
-        (GOOD + "max_steps: 100\n", [], "`max_steps` cannot be used.*`num_rounds`"),
+        (GOOD + "max_steps: 100\n", [], "'max_steps' in .* has no effect.*`num_rounds`"),
         (GOOD + "dataloader_persistent_workers: true\ndataloader_num_workers: 1\n", [], "persistent_workers"),
-        (GOOD + "eval_strategy: steps\neval_steps: 5\n", [], "`eval_strategy` is 'steps'"),
+        (GOOD + "eval_strategy: steps\n", [], "`eval_strategy` is 'steps'"),
         (GOOD.replace("num_rounds: 3\n", ""), [], "set `num_rounds`, or a budget"),
         ("corpus: [unclosed\n", [], "no valid YAML"),
         ("just text\n", [], "holds no settings"),
@@ -163,3 +165,25 @@ def test_a_pickle_of_the_arguments_holds_no_token(tmp_path):
 
     config = EqualConfig(output_dir=str(tmp_path), num_rounds=1, use_cpu=True, bf16=False, hub_token="hf_" + "p" * 34)
     assert config.hub_token is not None and config.hub_token.encode() not in pickle.dumps(config)
+
+
+@pytest.mark.parametrize("name", [*EqualConfig.without_effect])
+def test_a_key_that_would_change_nothing_is_refused_in_file_flag_and_python(name, tmp_path):
+    for text, flags in ((GOOD + f"{name}: 1\n", []), (GOOD, [f"--{name}", "1"]), (GOOD, [f"--{name}=1"])):
+        with pytest.raises(ConfigError, match=f"{name}.* has no effect here"):
+            parse(tmp_path, text, *flags)
+    if name != "do_eval":  # which transformers sets itself
+        with pytest.raises(ConfigError, match=f"`{name}` has no effect here"):
+            EqualConfig(output_dir=str(tmp_path), num_rounds=2, use_cpu=True, bf16=False, **{name: 17})
+
+
+def test_a_copied_config_is_no_change(tmp_path):
+    config = EqualConfig(output_dir=str(tmp_path), num_rounds=7, use_cpu=True, bf16=False)
+    config.num_train_epochs = 7.0  # as the trainer does
+    assert replace(config, seed=3).seed == 3
+
+
+def test_save_steps_need_a_strategy_that_reads_them(tmp_path):
+    with pytest.raises(ConfigError, match="`save_steps` has no effect with `save_strategy` 'epoch'"):
+        parse(tmp_path, GOOD + "save_steps: 20\n")
+    assert parse(tmp_path, GOOD + "save_steps: 20\nsave_strategy: steps\n")[1].save_steps == 20
