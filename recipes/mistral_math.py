@@ -25,26 +25,23 @@ from pathlib import Path
 from accelerate import PartialState
 from trl import ModelConfig
 
-from equal_hf import EqualConfig, EqualError
+from equal_hf import EqualConfig
+from equal_hf.cli import in_one_line
 from equal_hf.cli.arguments import RunArguments
 from equal_hf.cli.parse_config import parse_config
 from equal_hf.cli.train import drive, train
 from equal_hf.records.summary import format_summary
-from equal_hf.utils.printable import escape
 
 HERE = Path(__file__).parent
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     run, args, model = parse_config((RunArguments, EqualConfig, ModelConfig), argv, default=HERE / "mistral_math.yaml")
     summary = drive(run, args, model, train)
     if PartialState().is_main_process:
         print(format_summary(summary), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except EqualError as error:
-        lines = [escape(line) for line in str(error).splitlines()]  # it may quote what a server or a file said
-        sys.exit(f"\n{type(error).__name__}: " + "\n".join(lines))
+    sys.exit(in_one_line(lambda: main(sys.argv[1:])))

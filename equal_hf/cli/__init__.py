@@ -6,16 +6,18 @@ Exit codes: 0 done, 1 a problem that the message names, 2 wrong usage, 130 inter
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from equal_hf.errors import EqualError
 from equal_hf.utils.known_secrets import mask_known
 from equal_hf.utils.logging import mask_tracebacks
-from equal_hf.utils.printable import escape
+from equal_hf.utils.printable import escape, show_any_text
 
+NETWORK_LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "urllib3", "ssl", "sqlite3")
 COMMANDS = ("align", "index", "plan", "collect", "train", "report", "publish", "inspect", "store", "replay", "doctor")
 
 
@@ -40,20 +42,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = [word.split("=")[0] for word in rest if word.startswith("-")]  # what they are set to may be secret
         parser.error(f"unrecognized arguments: {' '.join(flags) or f'{len(rest)} words'}")
     args.settings = rest
+    return in_one_line(lambda: args.func(args))
+
+
+def in_one_line(work: Callable[[], int]) -> int:
+    """Do work that a person started; whatever the settings, the system, a disk or a network make of it is one line.
+
+    Args:
+        work (`Callable`): Returns the exit code.
+
+    Returns:
+        `int`: The exit code.
+    """
+    show_any_text()
     mask_tracebacks()
     try:
-        return args.func(args)
+        return work()
     except EqualError as error:
-        # It may quote names of files, columns and replies, and words of servers and libraries.
-        lines = [escape(line) for line in mask_known(str(error)).splitlines()]
-        print(f"{type(error).__name__}: " + "\n".join(lines), file=sys.stderr)
-        return 1
+        message, name = str(error), type(error).__name__
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `equal-hf … | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError:
+        message, name = "the machine has not enough memory for this: close what else runs, or set less", "MemoryError"
+    except Exception as error:
+        if not _is_of_the_system(error):
+            raise  # a fault of this program, whose place matters
+        message, name = describe(error), type(error).__name__
+    # It may quote names of files, columns and replies, and words of servers and libraries.
+    lines = [escape(line) for line in mask_known(message).splitlines()]
+    print(f"{name}: " + "\n".join(lines), file=sys.stderr)
+    return 1
+
+
+def describe(error: Exception) -> str:
+    """What the system says, with the file it is about."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        remedy = {errno.ENOSPC: ": make room there", errno.EACCES: ": check its permissions"}.get(error.errno or 0, "")
+        return f"{error.strerror}: {error.filename}{remedy}"
+    return str(error) or type(error).__name__
+
+
+def _is_of_the_system(error: Exception) -> bool:
+    """Whether an error comes from the system, a locale, or a library that talks to a server."""
+    return isinstance(error, OSError | UnicodeError) or type(error).__module__.split(".")[0] in NETWORK_LIBRARIES
 
 
 def _version() -> str:

@@ -5,7 +5,6 @@ Nothing here changes a setting. A run's start makes the repositories that it wil
 
 from __future__ import annotations
 
-import functools
 import os
 import tempfile
 import time
@@ -23,7 +22,9 @@ from equal_hf.cli.machine_checks import (
     check_wandb,
     installed,
 )
-from equal_hf.errors import ConfigError, EqualError
+from equal_hf.cli.repository_checks import check_repositories, unreadable
+from equal_hf.cli.training_checks import chat_tokenizer, check_model, check_settings_fit, check_targets, check_trackers
+from equal_hf.errors import ConfigError, EndpointError, EqualError
 from equal_hf.types import Document
 from equal_hf.utils.redaction import mask_text
 
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.training.config import EqualConfig
 
-HUB_TIMEOUT_S = 5.0
 LOAD_TIMEOUT_S = 30.0  # a run waits for a server that is loading; whoever asks what is wrong does not want to
-Reason = Callable[[str, str], str | None]  # why a repository (name, kind) cannot be read; `None` where it can
 _TEXT = (
     "Water boils at 100 degrees Celsius at sea level. At higher altitudes the air pressure is lower, so water boils "
     "at a lower temperature; on a mountain of 3,000 metres it boils at about 90 degrees."
@@ -70,19 +69,27 @@ def checks(
         yield Check("model", "problem" if start else "note", "`model_name_or_path` is not set", remedy)
         model = None
     output_dir = str(args.output_dir)
-    unreachable = functools.cache(_unreachable)  # each repository is asked for once
     yield check_faiss(installed(), needed=not _is_built(run, output_dir))
     yield check_device(train=model is not None, use_cpu=bool(args.use_cpu))
-    yield check_disk(output_dir)
+    for key, folder in _folders(run, output_dir).items():
+        yield check_disk(folder, key)
+    yield from check_settings_fit(run, args)
+    yield from check_trackers(args, train=model is not None)
+    unreadable.cache_clear()  # what another run in this process saw may be otherwise by now
+    repositories = list(check_repositories(run, args, model))
+    yield from repositories
+    tokenizer = None
+    if model is not None and unreadable(str(model.model_name_or_path), "model") is None:
+        tokenizer = chat_tokenizer(args, model)
+        yield from check_model(args, model, tokenizer)
+    if not any(check.fails for check in repositories):
+        yield from check_targets(run, args, model, tokenizer)
     yield check_endpoint(run, start)
-    yield from check_repositories(run, model, unreachable)
     if start:
         yield from check_publishing(run, args, model)
     else:
         yield check_hub(run.hub_dataset_id, bool(args.push_to_hub), args.hub_token, output_dir)
     yield check_wandb(wanted="wandb" in (args.report_to or []))
-    if model is not None:
-        yield from check_chat_template(args, model, unreachable)
 
 
 def require(checks: Iterable[Check]) -> None:
@@ -127,8 +134,10 @@ def check_endpoint(run: RunArguments, start: bool = False) -> Check:
                 return Check("endpoint", "ok", ", ".join(one["url"] for one in endpoints))
             began = time.monotonic()
             (extraction,) = extractor.extract([Document("check", _TEXT)])
-        except EqualError as error:  # which says what to do
+        except EndpointError as error:  # which says what to do
             return Check("endpoint", "problem", f"no endpoint (`extractor_url`): {mask_text(str(error))}")
+        except EqualError as error:  # the prompt, a key of the endpoint
+            return Check("extractor", "problem", mask_text(str(error)))
         finally:
             if extractor is not None:
                 extractor.close()
@@ -208,95 +217,6 @@ def _may_publish(api: Any, repo_id: str, run_dir: str | Path) -> Callable[[], No
     return check
 
 
-def check_repositories(run: RunArguments, model: Any, unreachable: Reason) -> Iterator[Check]:
-    """Whether model, corpus, targets and embedder can be read.
-
-    Args:
-        run ([`RunArguments`]): The arguments.
-        model (`ModelConfig`, *optional*): The model.
-        unreachable (`Callable`): Why a repository cannot be read; `None` where it can.
-    """
-    wanted = [
-        ("model_name_or_path", None if model is None else model.model_name_or_path, "model"),
-        ("corpus", run.corpus, "dataset"),
-        *(("target", source, "dataset") for source in run.target),
-        ("embedder", run.embedder, "model"),
-    ]
-    absent: dict[str, list[str]] = {}
-    for key, name, kind in wanted:
-        if name is not None and not Path(name).exists() and (reason := unreachable(name, kind)):
-            absent.setdefault(reason, []).append(f"`{key}` {name}")
-    for reason, names in absent.items():
-        remedy = "log in with `hf auth login`, or name a local folder or file"
-        yield Check("repositories", "problem", f"no access to {', '.join(names)}: {reason}", remedy)
-    if not absent:
-        yield Check("repositories", "ok", "model, corpus, target and embedder can be read")
-
-
-def _unreachable(name: str, kind: str) -> str | None:
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
-
-    if constants.HF_HUB_OFFLINE:
-        return _not_cached(name, kind)
-    try:
-        HfApi().repo_info(name, repo_type=kind, timeout=HUB_TIMEOUT_S)
-    except GatedRepoError:
-        return "the repository is gated and the licence was not accepted with this account"
-    except RepositoryNotFoundError:
-        return "no such file or folder here, and no such repository on the Hub, or a private one"
-    except HFValidationError:
-        return "no such file or folder here"
-    except OfflineModeIsEnabled:
-        return _not_cached(name, kind)
-    except Exception as error:  # whatever the network stack raises, the Hub was not reached
-        return (
-            f"the Hub ({constants.ENDPOINT}) cannot be reached ({type(error).__name__})"
-            if _not_cached(name, kind)
-            else None
-        )
-    return None
-
-
-def _not_cached(name: str, kind: str) -> str | None:
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        cached = {(repo.repo_id, repo.repo_type) for repo in scan_cache_dir().repos}
-    except CacheNotFound:
-        cached = set()
-    return None if (name, kind) in cached else "the Hub is offline and it is not in the local cache"
-
-
-def check_chat_template(args: EqualConfig, model: Any, unreachable: Reason) -> Iterator[Check]:
-    """Whether there is a chat template, since pairs are conversations.
-
-    Args:
-        args ([`EqualConfig`]): The trainer's settings.
-        model (`ModelConfig`): The model.
-        unreachable (`Callable`): As of [`check_repositories`].
-    """
-    name = str(model.model_name_or_path)
-    if args.chat_template_path or not (Path(name).exists() or unreachable(name, "model") is None):
-        return
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=model.model_revision)
-    except Exception:  # what is wrong with the model is told by what looks for it, or loads it
-        return
-    if tokenizer.chat_template:
-        yield Check("chat template", "ok", f"{name} has one")
-        return
-    yield Check(
-        "chat template",
-        "problem",
-        f"no chat template: the tokenizer of {name} has none, and pairs are conversations",
-        "set `chat_template_path` to a model whose template to take, such as its instruction-tuned version",
-    )
-
-
 def check_publishing(run: RunArguments, args: EqualConfig, model: Any) -> Iterator[Check]:
     """Whether the run may publish; makes the repositories where there are none.
 
@@ -324,7 +244,19 @@ def check_publishing(run: RunArguments, args: EqualConfig, model: Any) -> Iterat
                 yield Check("hub", "problem", str(error))
 
 
+def _folders(run: RunArguments, output_dir: str) -> dict[str, str | Path]:
+    """The folders that a run writes to, by the setting that names them."""
+    folders: dict[str, str | Path] = {"output_dir": output_dir}
+    if run.corpus_dir:
+        folders["corpus_dir"] = run.corpus_dir
+    if run.response_store:
+        folders["response_store"] = Path(run.response_store).parent
+    return folders
+
+
 def _is_built(run: RunArguments, output_dir: str) -> bool:
     """Whether the corpus needs no clustering, as far as can be told without the network."""
-    here = Path(run.corpus_dir) if run.corpus_dir else Path(output_dir) / "corpus"
-    return not Path(run.corpus).exists() or any((path / "corpus.json").is_file() for path in (here, Path(run.corpus)))
+    built = run.corpus_dir or os.path.join(output_dir, "corpus")
+    return not os.path.exists(run.corpus) or any(
+        os.path.isfile(os.path.join(folder, "corpus.json")) for folder in (built, run.corpus)
+    )

@@ -6,12 +6,14 @@ import random
 from collections.abc import Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.arguments import RunArguments
 from equal_hf.target import Target
 
 if TYPE_CHECKING:
+    from trl import ModelConfig
+
     from equal_hf.collection.collector import EqualDataCollector
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
@@ -106,3 +108,14 @@ def make_collector(
         reference={name: target.reference for name, target in targets.items()},
         protected=[item for target in targets.values() for item in (*target.validation, *target.test)],
     )
+
+
+def model_settings(model: ModelConfig, further: Any) -> dict[str, Any]:
+    """What the model is loaded with: revision, precision and attention, and `model_init_kwargs`, which win.
+
+    Args:
+        model (`ModelConfig`): The model.
+        further (`Mapping[str, Any]`, *optional*): `model_init_kwargs` of the trainer's settings.
+    """
+    named = {"revision": model.model_revision, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
+    return {name: value for name, value in named.items() if value is not None} | dict(further or {})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     pass
 
 MIN_FREE_GB = 5.0
+FULL_GB = 0.05  # records of a few rounds, and nothing else
 CORE = ("torch", "transformers", "trl", "accelerate", "datasets", "huggingface_hub", "sentence-transformers", "POT")
 EXTRAS = {"report": ("plotly", "matplotlib"), "wandb": ("wandb",), "trackio": ("trackio",)}
 
@@ -101,17 +102,30 @@ def check_device(train: bool, use_cpu: bool = False) -> Check:
     return Check("accelerator", "ok", f"{count} × {kind}")
 
 
-def check_disk(folder: str | Path) -> Check:
-    """Free space where the run will be."""
+def check_disk(folder: str | Path, setting: str = "output_dir") -> Check:
+    """Whether a folder can be made and written to, and the free space there.
+
+    Args:
+        folder (`str` or `Path`): The folder, which need not be there.
+        setting (`str`, *optional*, defaults to `"output_dir"`): The setting that names it.
+    """
     path = Path(folder).absolute()
-    while not path.exists():
-        path = path.parent
-    free = shutil.disk_usage(path).free / 1e9
-    if not os.access(path, os.W_OK):
-        return Check("disk", "problem", f"{path} cannot be written to", "set `output_dir` to another folder")
+    try:
+        while not path.exists():
+            path = path.parent
+        free = shutil.disk_usage(path).free / 1e9
+    except OSError as error:  # a name too long, a folder that may not be looked into, a drive that is gone
+        return Check("disk", "problem", f"{folder} cannot be used: {error.strerror}", f"set `{setting}` to another")
+    remedy = f"set `{setting}` to another folder"
+    if not path.is_dir():
+        return Check("disk", "problem", f"{path} is a file, and {folder} would be below it", remedy)
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Check("disk", "problem", f"{path} cannot be written to", remedy)
     found = f"{free:,.1f} GB free at {path}"
+    if free < FULL_GB:
+        return Check("disk", "problem", found, f"make room, or set `{setting}` to another disk")
     if free < MIN_FREE_GB:
-        return Check("disk", "note", found, "make room, or set `output_dir` to another disk")
+        return Check("disk", "note", found, f"make room, or set `{setting}` to another disk")
     return Check("disk", "ok", found)
 
 

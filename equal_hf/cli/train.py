@@ -115,7 +115,7 @@ def drive(
     from equal_hf.cli.checks import checks, require
     from equal_hf.corpus.run_corpus import open_corpus
     from equal_hf.publishing.background_push import RoundPublisher
-    from equal_hf.target import load_targets, target_shares
+    from equal_hf.target import load_targets
     from equal_hf.utils.distributed import Ranks
     from equal_hf.utils.logging import set_up_terminal
 
@@ -123,7 +123,6 @@ def drive(
     set_up_terminal(is_main_process=state.is_main_process)
     if state.is_main_process:
         require(checks(run, args, model, start=True))
-        target_shares(run.by_name(), args.target_weights)
     state.wait_for_everyone()
 
     ranks = Ranks()
@@ -218,7 +217,7 @@ def train(job: Job) -> dict[str, Any]:
     from transformers import AutoTokenizer, PrinterCallback
     from trl import get_peft_config, get_quantization_config
 
-    from equal_hf.cli.factories import make_collector
+    from equal_hf.cli.factories import make_collector, model_settings
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
     from equal_hf.records.run_folder import write_json
@@ -280,17 +279,6 @@ def train(job: Job) -> dict[str, Any]:
         trainer.accelerator.wait_for_everyone()
         collector.close()
     return json.loads(result_path.read_text(encoding="utf-8"))
-
-
-def model_settings(model: ModelConfig, further: Any) -> dict[str, Any]:
-    """What the model is loaded with: revision, precision and attention, and `model_init_kwargs`, which win.
-
-    Args:
-        model (`ModelConfig`): The model.
-        further (`Mapping[str, Any]`, *optional*): `model_init_kwargs` of the trainer's settings.
-    """
-    named = {"revision": model.model_revision, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
-    return {name: value for name, value in named.items() if value is not None} | dict(further or {})
 
 
 def measure(trainer: EqualTrainer, targets: Mapping[str, Target], shares: Mapping[str, float]) -> dict[str, float]:

@@ -6,6 +6,8 @@ red: \x1b[31m, bell: \x07, reversed: \u202e, Ünïcode: 数 ∑
 
 from __future__ import annotations
 
+import sys
+
 
 def first_line(error: BaseException) -> str:
     r"""First line of an error's message, without its full stop; the error's class where it says nothing.
@@ -31,3 +33,10 @@ def escape(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
     )
+
+
+def show_any_text() -> None:
+    """From here on, what a terminal's encoding lacks is shown as an escape sequence, where printing it would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
