@@ -125,6 +125,8 @@ class Extraction:
         finish_reason (`str`): `"stop"`, `"length"` (a reply was cut short), `"error"` (given up, the reason is among
             the rejections) or `"budget"` (not attempted: its worst case did not fit what was left).
         rejected (`tuple[Rejection, ...]`): What was rejected.
+        lost (`Usage`): Tokens of attempts that brought no reply although the server may have generated one: what it
+            says, or the most it can have been. Not in `usage`, and no part of what makes two extractions equal.
     """
 
     document_id: str
@@ -132,6 +134,7 @@ class Extraction:
     usage: Usage = Usage()
     finish_reason: str = "stop"
     rejected: tuple[Rejection, ...] = ()
+    lost: Usage = field(default=Usage(), compare=False)
 
     @property
     def dropped(self) -> dict[str, int]:

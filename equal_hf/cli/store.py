@@ -27,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
     which = argparse.ArgumentParser(add_help=False)
     which.add_argument("--model", help="only responses of this model")
     which.add_argument("--finish-reason", choices=["stop", "length", "refused"], help="only responses that ended so")
+    which.add_argument("--reason", help="only refusals that say this, such as 'HTTP 415'; 'refused' for every refusal")
     which.add_argument("--older-than-days", type=float, help="only responses that came longer ago")
 
     where.add_argument("--json", action="store_true", help="print JSON")
@@ -67,7 +68,7 @@ def _path(args: argparse.Namespace) -> Path:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
-    return Selection(args.model, args.finish_reason, args.older_than_days)
+    return Selection(args.model, args.finish_reason, args.older_than_days, args.reason)
 
 
 def _stats(args: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.collection.fingerprint import run_fingerprint
-from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents
+from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents, require_a_response
 from equal_hf.collection.spending import Spending
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.extraction.protocol import PaidExtractor
@@ -268,6 +268,7 @@ class EqualDataCollector:
         extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
         if self._given_up.is_set():
             raise ExtractionError(f"round {index} was given up while it was extracted")
+        require_a_response(extractions)
         parts = assemble(drawn, extractions, self.filters, self._raw_reply)
         if not parts.decisions:
             logger.warning(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from equal_hf.collection.config import CollectorConfig
+from equal_hf.errors import ExtractionError
 from equal_hf.filters.base import Filter, apply_filters
 from equal_hf.selection.selector import Draw, Selector
 from equal_hf.types import Decision, Document, Extraction, QAPair, Rejection, Usage
@@ -124,4 +125,24 @@ def assemble(
         usage_by_arm,
         np.concatenate(embeddings) if embeddings else None,
         complete,
+    )
+
+
+def require_a_response(extractions: Sequence[Extraction]) -> None:
+    """Raise where every document of a round failed on the way: no record says then that they gave nothing.
+
+    Args:
+        extractions (`Sequence[Extraction]`): Those of the round.
+
+    Raises:
+        [`ExtractionError`]: With the first reason.
+    """
+    sent = [extraction for extraction in extractions if extraction.finish_reason != "budget"]
+    if not sent or not all(extraction.dropped.get("transport_error") for extraction in sent):
+        return
+    if any(extraction.pairs for extraction in sent):
+        return
+    raise ExtractionError(
+        f"nothing came of the {len(sent)} documents of this round: {sent[0].rejected[0].raw}. Mend the endpoint and "
+        "run again: they are asked about again then."
     )

@@ -43,6 +43,8 @@ class Spending:
         args = self.args
         if args.max_prompt_tokens is None and args.max_completion_tokens is None and args.max_cost is None:
             return None
+        if self._ledger is not None:
+            used += self._ledger.paid().lost  # a kill may have left some that no round knows of
         return Allowance(
             None if args.max_prompt_tokens is None else args.max_prompt_tokens - used.prompt_tokens,
             None if args.max_completion_tokens is None else args.max_completion_tokens - used.completion_tokens,

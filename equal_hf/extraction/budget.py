@@ -7,7 +7,8 @@ A document's *worst case* is the most tokens it can use. Documents are decided i
 - otherwise it **waits** until a document comes back, and is decided again; no later document is decided before it.
 
 Tokens count for every reply that is used, stored or new; money for what is paid now. An attempt that got no answer may
-have been billed all the same: it counts as its worst case, and trying again takes another reservation.
+have been generated and billed all the same: it counts as what the server says, or as its worst case, and trying again
+takes another reservation.
 
 As nothing uses more than its worst case, a document goes if and only if the real use of all before it plus its own
 worst case fits. So which documents go does not depend on which reply came first.
@@ -117,16 +118,18 @@ class Admission:
         self.used += used
         self.paid += paid
 
-    def more(self, cost: int) -> bool:
-        """Reserve money beyond a document's worst case, to send a request again; at once or not at all.
+    def more(self, usage: Usage, cost: int) -> bool:
+        """Reserve more than a document's worst case, to send a request again; at once or not at all.
 
         Args:
+            usage (`Usage`): Tokens.
             cost (`int`): Billionths of the currency.
 
         Returns:
             `bool`: Whether it fits.
         """
-        if self.allowance.holds(Usage(), self.paid + self._reserved_cost + cost):
+        if self.allowance.holds(self.used + self._reserved + usage, self.paid + self._reserved_cost + cost):
+            self._reserved += usage
             self._reserved_cost += cost
             return True
         return False

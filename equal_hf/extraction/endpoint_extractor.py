@@ -29,11 +29,15 @@ from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.documents import Batch
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.response_store import ResponseStore
-from equal_hf.types import Allowance, Document, Extraction, QAPair
+from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
+from equal_hf.types import Allowance, Document, Extraction, QAPair, Usage
 from equal_hf.utils.event_loop import LoopThread
 from equal_hf.utils.hashing import fingerprint
 
 logger = logging.getLogger(__name__)
+
+# One document or two that fail may be odd ones; the third says something of the endpoint.
+_MIN_FAILED = 3
 
 
 class EndpointExtractor:
@@ -96,6 +100,7 @@ class EndpointExtractor:
         # At temperature 0 no seed changes a reply, so runs under different seeds share what was paid for.
         self._sampling = {"temperature": config.temperature} | ({"seed": seed} if config.temperature > 0 else {})
         self._second: list[SecondPass] = [REFINE] * config.refine + [JUDGE] * config.judge
+        self._documents = ErrorRateBreaker(config.max_error_rate, config.error_window)
         self._loop = LoopThread()
         scratch = tempfile.TemporaryDirectory(prefix="equal-hf-") if store is None else None
         path = Path(scratch.name) / "responses.sqlite" if scratch is not None else store
@@ -189,7 +194,10 @@ class EndpointExtractor:
         """
         if not documents:
             return []
-        return self._loop.run(self._extract(self._connected(), documents, allowance))
+        extractions = self._loop.run(self._extract(self._connected(), documents, allowance))
+        self._warn_of_lost(extractions)
+        self._count_failed(extractions)
+        return extractions
 
     def interrupt(self) -> None:
         """End an [`extract`] that is under way in another thread; what was paid by then is in the response store."""
@@ -198,6 +206,27 @@ class EndpointExtractor:
     def close(self) -> None:
         """Close connections, and the response store if it was opened here."""
         self._finish()
+
+    def _warn_of_lost(self, extractions: Sequence[Extraction]) -> None:
+        lost = sum((extraction.lost for extraction in extractions), Usage())
+        if lost.requests:
+            logger.warning(
+                "%d requests brought no reply although the server may have generated one: up to %d prompt and %d "
+                "completion tokens count as used for them.",
+                lost.requests,
+                lost.prompt_tokens,
+                lost.completion_tokens,
+            )
+
+    def _count_failed(self, extractions: Sequence[Extraction]) -> None:
+        """Raise where too many of the last documents failed, in runs that make few requests too."""
+        for extraction in extractions:
+            if extraction.finish_reason != "budget":
+                failed = extraction.finish_reason == "error"
+                self._documents.add(first_reason(extraction) if failed else None)
+        if (reason := self._documents.tripped(_MIN_FAILED, "documents")) is not None:
+            self._documents.clear()
+            raise self._connected().balancer.too_many_failures(reason)
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -224,6 +253,12 @@ class EndpointExtractor:
         )
         self._batch = Batch(requests, connection.chunker, chunk_extractor)
         return await self._batch.run(documents, allowance)
+
+
+def first_reason(extraction: Extraction) -> str:
+    """Why a document was given up, in the server's words where there are some."""
+    rejection = next(iter(extraction.rejected), None)
+    return "" if rejection is None else rejection.raw or rejection.reason
 
 
 def _close(loop: LoopThread, store: ResponseStore | None, scratch: tempfile.TemporaryDirectory[str] | None) -> None:

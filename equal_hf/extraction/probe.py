@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import Settings
 from equal_hf.extraction.requests.chunking import TokenBounds, Tokenizer
-from equal_hf.extraction.transport.client import ChatClient, ChatResponse
+from equal_hf.extraction.transport.chat_response import ChatResponse
+from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import Server, guided, identify
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.utils.retry import backoff_s
@@ -30,6 +32,7 @@ _MESSAGES = [{"role": "user", "content": "Say hello in one short sentence."}]
 _MAX_TOKENS = 16
 # Few: a server that is broken from the start is better told of at once.
 _RETRIES = 4
+_ABOUT_SCHEMA = re.compile(r"response_format|schema|json|grammar|guided|structured", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ async def probe(
     except TransportFault as fault:
         if fault.kind == "malformed":
             raise client.error("what answers is no model server. Correct `extractor_url`.") from fault
-        raise client.error(f"it keeps failing: {fault}. Look at the server's log.") from fault
+        raise client.error(f"it keeps failing: {fault}. {fault.remedy}") from fault
     return Findings(server, schema, bounds, tuple(overheads))
 
 
@@ -100,7 +103,7 @@ async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
     asked_at = time.monotonic()
     state, fault = await client.state()
     if state == "down":
-        raise client.error(f"nobody listens there ({fault}). Start the server, or correct `extractor_url`.")
+        raise client.error(f"{fault}. {fault.remedy if fault else ''}")
     if state == "up":
         return
     logger.warning("%s is loading: waiting up to %.0f s for it.", client.address.shown, load_timeout_s)
@@ -117,15 +120,18 @@ async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
 
 async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[ChatResponse, str]:
     """One short chat request: does it work, and is the schema heeded?"""
+    guide = guided(server.dialect, PAIRS_SCHEMA)
     try:
-        response = await _persist(client, server, sampling | guided(server.dialect, PAIRS_SCHEMA))
-    except Refusal as refusal:
+        response = await _persist(client, server, sampling | guide)
+    except (Refusal, TransportFault) as problem:
+        if isinstance(problem, TransportFault) and problem.kind != "odd":
+            raise
         try:
             response = await _persist(client, server, sampling)
         except Refusal as again:
             raise client.error(f"it refuses a simple request: {again}. Look at the server's log.") from again
         logger.warning(
-            "%s refuses a JSON schema (%s): replies follow the prompt alone.", client.address.shown, refusal
+            "%s refuses a JSON schema (%s): replies follow the prompt alone.", client.address.shown, problem
         )
         return response, "refused"
     text = response.text.strip()
@@ -144,8 +150,10 @@ async def _persist(client: ChatClient, server: Server, body: dict[str, Any]) -> 
         try:
             return await client.chat(_MESSAGES, server.requested_model, _MAX_TOKENS, body)
         except TransportFault as fault:
-            # What answers something else altogether is no model server, and will not become one.
-            if fault.kind == "malformed" or attempt == _RETRIES:
+            # What answers something else altogether is no model server, and will not become one; one that names the
+            # schema will not take it.
+            hopeless = fault.kind == "malformed" or (fault.kind == "odd" and _ABOUT_SCHEMA.search(str(fault)))
+            if hopeless or attempt == _RETRIES:
                 raise
             await asyncio.sleep(fault.retry_after_s or backoff_s(attempt, random))
     raise AssertionError("unreachable")

@@ -15,6 +15,7 @@ from equal_hf.extraction.responses.ledger import (
     AttemptStarted,
     Response,
     ResponseReceived,
+    refusal_key,
     response_key,
 )
 from equal_hf.extraction.responses.response_store import ResponseStore, StoreWriter
@@ -66,25 +67,36 @@ class Request:
 
 
 class BudgetSpentError(Exception):
-    """No money is left to send a request once more whose last attempt may have been billed."""
+    """The allowance has no room to send a request once more whose last attempt may have been billed."""
 
 
 @dataclass
 class DocumentReservation:
-    """What one document may cost and did cost, in billionths of the currency."""
+    """What one document may use and cost, and what it lost; costs in billionths of the currency.
+
+    Args:
+        admission ([`Admission`]): Whose allowance it is.
+        reserved (`Usage`): The most it can use.
+        reserved_cost (`int`): The most it can cost.
+
+    Attributes:
+        paid (`int`): What it cost.
+        lost (`Usage`): What attempts used that brought nothing, or can have used.
+    """
 
     admission: Admission
-    reserved: int = 0
+    reserved: Usage = field(default_factory=Usage)
+    reserved_cost: int = 0
     paid: int = 0
-    used: Usage = field(default_factory=Usage)
+    lost: Usage = field(default_factory=Usage)
 
-    def lose(self, cost: int) -> bool:
-        """Write an attempt off; returns whether another one can be paid for."""
+    def lose(self, usage: Usage, cost: int) -> bool:
+        """Write an attempt off; returns whether another one fits the allowance."""
         self.paid += cost
-        if not cost:
-            return True
-        if self.admission.more(cost):
-            self.reserved += cost
+        self.lost += usage
+        if self.admission.more(usage, cost):
+            self.reserved += usage
+            self.reserved_cost += cost
             return True
         return False
 
@@ -106,9 +118,10 @@ class LedgerAttemptLog:
             AttemptStarted(self.attempt, self._requests.run, self._request.key, self.worst, self.cost)
         )
 
-    async def unanswered(self, *, maybe_billed: bool) -> bool:
-        await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed))
-        if maybe_billed and not self._reservation.lose(self.cost):
+    async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None) -> bool:
+        cost = self.cost if usage is None else self._requests.settings.prices.cost(usage)
+        await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed, usage, cost))
+        if maybe_billed and not self._reservation.lose(usage or self.worst, cost):
             self.spent = True
             return False
         return True
@@ -146,15 +159,20 @@ class CachedRequests:
         return Request(key, messages, bound, guide)
 
     def look_up(self, request: Request) -> Response | None:
-        """The stored response, if there is one that serves."""
-        return self.store.get(request.key, self.settings.max_new_tokens)
+        """The stored response, if there is one that serves; or that one of these endpoints refuses the request."""
+        limit = self.settings.max_new_tokens
+        stored = self.store.get(request.key, limit)
+        if stored is not None and stored.finish_reason != "refused":  # under this key, one of an earlier version
+            return stored
+        refusals = (self.store.get(refusal_key(request.key, one.identity), limit) for one in self.balancer.endpoints)
+        return next((refusal for refusal in refusals if refusal is not None), None)
 
     async def ask(self, request: Request, reservation: DocumentReservation) -> Response:
         """The stored response, or a new one.
 
         Raises:
             `TransportFault`: If none came after all retries.
-            `BudgetSpentError`: If none came and no money is left to try again.
+            `BudgetSpentError`: If none came and the allowance has no room to try again.
             `EndpointError`: If no endpoint can be used.
         """
         if (stored := self.look_up(request)) is not None:
@@ -168,13 +186,14 @@ class CachedRequests:
 
     async def _pay(self, request: Request, reservation: DocumentReservation) -> Response:
         settings = self.settings
-        limit = settings.max_new_tokens
+        limit, key = settings.max_new_tokens, request.key
         attempts = LedgerAttemptLog(self, request, reservation)
         try:
             ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
             response, endpoint = await self.balancer.chat(ask, attempts)
         except Refusal as refusal:
             reply, cost, dialect = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
+            key = refusal_key(key, refusal.server)
         except TransportFault as fault:
             if attempts.spent:
                 raise BudgetSpentError(str(fault)) from fault
@@ -188,7 +207,7 @@ class CachedRequests:
             cost, dialect = settings.prices.cost(usage), endpoint.server.dialect
             self._compare(usage, request.bound)
         reservation.paid += cost
-        answer = ResponseReceived(request.key, reply, limit, dialect, settings.model, attempts.attempt, cost)
+        answer = ResponseReceived(key, reply, limit, dialect, settings.model, attempts.attempt, cost)
         return await self.writer.write(answer) or reply
 
     def _compare(self, usage: Usage, bound: int) -> None:

@@ -91,7 +91,7 @@ class TokenBounds:
         except (Refusal, EndpointError):
             counted = None
         except TransportFault as fault:
-            if fault.kind != "malformed":
+            if fault.kind not in ("malformed", "odd"):
                 raise
             counted = None
         bounds = cls(

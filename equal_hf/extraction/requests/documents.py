@@ -163,7 +163,7 @@ class Batch:
     async def _extract(
         self, document: Document, chunks: Sequence[Chunk], worst: Usage, worst_cost: int, admission: Admission
     ) -> Extraction:
-        reservation = DocumentReservation(admission, reserved=worst_cost)
+        reservation = DocumentReservation(admission, worst, worst_cost)
         text = sendable(document.text)
         used = Usage()
         try:
@@ -181,9 +181,10 @@ class Batch:
                 raise
             used = sum((outcome.usage for outcome in outcomes), used)
         except BudgetSpentError:
-            return Extraction(document.id, finish_reason="budget")
+            return Extraction(document.id, finish_reason="budget", lost=reservation.lost)
         finally:
-            admission.settle(worst, used, reservation.reserved, reservation.paid)
+            spent = used + reservation.lost
+            admission.settle(reservation.reserved, spent, reservation.reserved_cost, reservation.paid)
             self._came_back.set()
         reasons = {outcome.finish_reason for outcome in outcomes}
         return Extraction(
@@ -192,6 +193,7 @@ class Batch:
             usage=used,
             finish_reason=next((reason for reason in ("error", "length") if reason in reasons), "stop"),
             rejected=tuple(rejection for outcome in outcomes for rejection in outcome.rejected),
+            lost=reservation.lost,
         )
 
 

@@ -64,6 +64,16 @@ def response_key(
     return content_hash(text, 64)
 
 
+def refusal_key(key: str, server: str) -> str:
+    """The key of a server's refusal: another server, or the same with other limits, is asked again.
+
+    Args:
+        key (`str`): From [`response_key`].
+        server (`str`): What decides which documents it refuses.
+    """
+    return content_hash(f"{key} refused by {server}", 64)
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
     """An attempt is about to be sent.
@@ -112,10 +122,14 @@ class AttemptFailed:
     Args:
         attempt (`int`): The attempt.
         maybe_billed (`bool`): Whether it may have been billed all the same; its worst case then stays in the ledger.
+        usage ([`Usage`], *optional*): What it used, where the server tells; takes the place of the worst case.
+        cost (`int`): What that cost, in billionths of the currency.
     """
 
     attempt: int
     maybe_billed: bool
+    usage: Usage | None = None
+    cost: int = 0
 
 
 Write = AttemptStarted | ResponseReceived | AttemptFailed
@@ -129,8 +143,10 @@ class Paid:
         cost (`int`): Billionths of the currency, worst cases included.
         usage (`Usage`): Tokens and requests that were answered.
         unanswered (`int`): Attempts in flight, or that a kill or a broken connection left unanswered.
+        lost (`Usage`): What those used, where the server told; else the most that they can have used.
     """
 
     cost: int = 0
     usage: Usage = field(default_factory=Usage)
     unanswered: int = 0
+    lost: Usage = field(default_factory=Usage)

@@ -30,11 +30,13 @@ class Selection:
         model (`str`, *optional*): Those of this model.
         finish_reason (`str`, *optional*): Those that ended so: `"stop"`, `"length"` or `"refused"`.
         older_than_days (`float`, *optional*): Those that came longer ago.
+        reason (`str`, *optional*): Refusals that say this, in whatever case; `"refused"` for every refusal.
     """
 
     model: str | None = None
     finish_reason: str | None = None
     older_than_days: float | None = None
+    reason: str | None = None
 
     def where(self, now: float) -> tuple[str, list[Any]]:
         """The condition in SQL, and its values.
@@ -49,6 +51,9 @@ class Selection:
             conditions["finish_reason = ?"] = self.finish_reason
         if self.older_than_days is not None:
             conditions["created_unix_s < ?"] = now - self.older_than_days * _DAY_S
+        if self.reason is not None:
+            reason = self.reason.lower()
+            conditions["finish_reason = 'refused' AND instr('refused ' || lower(text), ?) > 0"] = reason
         return " AND ".join(conditions) or "1", list(conditions.values())
 
 
@@ -151,7 +156,7 @@ def prune(path: str | Path, selection: Selection, *, dry_run: bool = False) -> i
         [`RecordError`]: If there is no store, or it cannot be written.
     """
     if selection == Selection():
-        raise ConfigError("say which responses to delete: --model, --finish-reason or --older-than-days")
+        raise ConfigError("say which responses to delete: --reason, --model, --finish-reason or --older-than-days")
     condition, values = selection.where(time.time())
     with connect(path) as connection:
         (count,) = connection.execute(f"SELECT count(*) FROM responses WHERE {condition}", values).fetchone()

@@ -72,12 +72,14 @@ ON CONFLICT (key) DO UPDATE SET
     completion_tokens = excluded.completion_tokens, max_new_tokens = excluded.max_new_tokens,
     dialect = excluded.dialect, created_unix_s = excluded.created_unix_s
 WHERE (finish_reason = 'length' AND excluded.max_new_tokens > max_new_tokens)
-    OR (finish_reason = 'refused' AND excluded.max_new_tokens < max_new_tokens)
+    OR (finish_reason = 'refused'
+        AND (excluded.finish_reason <> 'refused' OR excluded.max_new_tokens < max_new_tokens))
 """
 _GET = "SELECT text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens FROM responses WHERE key = ?"
 _STARTED = "INSERT INTO attempts VALUES (?, ?, ?, 'sent', ?, ?, ?, ?)"
 _ANSWERED = "UPDATE attempts SET state = 'answered', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
 _LOST = "UPDATE attempts SET state = 'lost' WHERE id = ?"
+_LOST_SO_MUCH = "UPDATE attempts SET state = 'lost', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
 _UNBILLED = "DELETE FROM attempts WHERE id = ?"
 _BUSY_TIMEOUT_S = 60.0
 
@@ -162,12 +164,17 @@ class ResponseStore:
         query = """
             SELECT coalesce(sum(cost), 0), coalesce(sum(CASE state WHEN 'answered' THEN prompt_tokens END), 0),
                 coalesce(sum(CASE state WHEN 'answered' THEN completion_tokens END), 0),
-                count(CASE state WHEN 'answered' THEN 1 END), count(CASE WHEN state <> 'answered' THEN 1 END)
+                count(CASE state WHEN 'answered' THEN 1 END), count(CASE WHEN state <> 'answered' THEN 1 END),
+                coalesce(sum(CASE WHEN state <> 'answered' THEN prompt_tokens END), 0),
+                coalesce(sum(CASE WHEN state <> 'answered' THEN completion_tokens END), 0)
             FROM attempts WHERE run = ?
         """
         with self._guard():
-            cost, prompt, completion, requests, unanswered = self._connection.execute(query, (run,)).fetchone()
-        return Paid(cost, Usage(prompt, completion, requests), unanswered)
+            row = self._connection.execute(query, (run,)).fetchone()
+        cost, prompt, completion, requests, unanswered, lost_prompt, lost_completion = row
+        return Paid(
+            cost, Usage(prompt, completion, requests), unanswered, Usage(lost_prompt, lost_completion, unanswered)
+        )
 
     def __len__(self) -> int:
         with self._guard():
@@ -199,7 +206,11 @@ class ResponseStore:
             execute(_STARTED, (write.attempt, write.run, write.key, *tokens, write.cost, now))
             return None
         if isinstance(write, AttemptFailed):
-            execute(_LOST if write.maybe_billed else _UNBILLED, (write.attempt,))
+            if write.usage is not None:
+                tokens = (write.usage.prompt_tokens, write.usage.completion_tokens)
+                execute(_LOST_SO_MUCH, (*tokens, write.cost, write.attempt))
+            else:
+                execute(_LOST if write.maybe_billed else _UNBILLED, (write.attempt,))
             return None
         response = write.response
         tokens = (response.usage.prompt_tokens, response.usage.completion_tokens)

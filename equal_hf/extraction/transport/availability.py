@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -32,7 +33,10 @@ class Availability:
         async with endpoint.gate:
             if endpoint.state != "up" or endpoint.state_since_s > since_s:
                 return True
-            state, _ = await endpoint.client.state()
+            try:
+                state, _ = await endpoint.client.state()
+            except EndpointError:  # what is in the way is told by the next request
+                return False
             if state == "up":
                 return False
             endpoint.state, endpoint.state_since_s = state, time.monotonic()
@@ -80,7 +84,12 @@ class Availability:
                     self.queue.stop(endpoint.client.error(fact))
                     return
             await asyncio.sleep(pause_s)
-            state, _ = await endpoint.client.state()
+            try:
+                state, _ = await endpoint.client.state()
+            except EndpointError as error:
+                with contextlib.suppress(EndpointError):  # whoever waits gets it
+                    self.lose(endpoint, error)
+                return
             if state == "up":
                 endpoint.state, endpoint.state_since_s = "up", time.monotonic()
                 logger.warning("%s answers again.", endpoint.client.address.shown)

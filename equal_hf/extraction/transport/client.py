@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from equal_hf.errors import EndpointError
-from equal_hf.extraction.transport.faults import Refusal, TransportFault
+from equal_hf.errors import EndpointError, EqualError
+from equal_hf.extraction.transport.chat_response import ChatResponse
+from equal_hf.extraction.transport.connection_errors import (
+    connection_problem,
+    is_from_proxy,
+    proxy_of,
+    proxy_problem,
+)
+from equal_hf.extraction.transport.faults import Blocked, Refusal, TransportFault, judge
 from equal_hf.extraction.transport.url import Address
 from equal_hf.types import Messages
 from equal_hf.utils.known_secrets import mask_known
-from equal_hf.utils.printable import escape
-from equal_hf.utils.retry import asked_wait_s, backoff_s, is_transient
+from equal_hf.utils.printable import escape, first_line
+from equal_hf.utils.retry import backoff_s
 
 if TYPE_CHECKING:
     import httpx2
@@ -35,59 +41,8 @@ _CONNECTIONS_PER_CLIENT = 4
 _NO_TOKEN = "none"
 _SHORT_TIMEOUT_S = 30.0
 _SHORT_RETRIES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class ChatResponse:
-    """What is taken from a chat completion, whose fields the client library leaves unchecked.
-
-    >>> from types import SimpleNamespace as Fields
-    >>> choice = Fields(message=Fields(content="Hello!"), finish_reason="eos_token")
-    >>> ChatResponse.read(Fields(choices=[choice], usage=Fields(prompt_tokens=9, completion_tokens=None)))
-    ChatResponse(text='Hello!', cut_short=False, prompt_tokens=9, completion_tokens=None)
-
-    Args:
-        text (`str`): The reply text; empty where there is none.
-        cut_short (`bool`): Whether it ended at the limit of tokens.
-        prompt_tokens (`int`, *optional*): The server's count; `None` where it gave none.
-        completion_tokens (`int`, *optional*): The same for the reply.
-    """
-
-    text: str
-    cut_short: bool
-    prompt_tokens: int | None
-    completion_tokens: int | None
-
-    @classmethod
-    def read(cls, output: Any) -> ChatResponse:
-        """Read a `ChatCompletionOutput`.
-
-        Raises:
-            `TransportFault`: If it holds no message: an error with status 200, or some other JSON.
-        """
-        choices = getattr(output, "choices", None)
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = getattr(choice, "message", None)
-        content = getattr(message, "content", None) or _tool_arguments(message)
-        if message is None or not isinstance(content, str | None):
-            raise TransportFault("the answer is no chat completion", kind="malformed")
-        # JSON can spell a lone surrogate, which no file can hold.
-        text = mask_known((content or "").encode("utf-8", "replace").decode())  # a server may echo what it was sent
-        usage = getattr(output, "usage", None)
-        return cls(
-            text,
-            getattr(choice, "finish_reason", None) == "length",
-            _count(getattr(usage, "prompt_tokens", None)),
-            _count(getattr(usage, "completion_tokens", None)),
-        )
-
-
-def _tool_arguments(message: Any) -> str | None:
-    """What a model answered in a tool call instead, as JSON."""
-    calls = getattr(message, "tool_calls", None)
-    function = getattr(calls[0], "function", None) if isinstance(calls, list) and calls else None
-    arguments = function.get("arguments") if isinstance(function, dict) else getattr(function, "arguments", None)
-    return json.dumps(arguments) if isinstance(arguments, dict) else arguments
+# So much of an error is read: enough for what servers say, and for a wait that they name behind it.
+_READ_CHARACTERS = 20_000
 
 
 class _StatusError(EndpointError):
@@ -149,6 +104,8 @@ class ChatClient:
                 output = await client.chat_completion(messages, model=model, max_tokens=max_tokens, extra_body=body)
             except HfHubHTTPError:  # some of these are ValueErrors too
                 raise
+            except UnicodeEncodeError:
+                raise
             except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
                 raise TransportFault("the answer is no chat completion", kind="malformed") from error
             return ChatResponse.read(output)
@@ -177,13 +134,13 @@ class ChatClient:
                 return await self._exchange("GET", path)
             except _StatusError as error:
                 # Gateways answer paths they do not know in many ways, so this one path alone tells about keys.
-                if error.status in (401, 403) and path == "/v1/models":
+                if error.status not in (404, 405, 410) and path == "/v1/models":
                     self.key_error = error
                 return None
             except Refusal:
                 return None
             except TransportFault as fault:
-                if fault.kind == "malformed":
+                if fault.kind in ("malformed", "odd"):
                     return None
                 raise
 
@@ -207,9 +164,9 @@ class ChatClient:
         # None takes the header out: the library would otherwise send the user's Hugging Face token to any host.
         headers: Any = {"authorization": None} | self.address.sent()
         # Waiting for a turn is over when a request is sent, so there is no limit on waiting for a connection.
-        timeout: Any = httpx2.Timeout(self.timeout_s, connect=_SHORT_TIMEOUT_S, pool=None)
-        client = await self._stack.enter_async_context(
-            AsyncInferenceClient(
+        timeout: Any = httpx2.Timeout(self.timeout_s, connect=min(_SHORT_TIMEOUT_S, 0.9 * self.timeout_s), pool=None)
+        client = await self._open(
+            lambda: AsyncInferenceClient(
                 self.address.base, provider="hf-inference", token=_NO_TOKEN, headers=headers, timeout=timeout
             )
         )
@@ -225,7 +182,7 @@ class ChatClient:
             except TimeoutError:
                 fault = self._timeout(_SHORT_TIMEOUT_S)
             except TransportFault as caught:
-                if caught.kind == "malformed":
+                if caught.kind in ("malformed", "odd"):
                     raise
                 fault = caught
             if attempt >= retries:
@@ -243,22 +200,41 @@ class ChatClient:
 
         try:
             return await send()
+        except EqualError:
+            raise
         except InferenceTimeoutError:
             raise self._timeout() from None
         except HfHubHTTPError as error:
             self._raise_for(error.response)
-            raise TransportFault("an HTTP error without a status") from error
         except OfflineModeIsEnabled:
             raise self.error("HF_HUB_OFFLINE is set, which stops every request. Unset HF_HUB_OFFLINE.") from None
-        except httpx2.ConnectError as error:
-            raise TransportFault(self.address.redact(str(error)), kind="refused") from error
-        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-            raise self.error(f"{self.address.redact(str(error))}. Correct `extractor_url`.") from None
-        except httpx2.TimeoutException:
+        except Blocked as blocked:
+            raise self._status_error(blocked) from None
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError) as error:
+            raise self._no_request(error) from None
+        except (httpx2.ReadTimeout, httpx2.PoolTimeout):
             raise self._timeout() from None
-        except httpx2.HTTPError as error:
-            fact = f"{type(error).__name__}: {self.address.redact(str(error))}"
-            raise TransportFault(f"the connection broke ({fact})") from error
+        except (httpx2.HTTPError, OSError, RuntimeError) as error:
+            words = self.address.redact(first_line(error))
+            problem = connection_problem(error, self.address.host, proxy_of(self.address.base), words)
+            raise self._status_error(problem) if isinstance(problem, Blocked) else problem from error
+
+    async def _open(self, context: Callable[[], AbstractAsyncContextManager[T]]) -> T:
+        """A client of the libraries below, closed with this one."""
+        try:
+            return await self._stack.enter_async_context(context())
+        except (OSError, ValueError, ImportError) as error:
+            # A proxy's URL that is none or needs another package, a file of certificates that is not there.
+            raise self._no_request(error) from error
+
+    def _no_request(self, error: Exception) -> EndpointError:
+        words = self.address.redact(first_line(error))
+        return self.error(f"no request can be made: {words}. Look at `extractor_url`, HTTP_PROXY and SSL_CERT_FILE.")
+
+    def _status_error(self, blocked: Blocked) -> EndpointError:
+        error = self.error(str(blocked))
+        # A proxy or a certificate is in the way of every path; a path that is not served says nothing of the others.
+        return _StatusError(blocked.status, str(error)) if blocked.by_server else error
 
     async def _exchange(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = self.address.sent()
@@ -266,7 +242,7 @@ class ChatClient:
         from huggingface_hub import get_async_session
 
         if self._session is None:
-            self._session = await self._stack.enter_async_context(get_async_session())
+            self._session = await self._open(get_async_session)
         session = self._session
 
         async def send() -> httpx2.Response:
@@ -282,25 +258,13 @@ class ChatClient:
         except (ValueError, RecursionError) as error:
             raise TransportFault("the answer is no JSON", kind="malformed") from error
 
-    def _raise_for(self, response: httpx2.Response) -> None:
+    def _raise_for(self, response: httpx2.Response) -> NoReturn:
         status = response.status_code
         # Masked before it is cut: half a secret is one too.
-        words = escape(self.address.redact(response.text[:20_000].encode("utf-8", "replace").decode()).strip())
-        if is_transient(status):
-            kind = {429: "busy", 503: "unavailable"}.get(status, "failed")
-            wait_s = asked_wait_s(response.headers)
-            raise TransportFault(f"HTTP {status} {words[:200]}".strip(), wait_s, kind)
-        said = f" It says: {words[:300]}" if words else ""
-        remedies = {
-            401: "the key is missing or wrong. Set `extractor_api_key`.",
-            402: "the account is out of credit. Top it up, or use another `extractor_api_key`.",
-            404: "the model or the path is not there. Correct `extractor_model` or `extractor_url`.",
-        }
-        if remedy := remedies.get({403: 401, 405: 404, 410: 404}.get(status, status)):
-            raise _StatusError(status, str(self.error(f"it answers {status}, {remedy}{said}")))
-        raise Refusal(status, words)
-
-
-def _count(value: Any) -> int | None:
-    # No server counts so far: larger numbers are nonsense, and no database holds them.
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+        text = self.address.redact(response.text[:_READ_CHARACTERS].encode("utf-8", "replace").decode()).strip()
+        proxy = proxy_of(self.address.base)
+        if proxy is not None and is_from_proxy(status, response.headers, text):
+            problem: Exception = proxy_problem(proxy, status, self.address.host)
+        else:
+            problem = judge(status, response.headers, escape(text))
+        raise self._status_error(problem) if isinstance(problem, Blocked) else problem

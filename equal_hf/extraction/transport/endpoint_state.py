@@ -9,6 +9,7 @@ from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
 from equal_hf.extraction.transport.dialects import Server
 from equal_hf.extraction.transport.rate_limit import RateLimiter
+from equal_hf.utils.hashing import fingerprint
 
 _SMOOTHING = 0.2
 _FORGET_S = 60.0
@@ -59,6 +60,14 @@ class EndpointState:
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
     _latency_s: float | None = None
     _under_way: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """What decides which documents it refuses: where it is, what it serves and how much it takes."""
+        server = self.server
+        return fingerprint(
+            [self.client.address.shown, server.dialect, server.max_input_tokens, server.max_total_tokens]
+        )
 
     def wait_s(self, now: float, tokens: int) -> float:
         """Seconds until it may be sent so many tokens, whatever its concurrency limit says."""

@@ -43,12 +43,18 @@ class ErrorRateBreaker:
         """Forget all outcomes."""
         self._outcomes.clear()
 
-    def tripped(self) -> str | None:
-        """What is wrong, with the commonest reasons; `None` while failures are few."""
+    def tripped(self, min_failed: int | None = None, what: str = "requests") -> str | None:
+        """What is wrong, with the commonest reasons; `None` while failures are few.
+
+        Args:
+            min_failed (`int`, *optional*): So many failures prove something before the window is full.
+            what (`str`, *optional*, defaults to `"requests"`): What is counted, for the message.
+        """
         reasons = [reason[:_REASON_CHARACTERS] for reason in self._outcomes if reason is not None]
-        count = len(self._outcomes)
-        if count < (self._outcomes.maxlen or 0) or len(reasons) <= self.share * count:
+        count, size = len(self._outcomes), self._outcomes.maxlen or 0
+        enough = count == size or (min_failed is not None and len(reasons) >= min_failed)
+        if not enough or len(reasons) <= self.share * count:
             return None
         commonest = Counter(reasons).most_common(_SHOWN_REASONS)
         listed = "; ".join(f"{number} × {reason}" for reason, number in commonest)
-        return f"{100 * len(reasons) / count:.0f} % of the last {count} requests failed: {listed}"
+        return f"{100 * len(reasons) / count:.0f} % of the last {count} {what} failed: {listed}"

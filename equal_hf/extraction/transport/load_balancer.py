@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.transport.availability import Availability
-from equal_hf.extraction.transport.client import ChatResponse
+from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.dialects import guided
 from equal_hf.extraction.transport.endpoint_state import EndpointState, Permit
 from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRateBreaker
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.queue import RequestQueue
-from equal_hf.types import Messages
+from equal_hf.types import Messages, Usage
 from equal_hf.utils.retry import backoff_s
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.1
 # A wait that somebody who watches would wonder about.
 _LONG_WAIT_S = 60.0
+# A wait too short to rely on: where a server is still busy after it, the next wait is longer.
+_SHORT_WAIT_S = 1.0
+# A client error that names no cause of its own passes at once, or is the document's own and never does.
+_ODD_RETRIES = 4
 # Writing an attempt down waits for the disk: the next few are written in advance, so that no slot stands empty.
 _BOOKED_AHEAD = 16
 
@@ -39,8 +43,13 @@ class AttemptLog(Protocol):
     async def sending(self) -> None:
         """An attempt is next in line to be sent."""
 
-    async def unanswered(self, *, maybe_billed: bool) -> bool:
-        """It got no answer; returns whether another attempt can be paid for."""
+    async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None) -> bool:
+        """It got no usable answer; returns whether another attempt can be paid for.
+
+        Args:
+            maybe_billed (`bool`): Whether the server may have generated a reply.
+            usage ([`Usage`], *optional*): What it used, where that is known.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +131,20 @@ class LoadBalancer:
                 endpoint.on_error(permit, time.monotonic(), fault.kind)
                 counts = await self._after(fault, endpoint, permit, refused_at_s)
                 refused_at_s = time.monotonic()
-                if not await attempts.unanswered(maybe_billed=fault.maybe_billed):
+                if not await attempts.unanswered(maybe_billed=fault.maybe_billed, usage=fault.usage):
                     raise
                 if counts:
                     faults += 1
                     if faults > PATIENT_ATTEMPTS:
                         self._count(str(fault))
-                    if faults > self.max_retries:
+                    if faults > self._retries(fault):
                         raise
-                    if fault.retry_after_s is None:
+                    if (fault.retry_after_s or 0.0) < _SHORT_WAIT_S:
                         pause_s = backoff_s(faults - 1, self._random)
                 avoid = endpoint
             except Refusal as refusal:
                 endpoint.on_response(permit, time.monotonic(), ask.prompt_tokens)
+                refusal.server = endpoint.identity
                 self._count(str(refusal))
                 raise
             except EndpointError as error:
@@ -174,7 +184,7 @@ class LoadBalancer:
                 if fault.kind in ("refused", "unavailable") and await self.availability.is_away(endpoint, asked_at_s):
                     continue
                 faults += 1
-                if faults > self.max_retries:
+                if faults > self._retries(fault):
                     raise
                 await asyncio.sleep(fault.retry_after_s or backoff_s(faults - 1, self._random))
 
@@ -206,13 +216,24 @@ class LoadBalancer:
         # A server that answers others is busy, not broken: the window learns from that, the request just waits.
         return fault.kind not in ("busy", "unavailable") or endpoint.answered_at_s < refused_at_s
 
+    def _retries(self, fault: TransportFault) -> int:
+        return min(self.max_retries, _ODD_RETRIES) if fault.kind == "odd" else self.max_retries
+
     def _count(self, failure: str) -> None:
         self.breaker.add(failure)
         if reason := self.breaker.tripped():
-            shown = ", ".join(endpoint.client.address.shown for endpoint in self.endpoints)
-            error = EndpointError(
-                f"Extraction from {shown} stopped: {reason}. What came is in the response store: mend the endpoint "
-                "and run again to go on, or raise `extractor_max_error_rate`."
-            )
+            error = self.too_many_failures(reason)
             self.queue.stop(error)
             raise error
+
+    def too_many_failures(self, reason: str) -> EndpointError:
+        """The error that stops a run.
+
+        Args:
+            reason (`str`): How many failed, and how.
+        """
+        shown = ", ".join(endpoint.client.address.shown for endpoint in self.endpoints)
+        return EndpointError(
+            f"Extraction from {shown} stopped: {reason}. What came is in the response store: mend the endpoint "
+            "and run again to go on, or raise `extractor_max_error_rate`."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -10,6 +11,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from equal_hf.errors import ConfigError
 from equal_hf.utils.known_secrets import mask_known, remember_headers, remember_secret, remember_url
 
+# What comes along when a key is copied: byte order mark, zero-width space and joiners.
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 _HUGGING_FACE_HOSTS = (".huggingface.co", ".endpoints.huggingface.cloud", ".hf.space")
 
 
@@ -61,7 +64,10 @@ class Address:
             shown = url.rpartition("@")[2].partition("?")[0]
             raise ConfigError(f"{shown!r} is no URL. Set `extractor_url` to one such as http://localhost:8080.")
         api_key = _sendable(api_key or "", "extractor_api_key")
-        more = {name: _sendable(value, f"extractor_headers: {name}") for name, value in (headers or {}).items()}
+        more = {
+            _header_name(name): _sendable(value, f"extractor_headers: {name}")
+            for name, value in (headers or {}).items()
+        }
         remember_secret(api_key)
         remember_headers(more)
         remember_url(url)
@@ -84,6 +90,11 @@ class Address:
         base = urlunsplit((parts.scheme, host, path, parts.query, ""))
         shown = urlunsplit((parts.scheme, host, path, "", ""))
         return cls(base, shown, authorization, more, (*secrets, *filter(None, more.values())))
+
+    @property
+    def host(self) -> str:
+        """The server's host name."""
+        return urlsplit(self.base).hostname or ""
 
     def sent(self) -> dict[str, str]:
         """The headers that let a request in."""
@@ -108,10 +119,16 @@ def _sendable(value: str, setting: str) -> str:
     Raises:
         `ConfigError`: If none can. The message does not hold it.
     """
-    value = value.strip()
+    value = value.strip().strip(_INVISIBLE).strip()
     if bad := next((char for char in value if not " " <= char <= "~"), None):
         raise ConfigError(
             f"`{setting}` holds the character {bad!a}, which no header can carry. Set it to the key alone; a file "
             "or a paste may have added something."
         )
     return value
+
+
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ConfigError("`extractor_headers` has a name that no HTTP header can have: use letters, digits and `-`.")
+    return name
