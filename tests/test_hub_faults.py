@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
 from equal_hf.corpus import ClusteredCorpus
 from equal_hf.corpus.embedder import Embedder
@@ -18,6 +21,7 @@ from equal_hf.corpus.manifest import corpus_files
 from equal_hf.errors import EqualError, PublishError
 from equal_hf.publishing.dataset import dataset_files
 from equal_hf.publishing.hub import publish_dataset
+from equal_hf.utils import hub_retry
 from tests.corpus.tiny import make_model, make_texts
 from tests.publishing.runs import make_run
 from tests.servers.hub import HubServer
@@ -131,3 +135,75 @@ def test_opening_a_corpus_and_drawing_from_it(quick: HubServer, corpus: Clustere
         shutil.rmtree(tmp_path / case)
 
     walk(quick, draw, check, "draw")
+
+
+@pytest.fixture
+def away(quick: HubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """Nobody listens where the Hub should be, until it has been waited for; the waits."""
+    port, waits = free_port(), list[float]()
+    upstream = int(quick.url.rpartition(":")[2])
+    there = contextlib.ExitStack()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            there.enter_context(forwarder(port, upstream))
+
+    address = f"http://127.0.0.1:{port}"
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(hub_retry, "time", SimpleNamespace(sleep=sleep))
+    with there:
+        yield waits
+
+
+def test_a_hub_that_is_away_at_the_start_is_waited_for(away: list[float], corpus: ClusteredCorpus, tmp_path: Path):
+    from equal_hf.corpus.clustered_corpus import find_clustered
+
+    assert find_clustered("tester/nothing-there") is None
+    assert len(away) == 2, "refused twice, then it was there"
+
+
+def test_a_model_that_is_looked_up_at_the_start_waits_too(away: list[float]):
+    from equal_hf.cli.repository_checks import unreadable
+
+    unreadable.cache_clear()
+    assert "cannot be reached" in str(unreadable("tester/nothing-there", "model"))
+    assert "no such repository" in str(unreadable("tester/nothing-there", "model", wait=True))
+    assert len(away) == 2
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextlib.contextmanager
+def forwarder(port: int, upstream: int) -> Iterator[None]:
+    """Passes every connection to a port on to another one."""
+    server = socket.create_server(("127.0.0.1", port))
+    held: list[socket.socket] = [server]
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                ends = server.accept()[0], socket.create_connection(("127.0.0.1", upstream))
+                held.extend(ends)
+                for source, sink in (ends, ends[::-1]):
+                    threading.Thread(target=pump, args=(source, sink), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        for one in held:
+            one.close()

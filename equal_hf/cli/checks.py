@@ -76,7 +76,7 @@ def checks(
     yield from check_settings_fit(run, args)
     yield from check_trackers(args, train=model is not None)
     unreadable.cache_clear()  # what another run in this process saw may be otherwise by now
-    repositories = list(check_repositories(run, args, model))
+    repositories = list(check_repositories(run, args, model, wait=start))
     yield from repositories
     tokenizer = None
     if model is not None and unreadable(str(model.model_name_or_path), "model") is None:

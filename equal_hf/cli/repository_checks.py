@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.machine_checks import Check
 from equal_hf.filters.benchmarks import Benchmark
+from equal_hf.utils.hub_retry import wait_for_hub
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.training.config import EqualConfig
 
 HUB_TIMEOUT_S = 5.0
+_AWAY = "cannot be reached"
 
 
-def check_repositories(run: RunArguments, args: EqualConfig, model: Any) -> Iterator[Check]:
+def check_repositories(run: RunArguments, args: EqualConfig, model: Any, wait: bool = False) -> Iterator[Check]:
     """Whether model, corpus, targets, embedder and benchmarks can be read.
 
     Args:
         run ([`RunArguments`]): The arguments.
         args ([`EqualConfig`]): The trainer's settings.
         model (`ModelConfig`, *optional*): The model.
+        wait (`bool`, *optional*, defaults to `False`): Wait for a Hub that is away, once.
     """
     wanted = [
         ("corpus", run.corpus, "dataset"),
@@ -40,7 +43,8 @@ def check_repositories(run: RunArguments, args: EqualConfig, model: Any) -> Iter
         wanted = [(key, str(name), "model") for key, name in own if name] + wanted
     absent: dict[str, list[str]] = {}
     for key, name, kind in wanted:
-        if reason := unreadable(name, kind):
+        if reason := unreadable(name, kind, wait):
+            wait = wait and _AWAY not in reason
             absent.setdefault(reason, []).append(f"`{key}` {name}")
     for reason, names in absent.items():
         remedy = "log in with `hf auth login`, or name a local folder or file"
@@ -50,12 +54,13 @@ def check_repositories(run: RunArguments, args: EqualConfig, model: Any) -> Iter
 
 
 @functools.cache  # each repository is asked for once
-def unreadable(name: str, kind: str) -> str | None:
+def unreadable(name: str, kind: str, wait: bool = False) -> str | None:
     """Why something cannot be read; `None` where it can.
 
     Args:
         name (`str`): A file, folder or pattern here, or a repository on the Hub.
         kind (`str`): `"model"` or `"dataset"`, where it is a repository.
+        wait (`bool`, *optional*, defaults to `False`): Wait for a Hub that is away, unless the cache has it.
     """
     if os.path.exists(name) or "://" in name or (glob.has_magic(name) and glob.glob(name, recursive=True)):
         return None
@@ -64,8 +69,17 @@ def unreadable(name: str, kind: str) -> str | None:
 
     if constants.HF_HUB_OFFLINE:
         return _not_cached(name, kind)
-    try:
+
+    def look() -> None:
         HfApi().repo_info(name, repo_type=kind, timeout=HUB_TIMEOUT_S)
+
+    try:
+        try:
+            look()
+        except Exception:
+            if not wait or _not_cached(name, kind) is None:
+                raise
+            wait_for_hub(look, f"looking up {name!r}")
     except GatedRepoError:
         return "the repository is gated and the licence was not accepted with this account"
     except RepositoryNotFoundError:
@@ -75,11 +89,7 @@ def unreadable(name: str, kind: str) -> str | None:
     except OfflineModeIsEnabled:
         return _not_cached(name, kind)
     except Exception as error:  # whatever the network stack raises, the Hub was not reached
-        return (
-            f"the Hub ({constants.ENDPOINT}) cannot be reached ({type(error).__name__})"
-            if _not_cached(name, kind)
-            else None
-        )
+        return f"the Hub ({constants.ENDPOINT}) {_AWAY} ({type(error).__name__})" if _not_cached(name, kind) else None
     return None
 
 

@@ -225,6 +225,7 @@ def train(job: Job) -> dict[str, Any]:
     from equal_hf.tracking.trackers import tracked
     from equal_hf.training.round_callbacks import PublishCallback
     from equal_hf.training.trainer import EqualTrainer
+    from equal_hf.utils.hub_retry import wait_for_hub
 
     began = time.monotonic()
     run, args, model = job.run, job.args, job.model
@@ -233,14 +234,17 @@ def train(job: Job) -> dict[str, Any]:
     args.model_init_kwargs = model_settings(model, args.model_init_kwargs)
     collector = make_collector(run, args, job.corpus, job.targets, job.policy)
     collector.config = vars(run) | {"model": name, "command": command_line()}
+    revision = args.model_init_kwargs["revision"]
+
+    def tokenizer() -> Any:
+        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=args.trust_remote_code)
+
     trainer = EqualTrainer(
         name,
         args,
         data_collector=collector,
         eval_dataset=evaluation_sets(job.targets, "validation"),
-        processing_class=AutoTokenizer.from_pretrained(
-            name, revision=args.model_init_kwargs["revision"], trust_remote_code=args.trust_remote_code
-        ),
+        processing_class=wait_for_hub(tokenizer, f"loading the tokenizer of {name}"),
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equal_hf.errors import ConfigError
+from equal_hf.utils.hub_retry import wait_for_hub
 from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
@@ -268,7 +269,9 @@ def _load(model: str, device: str | None, revision: str | None, dtype: str) -> S
     from sentence_transformers import SentenceTransformer
 
     try:
-        loaded = SentenceTransformer(model, device=device, revision=revision)
+        loaded = wait_for_hub(
+            lambda: SentenceTransformer(model, device=device, revision=revision), f"loading the embedder {model!r}"
+        )
         if dtype == "auto":
             on_gpu = loaded.device.type == "cuda"
             half = "bfloat16" if on_gpu and torch.cuda.is_bf16_supported() else "float16"

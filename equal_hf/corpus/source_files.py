@@ -15,12 +15,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from equal_hf.corpus.file_rows import COMPRESSIONS, FORMATS, SourceFile, count_rows
 from equal_hf.errors import CorpusError
+from equal_hf.utils.hub_retry import wait_for_hub
 from equal_hf.utils.markdown import split_front_matter
 from equal_hf.utils.printable import first_line
 
@@ -321,7 +322,7 @@ def _load_builder(dataset: DatasetName) -> Any:
 
     setting, source = dataset.setting, dataset.source
     try:
-        return _builder(dataset)
+        return wait_for_hub(lambda: _builder(dataset), f"looking up the {setting} {source!r}")
     except datasets.exceptions.DatasetNotFoundError as error:
         raise CorpusError(
             f"`{setting}`: the Hub has no dataset {source!r} that this token may read. Check the spelling and the "
@@ -381,12 +382,15 @@ def _load_whole(dataset: DatasetName) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(
-            dataset.source,
-            name=dataset.config,
-            split=dataset.split or "train",
-            revision=dataset.revision,
-            token=dataset.token,
+        return wait_for_hub(
+            lambda: datasets.load_dataset(
+                dataset.source,
+                name=dataset.config,
+                split=dataset.split or "train",
+                revision=dataset.revision,
+                token=dataset.token,
+            ),
+            f"loading the {dataset.setting} {dataset.source!r}",
         )
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
         raise CorpusError(
@@ -419,7 +423,7 @@ def _identities(urls: list[str], dataset: DatasetName) -> dict[str, str]:
     errors: tuple[type[Exception], ...] = (HfHubHTTPError.__bases__[0], HFValidationError, OSError, KeyError)
     try:
         for parent in dict.fromkeys(url.rpartition("/")[0] for url in urls):
-            entries: list[Any] = list(filesystem.ls(parent, detail=True))
+            entries: list[Any] = wait_for_hub(partial(filesystem.ls, parent, detail=True), f"listing {parent}")
             for entry in entries:
                 lfs = entry.get("lfs") or {}
                 found[f"hf://{entry['name']}"] = str(lfs.get("sha256") or entry.get("blob_id"))

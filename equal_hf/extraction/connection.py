@@ -24,6 +24,7 @@ from equal_hf.extraction.transport.endpoint_state import EndpointState
 from equal_hf.extraction.transport.load_balancer import LoadBalancer
 from equal_hf.extraction.transport.rate_limit import RateLimiter
 from equal_hf.extraction.transport.url import Address
+from equal_hf.utils.hub_retry import wait_for_hub
 from equal_hf.utils.printable import first_line
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def _load_tokenizer(name: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = wait_for_hub(lambda: AutoTokenizer.from_pretrained(name), f"loading the tokenizer {name}")
     except Exception as error:  # whatever the libraries that read one raise, the name or what it names is wrong
         raise ConfigError(
             f"The tokenizer {name} cannot be loaded: {first_line(error)}. Correct `extractor_tokenizer`."

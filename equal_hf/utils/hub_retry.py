@@ -153,11 +153,14 @@ def _sleep(what: str, trouble: _Trouble, attempt: int) -> None:
 
 def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble | None:
     """What is wrong, if another try may help, and how many are worth it."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     # The base error of the HTTP client that huggingface_hub is built on: connections refused, lost or timed out.
     no_answer = (ConnectionError, TimeoutError, errors.HfHubHTTPError.__mro__[1])
     few = min(attempts, DAMAGED)
+    chain = list(_causes(problem))
+    if any(isinstance(one, DamagedAnswer) for one in chain):
+        return _Trouble(f"the Hub's answer is damaged ({_line(chain[0])})", few, None)
     if (response := _response(problem)) is not None:
         status = response.status_code
         if is_transient(status) or status in CONFLICTS:
@@ -166,13 +169,9 @@ def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble
             # A signed address that has expired, or came damaged: the next try asks for another one.
             return _Trouble(f"the Hub's storage answers {status}", few, response)
         return None
-    chain = list(_causes(problem))
-    if any(
-        isinstance(one, errors.OfflineModeIsEnabled | errors.LocalTokenNotFoundError | EqualError) for one in chain
-    ):
+    ours = (errors.OfflineModeIsEnabled, errors.LocalTokenNotFoundError, EqualError)
+    if constants.is_offline_mode() or any(isinstance(one, ours) for one in chain):
         return None
-    if any(isinstance(one, DamagedAnswer) for one in chain):
-        return _Trouble(f"the Hub's answer is damaged ({_line(chain[0])})", few, None)
     if lost := next((one for one in chain if isinstance(one, no_answer)), None):
         tries = min(attempts, SILENT if _is_lasting(lost) else unanswered)
         return _Trouble(f"no answer from the Hub ({mask_text(repr(lost))})", tries, None)
@@ -188,8 +187,8 @@ def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble
 
 
 def _is_lasting(problem: BaseException) -> bool:
-    """Whether a missing answer is of the kind that waiting rarely mends: silence, or a name that nobody knows."""
-    unknown = ("Name or service not known", "nodename nor servname", "getaddrinfo failed")
+    """Whether waiting rarely mends it: silence, a name that nobody knows, a certificate that is not trusted."""
+    unknown = ("Name or service not known", "nodename nor servname", "getaddrinfo failed", "CERTIFICATE_VERIFY_FAILED")
     silent = isinstance(problem, TimeoutError) or "Timeout" in type(problem).__name__
     return silent or any(words in str(problem) for words in unknown)
 

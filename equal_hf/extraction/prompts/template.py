@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from equal_hf.errors import ConfigError
 from equal_hf.types import Messages
 from equal_hf.utils.hashing import content_hash
+from equal_hf.utils.hub_retry import wait_for_hub
 from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
@@ -193,7 +194,12 @@ def _from_hub(name: str) -> Path:
     repo, _, revision = parts[1].partition("@")
     file = "/".join(parts[2:]) or "prompt.jinja"
     try:
-        return Path(hf_hub_download(f"{parts[0]}/{repo}", file, repo_type="dataset", revision=revision or None))
+        return Path(
+            wait_for_hub(
+                lambda: hf_hub_download(f"{parts[0]}/{repo}", file, repo_type="dataset", revision=revision or None),
+                f"fetching the extraction prompt {name}",
+            )
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
             f"{absent}, and there is no {file} in the dataset repository {parts[0]}/{repo} on the Hub "
