@@ -7,11 +7,12 @@ import contextlib
 import json
 import logging
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.errors import ConfigError
+from equal_hf.errors import ConfigError, ExtractionError
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
@@ -102,6 +103,9 @@ def collect(job: Job) -> dict[str, Any]:
 
     Args:
         job ([`Job`]): The run, or its control; the collector's part of its settings counts.
+
+    Raises:
+        [`ExtractionError`]: If not a single pair came of the whole run.
     """
     from equal_hf.cli.factories import make_collector
     from equal_hf.cli.train import command_line
@@ -117,6 +121,7 @@ def collect(job: Job) -> dict[str, Any]:
     recorded = collector.open().rounds
     tracked = TrackedRun(collector, job.args.report_to or [], project=job.args.project, kind=job.name)
     rewards: dict[str, list[float | None]] = {}
+    reasons: Counter[str] = Counter()
     try:
         with ProgressView(config, Path(config.output_dir).name, extractor=collector.extractor) as view:
             for round in collector.rounds():
@@ -124,6 +129,7 @@ def collect(job: Job) -> dict[str, Any]:
                 record = collector.records.reward_record(round.index) or {"rewards": {}}
                 for name, values in record["rewards"].items():
                     rewards.setdefault(name, []).extend(values)
+                reasons += Counter(round.dropped)
                 view.show(metrics, recorded=round.index < recorded)
                 if publisher is not None:
                     publisher.notify()
@@ -133,6 +139,8 @@ def collect(job: Job) -> dict[str, Any]:
         tracked.close()
         collector.close()
     history = collector.history
+    if not history.pairs and job.policy is None:
+        raise ExtractionError(_nothing_came(str(config.output_dir), history.documents, reasons))
     return {
         "run": str(config.output_dir),
         "rounds": history.rounds,
@@ -142,3 +150,16 @@ def collect(job: Job) -> dict[str, Any]:
         "completion_tokens": history.usage.completion_tokens,
         **{f"mean_{name}": mean(values) for name, values in rewards.items()},
     } | ({"dataset": url} if url is not None else {})
+
+
+def _nothing_came(run_dir: str, documents: int, reasons: Counter[str]) -> str:
+    if not documents:
+        return (
+            "no document was drawn: what is left of `max_prompt_tokens`, `max_completion_tokens` or `max_cost` is "
+            "less than one document may take: raise it"
+        )
+    listed = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(5)) or "documents state none"
+    return (
+        f"not a single pair came of {documents:,} documents ({listed}). Look with `equal-hf inspect {run_dir}`: "
+        "another extractor, prompt, corpus or target may fit"
+    )

@@ -19,6 +19,7 @@ from equal_hf.cli.arguments import RunArguments
 from equal_hf.cli.collect import without_training
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
+from tests.extraction.endpoints import MODELS, completion
 from tests.processes import REPOSITORY
 from tests.servers.faults import Fault, FaultyServer
 from tests.tracking.trackio_file import trackio_rows
@@ -206,3 +207,33 @@ def test_rewards_that_wait_for_a_training_are_left_out():
     assert (what.reward_funcs, how.reward_weights) == (["transport", "value"], [2.0, 3.0])
     with pytest.raises(ConfigError, match="add `value` or `transport`"):
         without_training(RunArguments(corpus="c", target="t", reward_funcs=["loss_drop"]), how)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"max_answer_characters": 1},
+            r"not a single pair came of 24 documents \(answer_too_long \d+.*equal-hf inspect",
+        ),
+        ({"max_prompt_tokens": 1}, "no document was drawn: what is left of `max_prompt_tokens`.*raise it"),
+        (
+            {"filters": ["lengths"], "max_question_characters": 1},
+            r"not a single pair came of 24 documents \(question_too_long 48\)",
+        ),
+    ],
+)
+def test_a_run_of_which_nothing_came_says_so_and_fails(config, tmp_path, capsys, changes, message):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"report_to": "none"} | changes))
+    for _ in range(2):  # a second start does no better
+        assert main(["collect", str(path), "--output_dir", str(tmp_path / "run")]) == 1
+        said = capsys.readouterr().err
+        assert re.search(f"(?s)ExtractionError: {message}", said), said
+
+
+def test_a_server_that_finds_no_pair_anywhere(config, tmp_path, capsys):
+    with FaultyServer(pages=MODELS, faults=[completion('{"pairs": []}')] * 200) as server:
+        flags = ["--extractor", "endpoint", "--extractor_url", server.url, "--report_to", "none"]
+        assert main(["collect", str(config), "--output_dir", str(tmp_path / "run"), *flags]) == 1
+    assert "not a single pair came of 24 documents (no_pairs 24)" in capsys.readouterr().err
