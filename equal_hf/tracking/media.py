@@ -62,6 +62,16 @@ def trackio_place(run: Any) -> str:
     return f"trackio {run.project}/{run.name}"
 
 
+def trackio_rounds(run: Any) -> set[int]:
+    """The rounds that a trackio run on this machine holds already; none of one whose numbers are on a Space."""
+    storage = importlib.import_module("trackio.sqlite_storage").SQLiteStorage
+    rounds: set[int] = set()
+    with keeps_going("Reading what trackio holds"):
+        logs = storage.get_logs(run.project, run.name, scalar_only=True)
+        rounds = {int(log["equal/round"]) for log in logs if log.get("equal/round") is not None}
+    return rounds
+
+
 def attach_to_wandb(run: Any, report: Path | None, dataset: Mapping[str, str] | None) -> None:
     """Add a report to a W&B run as an artifact, and the dataset's address and revision to its summary."""
     if dataset:

@@ -12,7 +12,11 @@
 | `equal/reward/mixed/mean`, `…/min`, `…/max` | the mixture that the bandit was given |
 | `equal/transport/cost` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
 | `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
+| `equal/rows_cut`, `equal/rows_lost` | rows whose answer `max_length` cut short, or took whole |
 | `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
+
+A trainer's own numbers have transformers' names (`train/loss`, `eval/loss`, … over `train/global_step`). Of the final
+training on all pairs they are `pool/loss`, `pool/eval_loss`, … over `pool/global_step`.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ class RoundTables:
     def __init__(self, records: RoundRecords, corpus: ClusteredCorpus | None = None) -> None:
         self.records, self.corpus = records, corpus
         self._run = RunStatistics(records.run_dir)
+        self.earlier_logs: list[dict[str, Any]] = []  # a trainer's history of rounds, where it goes on after them
         self._samples: list[list[Any]] = []
         self._map: ClusterMap | None = None
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equal_hf.publishing.hub import published
-from equal_hf.records.json_files import write_json
 from equal_hf.tracking.media import keeps_going
 from equal_hf.tracking.metrics import round_metrics
 from equal_hf.tracking.tables import RoundTables
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TrackedRun:
-    """Tells trackers of each round once, also over restarts.
+    """Logs each round of a run once, also over restarts: what the records hold, the trackers hold.
 
     Args:
         collector ([`EqualDataCollector`]): The run, opened.
@@ -38,8 +37,7 @@ class TrackedRun:
     ) -> None:
         self.collector = collector
         self._records = collector.records
-        self._told_path = self._records.run_dir / "tracked.json"
-        self._told = _told(self._told_path)
+        self._recorded = self._records.indices()[-1:]  # the last round of earlier starts
         self._tables = RoundTables(self._records, collector.corpus)
         self._active = [report_to] if isinstance(report_to, str) else list(report_to)
         self._active = [name for name in self._active if name != "none"]
@@ -56,17 +54,14 @@ class TrackedRun:
             self._records.note("tracked_at", place)
 
     def log(self, round: Round) -> dict[str, float]:
-        """Tell of a round, unless it was told before; its numbers."""
+        """Log a round, unless the trackers hold it already; its numbers."""
         totals = self.collector.totals(round.index)
         metrics = round_metrics(round, self._records.reward_record(round.index), totals)
         if self._active:
             self._tables.update(round.index)
-            if round.index > self._told:
-                with keeps_going("Logging a round"):
-                    self._tracker.log(metrics, step=round.index)
-                    self._tracker.log_tables(self._tables, step=round.index)
-                self._told = round.index
-                write_json(self._told_path, {"through": self._told})
+            self._tracker.log(metrics, round.index, self._tables)
+            if [round.index] == self._recorded:
+                self._tracker.forget_earlier_folders()
         return metrics
 
     def close(self) -> None:
@@ -76,11 +71,4 @@ class TrackedRun:
 
             with keeps_going("Adding the report"):
                 self._tracker.attach(report_folder(self._records.run_dir), published(self._records.run_dir))
-        with keeps_going("Ending the tracker's run"):
-            self._tracker.finish()
-
-
-def _told(path: Path) -> int:
-    import json
-
-    return int(json.loads(path.read_text(encoding="utf-8"))["through"]) if path.exists() else -1
+        self._tracker.finish()

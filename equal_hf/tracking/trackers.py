@@ -9,6 +9,7 @@ and at the end the report, as an artifact. A resumed run goes on as the same run
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +20,14 @@ from equal_hf.tracking.media import (
     attach_to_trackio,
     attach_to_wandb,
     import_tracker,
+    keeps_going,
     trackio_media,
     trackio_place,
+    trackio_rounds,
     wandb_media,
     wandb_place,
 )
-from equal_hf.tracking.wandb_setup import masked_command, prepare_wandb
+from equal_hf.tracking.wandb_setup import earlier_folders, prepare_wandb, start_wandb
 from equal_hf.utils.redaction import sanitise
 
 if TYPE_CHECKING:
@@ -67,25 +70,24 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id
         keep_trackio_local(args)
     if "wandb" in args.report_to and args.process_index == 0:
         prepare_wandb(args.project)
-        wandb = import_tracker("wandb")
-        if wandb.run is None:
+        if import_tracker("wandb").run is None:
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-            with masked_command():
-                opened = wandb.init(
-                    project=os.environ["WANDB_PROJECT"],
-                    name=args.run_name,
-                    config=sanitise(config or {}),
-                    dir=args.output_dir,
-                    id=id,
-                    resume=None if id is None else "allow",
-                )
+            opened = start_wandb(
+                project=os.environ["WANDB_PROJECT"],
+                name=args.run_name,
+                config=sanitise(config or {}),
+                dir=args.output_dir,
+                id=id,
+                resume=None if id is None else "allow",
+            )
     try:
         yield
         failed = False
     finally:
         args.run_name = before
         if opened is not None:
-            opened.finish(exit_code=int(failed))
+            with keeps_going("Ending the W&B run"):
+                opened.finish(exit_code=int(failed))
 
 
 def run_name(base: str, kind: str, id: str | None) -> str:
@@ -141,51 +143,54 @@ class RunTracker:
         self._trackio: Any = None
         if "wandb" in names:
             prepare_wandb()
-            wandb = import_tracker("wandb")
-            with masked_command():
-                self._wandb = wandb.init(
-                    project=os.environ.get("WANDB_PROJECT", project),
-                    name=name,
-                    config=clean,
-                    id=id,
-                    resume=None if id is None else "allow",
-                    dir=dir,
-                    reinit="create_new",
-                )
-        if "trackio" in names:
-            self._trackio = import_tracker("trackio").init(
-                project=project,
+            self._wandb = start_wandb(
+                project=os.environ.get("WANDB_PROJECT", project),
                 name=name,
                 config=clean,
-                resume="never" if id is None else "allow",
-                space_id=trackio_space_id,
-                private=private,
-                embed=False,
+                id=id,
+                resume=None if id is None else "allow",
+                dir=dir,
+                reinit="create_new",
             )
+        if "trackio" in names:
+            trackio = import_tracker("trackio")
+            with keeps_going("Starting trackio"):
+                self._trackio = trackio.init(
+                    project=project,
+                    name=name,
+                    config=clean,
+                    resume="never" if id is None else "allow",
+                    space_id=trackio_space_id,
+                    private=private,
+                    embed=False,
+                )
+        # What earlier starts logged offline is logged again from the records, so that one folder holds all of it.
+        self._replaced = [] if self._wandb is None or dir is None else earlier_folders(dir, self._wandb)
+        self._trackio_rounds = set() if self._trackio is None else trackio_rounds(self._trackio)
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log the numbers of one step.
+    def log(self, metrics: Mapping[str, float], step: int, tables: RoundTables | None = None) -> None:
+        """Log the numbers of one round, and the tables and the cluster map as they stand after it.
+
+        A round that a tracker holds already, from an earlier start, is not logged again.
 
         Args:
             metrics (`Mapping[str, float]`): From [`round_metrics`].
             step (`int`): The round's index; steps must grow.
+            tables ([`RoundTables`], *optional*): The tables.
         """
-        if self._wandb is not None:
-            self._wandb.log(dict(metrics), step=step)
-        if self._trackio is not None:
-            self._trackio.log(dict(metrics), step=step)
+        # Of a run that goes on online, the server says at which step; offline there is none.
+        if self._wandb is not None and step >= self._wandb.starting_step:
+            with keeps_going("Logging to W&B"):
+                self._wandb.log({**metrics, **(wandb_media(tables) if tables else {})}, step=step)
+        if self._trackio is not None and step not in self._trackio_rounds:
+            with keeps_going("Logging to trackio"):
+                self._trackio.log({**metrics, **(trackio_media(tables) if tables else {})}, step=step)
 
-    def log_tables(self, tables: RoundTables, step: int) -> None:
-        """Log the tables and the cluster map as they stand after a round.
-
-        Args:
-            tables ([`RoundTables`]): The tables.
-            step (`int`): The round's index.
-        """
-        if self._wandb is not None:
-            self._wandb.log(wandb_media(tables), step=step)
-        if self._trackio is not None:
-            self._trackio.log(trackio_media(tables), step=step)
+    def forget_earlier_folders(self) -> None:
+        """Remove what earlier starts of the run logged offline; call it when all their rounds are logged again."""
+        for folder in self._replaced:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._replaced = []
 
     def place(self) -> str | None:
         """Where the run is told of, for the dataset to name it; `None` without a tracker."""
@@ -208,11 +213,13 @@ class RunTracker:
     def finish(self) -> None:
         """Write out what is pending."""
         if self._wandb is not None:
-            self._wandb.finish()
+            with keeps_going("Ending the W&B run"):
+                self._wandb.finish()
         if self._trackio is not None:
             trackio = import_tracker("trackio")
-            if trackio.context_vars.current_run.get() is self._trackio:
-                trackio.finish()  # which forgets the run, where the run's own method would be called again at exit
-            else:
-                self._trackio.finish()
+            with keeps_going("Ending the trackio run"):
+                if trackio.context_vars.current_run.get() is self._trackio:
+                    trackio.finish()  # which forgets the run, where the run's own would be called again at exit
+                else:
+                    self._trackio.finish()
         self._wandb = self._trackio = None

@@ -150,19 +150,22 @@ class EqualTrainer(ModelFolderTrainer):
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
         self.rounds_trained = self._rounds_of(str(resume_from_checkpoint)) if resume_from_checkpoint else 0
-        track_rounds(self, RoundTables(self.data_collector.records, self.data_collector.corpus))
+        tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
+        track_rounds(self, tables)
         try:
             with self.round_feed.view as view:
                 if view.is_live:
                     self.remove_callback(ProgressCallback)  # two views of one run on one terminal
                 if in_pool is None:
                     self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
+                    if resume_from_checkpoint:
+                        self.args.eval_on_start = False  # its loss is on record, and in the trackers
                     output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
                     self.steps_trained = self.state.global_step
                 else:
                     self._rounds_of(in_pool)
                     state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
-                    self.steps_trained = state.global_step
+                    self.steps_trained, tables.earlier_logs = state.global_step, state.log_history
                 if wants_pool:
                     output = self._train_pool(in_pool, **kwargs)
         finally:

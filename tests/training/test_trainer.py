@@ -28,6 +28,9 @@ from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
 from equal_hf.target import evaluation_sets
 from equal_hf.training.sharding import refuse_sharded, sharding
+from tests.processes import run
+from tests.tracking.trackio_file import trackio_rows
+from tests.tracking.wandb_file import wandb_rows
 from tests.world import make_target
 
 
@@ -354,6 +357,24 @@ def test_a_metric_that_should_rise_pays_for_rising(world, tmp_path):
     assert after[0] > before
     assert record["metrics"]["eval_loss"] == -after[0] and record["metrics"]["previous_eval_loss"] == -before
     assert record["rewards"]["loss_drop"][0] == pytest.approx((after[0] - before) / before)
+
+
+def test_the_pool_has_a_curve_of_its_own_in_trackers(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    code = (
+        "import sys; from tests.training.test_trainer import make; from pathlib import Path; "
+        "make(Path(sys.argv[1]), sys.argv[2], num_rounds=2, pool_epochs=1, logging_steps=1, "
+        "report_to=['wandb', 'trackio']).train()"
+    )
+    run(["-c", code, str(world), str(tmp_path / "run")], tmp_path / "log", TRACKIO_DIR=str(tmp_path / "trackio"))
+    for rows in (wandb_rows(tmp_path / "run"), [row for _, row in trackio_rows(tmp_path / "trackio")]):
+        steps = [row["train/global_step"] for row in rows if "train/loss" in row]
+        assert steps == [1, 2, 3, 4, 5, 6]
+        pool = [row["pool/global_step"] for row in rows if "pool/loss" in row]
+        assert pool == list(range(1, len(pool) + 1)) and len(pool) >= 3
+        assert not any("train/loss" in row and "pool/loss" in row for row in rows)
+        assert [row["equal/round"] for row in rows if "equal/round" in row] == [0, 1]
 
 
 def test_a_pool_that_is_killed_before_its_first_checkpoint_ends_the_same(world, tmp_path):
