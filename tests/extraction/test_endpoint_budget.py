@@ -11,7 +11,7 @@ from equal_hf.errors import ConfigError
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Allowance, Document, Extraction, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor, paid, total
-from tests.servers.faults import FaultyServer
+from tests.servers.faults import Fault, FaultyServer
 
 
 def worst_case_fits(extractions: list[Extraction], allowance: Allowance) -> None:
@@ -119,3 +119,44 @@ def test_the_models_tokenizer_bounds_as_closely_as_a_server_that_counts(world, d
 def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path) -> None:
     with pytest.raises(ConfigError, match="`extractor_tokenizer`"):
         extractor("http://127.0.0.1:9", tokenizer=str(tmp_path)).check()
+
+
+def lose(server: FaultyServer, kind: str) -> None:
+    """Every request generates 200 tokens and brings no reply."""
+    usage = {"prompt_tokens": 150, "completion_tokens": 200}
+    server.faults = {
+        "no choices": [completion(choices=[], usage=usage)] * 200,
+        "an error in a 200": [Fault(body='{"error": {"message": "upstream went away"}}')] * 200,
+        "a dropped connection": [Fault(action="drop")] * 200,
+        "a gateway's time-out": [Fault(504, body="<html>504 Gateway Time-out</html>")] * 200,
+        "a time-out": [Fault(action="hang")] * 200,
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["no choices", "an error in a 200", "a dropped connection", "a gateway's time-out", "a time-out"]
+)
+def test_tokens_without_a_reply_count_against_the_allowance(kind: str, documents, caplog) -> None:
+    with FaultyServer(pages=MODELS, faults=[completion()]) as server:
+        endpoint = extractor(server.url, max_retries=30, timeout_s=0.5, error_window=1000, max_error_rate=1.0)
+        endpoint.check()
+        lose(server, kind)
+        extractions = endpoint.extract(documents[:3], Allowance(completion_tokens=1500))
+        generated = 200 * (len(server.chats) - 1)
+    assert 600 <= generated <= 1500
+    lost = sum((extraction.lost for extraction in extractions), Usage())
+    assert lost.completion_tokens == generated and total(extractions) == Usage()
+    assert lost.prompt_tokens == 150 * lost.requests if kind == "no choices" else lost.prompt_tokens > 0
+    assert {extraction.finish_reason for extraction in extractions} == {"budget"}
+    assert endpoint.paid().lost == lost, "the ledger has them too"
+    assert f"up to {lost.prompt_tokens} prompt and {generated} completion tokens" in caplog.text
+
+
+def test_what_was_not_sent_whole_or_was_turned_away_counts_for_nothing(documents) -> None:
+    with FaultyServer(pages=MODELS, faults=[completion()]) as server:
+        endpoint = extractor(server.url, max_retries=3)
+        endpoint.check()
+        server.faults = [Fault(429), Fault(503), Fault(415), Fault(500), Fault(400), *[completion()] * 9]
+        extractions = endpoint.extract(documents[:5], Allowance(completion_tokens=5000))
+    assert {extraction.finish_reason for extraction in extractions} == {"stop"}
+    assert sum((extraction.lost for extraction in extractions), Usage()) == Usage()
