@@ -20,7 +20,8 @@ from equal_hf.corpus.hub_push import push_embedder
 from equal_hf.corpus.manifest import corpus_files
 from equal_hf.errors import EqualError, PublishError
 from equal_hf.publishing.dataset import dataset_files
-from equal_hf.publishing.hub import publish_dataset
+from equal_hf.publishing.hub import check_write_access, publish_dataset
+from equal_hf.publishing.hub_model import push_model
 from equal_hf.utils import hub_retry
 from tests.corpus.tiny import make_model, make_texts
 from tests.publishing.runs import make_run
@@ -89,6 +90,21 @@ def test_a_push_of_a_dataset(quick: HubServer, tmp_path: Path, monkeypatch: pyte
         assert set(files(f"tester/{case}")) == {*dataset_files(run / "hub/dataset"), ".gitattributes"}
 
     walk(quick, lambda case: publish_dataset(run, f"tester/{case}"), check, "dataset")
+
+
+def test_a_push_of_a_model(quick: HubServer, tmp_path: Path):
+    (tmp_path / "model.safetensors").write_bytes(bytes(2000))
+    (tmp_path / "README.md").write_text("---\ntags:\n- equal-hf\n---\n# Model\n")
+
+    def push(case: str) -> Any:
+        check_write_access(f"tester/{case}", private=True, repo_type="model")
+        return push_model(tmp_path, f"tester/{case}", private=True)
+
+    def check(case: str, _: Any) -> None:
+        assert set(files(f"tester/{case}", "model")) == {".gitattributes", "README.md", "model.safetensors"}
+        assert HfApi().repo_info(f"tester/{case}").private
+
+    walk(quick, push, check, "model")
 
 
 def test_a_push_of_a_corpus(quick: HubServer, corpus: ClusteredCorpus):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAGE_FILES = {".gitattributes", CARD_FILE}  # what a repository has that holds nothing yet
 EMBEDDER_MANIFEST, EMBEDDER_FORMAT = "equal.json", "equal-hf-embedder"
-PRIVATE = "`private` or `hub_private`"
+PRIVATE = "`hub_private` or `private`"
 _EMBEDDER_CARD = """\
 ---
 library_name: sentence-transformers

@@ -47,8 +47,8 @@ def open_repository(api: HfApi, repo_id: str, repo_type: str, private: bool | No
     command = f"hf repos settings {full} --type {repo_type}"
     if private and not info.private:
         raise PublishError(
-            f"the {repo_type} repository {full} is public, and {setting} asks for a private one: nothing was sent. "
-            f"Make it private with `{command} --private`, or leave out {setting}"
+            f"the {repo_type} repository {full} is public, and a private one is asked for ({setting}): nothing was "
+            f"sent. Make it private with `{command} --private`, or no longer ask for that"
         )
     if private is False and info.private and full not in _noted:
         _noted.add(full)
