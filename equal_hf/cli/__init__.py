@@ -1,6 +1,6 @@
 """The command line: `equal-hf COMMAND …`, or `python -m equal_hf COMMAND …`.
 
-Exit codes: 0 done, 1 a problem that the message names, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 a problem that the message names, 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from equal_hf.errors import EqualError
 from equal_hf.utils.known_secrets import mask_known
 from equal_hf.utils.logging import mask_tracebacks
 from equal_hf.utils.printable import escape, show_any_text
+from equal_hf.utils.stop_signals import Terminated, interrupted_by_sigterm
 
 NETWORK_LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "urllib3", "ssl", "sqlite3")
 COMMANDS = ("align", "index", "plan", "collect", "train", "report", "publish", "inspect", "store", "replay", "doctor")
@@ -57,12 +58,14 @@ def in_one_line(work: Callable[[], int]) -> int:
     show_any_text()
     mask_tracebacks()
     try:
-        return work()
+        with interrupted_by_sigterm():
+            return work()
     except EqualError as error:
         message, name = str(error), type(error).__name__
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        print("terminated" if terminated else "interrupted", file=sys.stderr)
+        return 143 if terminated else 130
     except BrokenPipeError:  # `equal-hf … | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

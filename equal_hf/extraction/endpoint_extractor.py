@@ -26,7 +26,7 @@ from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunks import ChunkExtractor
-from equal_hf.extraction.requests.documents import Batch
+from equal_hf.extraction.requests.documents import WIND_DOWN_S, Batch
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
@@ -190,11 +190,17 @@ class EndpointExtractor:
 
         Raises:
             `EndpointError`: As [`check`], if the endpoints stop being usable on the way, or if too many requests fail.
-                Replies that came are in the store.
+                Responses that came are in the store.
+            `KeyboardInterrupt`: On an interrupt, once the responses under way are stored or ten seconds are over.
         """
         if not documents:
             return []
-        extractions = self._loop.run(self._extract(self._connected(), documents, allowance))
+        connection = self._connected()
+        try:
+            extractions = self._loop.run(self._extract(connection, documents, allowance))
+        except BaseException:
+            self._wind_down()
+            raise
         self._warn_of_lost(extractions)
         self._count_failed(extractions)
         return extractions
@@ -202,6 +208,16 @@ class EndpointExtractor:
     def interrupt(self) -> None:
         """End an [`extract`] that is under way in another thread; what was paid by then is in the response store."""
         self._loop.interrupt()
+
+    def _wind_down(self) -> None:
+        """After an interrupt: wait for responses that are paid for. Another interrupt gives them up."""
+        batch = self._batch
+        if batch is not None:
+            try:
+                batch.ended.wait(2 * WIND_DOWN_S)
+            except BaseException:
+                batch.requests.abandon()
+                raise
 
     def close(self) -> None:
         """Close connections, and the response store if it was opened here."""

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from equal_hf.extraction.budget import Admission, Prices
+from equal_hf.extraction.budget import NANO, Admission, Prices
+from equal_hf.extraction.responses.leases import RENEW_EVERY_S, owner_id
 from equal_hf.extraction.responses.ledger import (
     AttemptFailed,
     AttemptStarted,
+    LeaseReleased,
+    LeaseWanted,
     Response,
     ResponseReceived,
     refusal_key,
@@ -24,6 +27,9 @@ from equal_hf.extraction.transport.load_balancer import ChatRequest, LoadBalance
 from equal_hf.types import Messages, Usage
 
 logger = logging.getLogger(__name__)
+
+# How often to look whether another asker has its answer: at first, and after some time.
+MIN_LEASE_POLL_S, MAX_LEASE_POLL_S = 0.05, 1.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ class LedgerAttemptLog:
     async def sending(self) -> None:
         # Processes share a store, so the name comes from no counter.
         self.attempt = secrets.randbits(62)
+        self._requests.in_flight[self.attempt] = self
         await self._requests.writer.write(
             AttemptStarted(self.attempt, self._requests.run, self._request.key, self.worst, self.cost)
         )
@@ -121,6 +128,7 @@ class LedgerAttemptLog:
     async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None) -> bool:
         cost = self.cost if usage is None else self._requests.settings.prices.cost(usage)
         await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed, usage, cost))
+        self._requests.in_flight.pop(self.attempt, None)
         if maybe_billed and not self._reservation.lose(usage or self.worst, cost):
             self.spent = True
             return False
@@ -142,6 +150,9 @@ class CachedRequests:
         self.writer = StoreWriter(store)
         # Two requests for the same response, as of two copies of a paragraph, become one.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._owner = owner_id()
+        self._renewing: asyncio.Task[None] | None = None
+        self.in_flight: dict[int, LedgerAttemptLog] = {}
         self._warned_over_bound = False
 
     def request(self, messages: Messages, bound: int, schema: dict[str, Any], attempt: int) -> Request:
@@ -179,10 +190,59 @@ class CachedRequests:
             return stored
         lock = self._one_at_a_time.setdefault(request.key, asyncio.Lock())
         async with lock:
-            # Another request may have brought the response while this one waited.
-            if (stored := self.look_up(request)) is not None:
+            if (stored := await self._lease(request)) is not None:
                 return stored
-            return await self._pay(request, reservation)
+            try:
+                return await self._pay(request, reservation)
+            except Exception:
+                await self.writer.write(LeaseReleased(request.key, self._owner))
+                raise
+
+    def abandon(self) -> None:
+        """Give up what is in flight: it stays in the ledger at the most it can cost, and a warning says so."""
+        attempts, self.in_flight = list(self.in_flight.values()), {}
+        if not attempts:
+            return
+        self.store.commit([AttemptFailed(log.attempt, maybe_billed=True) for log in attempts])
+        worst = sum((log.worst for log in attempts), Usage())
+        logger.warning(
+            "%d requests were given up that the endpoint may still answer and bill. They stay in the ledger at the "
+            "most they can cost: %.4f, for %d prompt and %d completion tokens. The same command asks for them again.",
+            len(attempts),
+            sum(log.cost for log in attempts) / NANO,
+            worst.prompt_tokens,
+            worst.completion_tokens,
+        )
+
+    def close(self) -> None:
+        """Ask no more: others may ask for what this one waited for."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+            self.store.release_leases(self._owner)
+
+    async def _lease(self, request: Request) -> Response | None:
+        """Wait until nobody else asks for a response; the response, if that brought it."""
+        wanted = LeaseWanted(request.key, self._owner, self.settings.max_new_tokens)
+        pause_s = MIN_LEASE_POLL_S
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew())
+        while not (answer := await self.writer.write(wanted)):
+            if (stopped := self.balancer.queue.stopped) is not None:
+                raise stopped
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_LEASE_POLL_S)
+        if isinstance(answer, Response):
+            return answer
+        # A refusal is stored under a key of its own.
+        if (refusal := self.look_up(request)) is not None:
+            await self.writer.write(LeaseReleased(request.key, self._owner))
+        return refusal
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            await asyncio.to_thread(self.store.renew_leases, self._owner)
 
     async def _pay(self, request: Request, reservation: DocumentReservation) -> Response:
         settings = self.settings
@@ -190,9 +250,9 @@ class CachedRequests:
         attempts = LedgerAttemptLog(self, request, reservation)
         try:
             ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
-            response, endpoint = await self.balancer.chat(ask, attempts)
+            chat_response, endpoint = await self.balancer.chat(ask, attempts)
         except Refusal as refusal:
-            reply, cost, dialect = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
+            response, cost, dialect = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
             key = refusal_key(key, refusal.server)
         except TransportFault as fault:
             if attempts.spent:
@@ -200,15 +260,19 @@ class CachedRequests:
             raise
         else:
             # Where the server does not count, the bounds do.
-            prompt = request.bound if response.prompt_tokens is None else response.prompt_tokens
-            tokens = limit if response.completion_tokens is None else response.completion_tokens
+            prompt = request.bound if chat_response.prompt_tokens is None else chat_response.prompt_tokens
+            tokens = limit if chat_response.completion_tokens is None else chat_response.completion_tokens
             usage = Usage(prompt, tokens, 1)
-            reply = Response(response.text, "length" if response.cut_short else "stop", usage)
+            response = Response(chat_response.text, "length" if chat_response.cut_short else "stop", usage)
             cost, dialect = settings.prices.cost(usage), endpoint.server.dialect
             self._compare(usage, request.bound)
         reservation.paid += cost
-        answer = ResponseReceived(key, reply, limit, dialect, settings.model, attempts.attempt, cost)
-        return await self.writer.write(answer) or reply
+        received = ResponseReceived(key, response, limit, dialect, settings.model, attempts.attempt, cost)
+        stored = await self.writer.write(received)
+        self.in_flight.pop(attempts.attempt, None)
+        if key != request.key:
+            await self.writer.write(LeaseReleased(request.key, self._owner))
+        return stored if isinstance(stored, Response) else response
 
     def _compare(self, usage: Usage, bound: int) -> None:
         over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.max_new_tokens

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
+from equal_hf.errors import EndpointError
 from equal_hf.extraction.budget import Admission
 from equal_hf.extraction.requests.cached_requests import BudgetSpentError, CachedRequests, DocumentReservation
 from equal_hf.extraction.requests.chunking import Chunk, Chunker
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PLANNED_AHEAD = 16
+# How long an interrupt waits for responses that are paid for: most come in that time, and nobody waits much longer.
+WIND_DOWN_S = 10.0
 
 
 class Batch:
@@ -38,11 +45,13 @@ class Batch:
 
     Attributes:
         done, total (`int`): Documents done, and in all.
+        ended (`threading.Event`): Set once nothing is in flight any more.
     """
 
     def __init__(self, requests: CachedRequests, chunker: Chunker, chunk_extractor: ChunkExtractor) -> None:
         self.requests, self.chunker, self.chunk_extractor = requests, chunker, chunk_extractor
         self.done = self.total = 0
+        self.ended = threading.Event()
         self._random = Random()
         self._came_back = asyncio.Event()
         self._error: BaseException | None = None
@@ -52,8 +61,12 @@ class Batch:
         from tqdm.auto import tqdm
 
         self.total = len(documents)
-        with tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar:
-            extractions = await self._run(documents, allowance or Allowance(), bar)
+        try:
+            with tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar:
+                extractions = await self._run(documents, allowance or Allowance(), bar)
+        finally:
+            self.requests.close()
+            self.ended.set()
         usage = sum((extraction.usage for extraction in extractions), Usage())
         logger.info(
             "%d documents gave %d pairs for %d prompt and %d completion tokens in %d requests",
@@ -116,6 +129,10 @@ class Batch:
             # Also after an error: what is under way is paid for, and its responses belong in the store.
             while tasks:
                 await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await self._wind_down(tasks)
+            raise
         finally:
             balancer.queue.to_come = 0
             plans.close()
@@ -124,6 +141,22 @@ class Batch:
         if self._error is not None:
             raise self._error
         return [outcome if isinstance(outcome, Extraction) else outcome.result() for outcome in outcomes]
+
+    async def _wind_down(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """After an interrupt: send nothing more, and wait a while for what is in flight, for it is paid for."""
+        requests = self.requests
+        requests.balancer.stop(EndpointError("Extraction was interrupted."))
+        await asyncio.sleep(0)  # whoever waits in the queue leaves it
+        if requests.in_flight:
+            logger.warning(
+                "Interrupted: waiting up to %.0f s for the responses to %d requests, which are paid for.",
+                WIND_DOWN_S,
+                len(requests.in_flight),
+            )
+        ends_s = time.monotonic() + WIND_DOWN_S
+        while tasks and requests.in_flight and time.monotonic() < ends_s:
+            await asyncio.wait(tasks, timeout=0.1)
+        requests.abandon()
 
     def _fail(self, error: BaseException) -> None:
         """Send nothing more, and let the first error tell all."""

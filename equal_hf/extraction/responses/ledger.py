@@ -132,7 +132,35 @@ class AttemptFailed:
     cost: int = 0
 
 
-Write = AttemptStarted | ResponseReceived | AttemptFailed
+@dataclass(frozen=True, slots=True)
+class LeaseWanted:
+    """Somebody wants to ask for a response, if nobody else does.
+
+    Args:
+        key (`str`): Key of the response.
+        owner (`str`): The asker, from [`owner_id`].
+        max_new_tokens (`int`): How many tokens it allows.
+    """
+
+    key: str
+    owner: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReleased:
+    """An asker has no response and asks no more.
+
+    Args:
+        key (`str`): Key of the response.
+        owner (`str`): The asker.
+    """
+
+    key: str
+    owner: str
+
+
+Write = AttemptStarted | ResponseReceived | AttemptFailed | LeaseWanted | LeaseReleased
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,14 +32,25 @@ from pathlib import Path
 from types import TracebackType
 
 from equal_hf.errors import RecordError
-from equal_hf.extraction.responses.ledger import AttemptFailed, AttemptStarted, Paid, Response, ResponseReceived, Write
+from equal_hf.extraction.responses.leases import LEASE_S, is_gone
+from equal_hf.extraction.responses.ledger import (
+    AttemptFailed,
+    AttemptStarted,
+    LeaseReleased,
+    LeaseWanted,
+    Paid,
+    Response,
+    ResponseReceived,
+    Write,
+)
 from equal_hf.types import Usage
 from equal_hf.utils.known_secrets import mask_known
 
 # Tells our files from other programs' SQLite files; the bytes spell "EQUA".
 _APPLICATION_ID = 0x45515541
-_VERSION = 3
-# Version 1 had no ledger: creating what is missing brings a file up to date. Version 2 called a dialect a flavour.
+_VERSION = 4
+# Creating what is missing brings a file up to date: version 1 had no ledger, version 3 no leases; version 2 called a
+# dialect a flavour.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY,
@@ -62,7 +73,8 @@ CREATE TABLE IF NOT EXISTS attempts (
     cost INTEGER NOT NULL,
     sent_unix_s REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run)
+CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run);
+CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, ends_unix_s REAL NOT NULL) WITHOUT ROWID
 """
 # A second response replaces the first only where the first would not serve, so all processes agree on one response.
 _PUT = """
@@ -81,6 +93,9 @@ _ANSWERED = "UPDATE attempts SET state = 'answered', prompt_tokens = ?, completi
 _LOST = "UPDATE attempts SET state = 'lost' WHERE id = ?"
 _LOST_SO_MUCH = "UPDATE attempts SET state = 'lost', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
 _UNBILLED = "DELETE FROM attempts WHERE id = ?"
+_RENEW = "UPDATE leases SET ends_unix_s = ? WHERE owner = ?"
+_LEASED = "SELECT owner, ends_unix_s FROM leases WHERE key = ?"
+_LEASE = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?)"
 _BUSY_TIMEOUT_S = 60.0
 
 
@@ -134,30 +149,43 @@ class ResponseStore:
             `Response`: What the store holds now: where another process was faster, its response.
         """
         (stored,) = self.commit([ResponseReceived(key, response, max_new_tokens, dialect, model)])
-        return stored or response
+        return stored if isinstance(stored, Response) else response
 
-    def commit(self, writes: Sequence[Write]) -> list[Response | None]:
+    def renew_leases(self, owner: str) -> None:
+        """Renew every lease of an asker."""
+        with self._guard():
+            self._connection.execute(
+                "UPDATE leases SET ends_unix_s = ? WHERE owner = ?", (time.time() + LEASE_S, owner)
+            )
+
+    def release_leases(self, owner: str) -> None:
+        """Give up every lease of an asker."""
+        with self._guard():
+            self._connection.execute("DELETE FROM leases WHERE owner = ?", (owner,))
+
+    def commit(self, writes: Sequence[Write]) -> list[Response | bool | None]:
         """Write all of these in one transaction, which is on the disk when this returns.
 
         Args:
-            writes (`Sequence[AttemptStarted | ResponseReceived | AttemptFailed]`): In order.
+            writes (`Sequence[Write]`): In order.
 
         Returns:
-            `list[Response | None]`: For each [`ResponseReceived`] what the store holds now: where another process was
-            faster, its response.
+            `list[Response | bool | None]`: For each [`ResponseReceived`] what the store holds now: where another
+            process was faster, its response. For each [`LeaseWanted`] the stored response if it serves, else whether
+            the lease is now the asker's.
         """
         now = time.time()
         with self._guard():
             execute = self._connection.execute
             execute("BEGIN IMMEDIATE")
             try:
-                stored = [self._write(write, now) for write in writes]
+                results = [self._write(write, now) for write in writes]
                 execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     execute("ROLLBACK")
                 raise
-        return stored
+        return results
 
     def paid(self, run: str) -> Paid:
         """What a run paid so far."""
@@ -198,8 +226,26 @@ class ResponseStore:
         # Earlier versions stored what a server echoed as it came.
         return row and (Response(mask_known(row[0]), row[1], Usage(row[2], row[3], 1)), row[4])
 
-    def _write(self, write: Write, now: float) -> Response | None:
+    def _lease(self, wanted: LeaseWanted, now: float) -> Response | bool:
+        """The stored response if it serves; else whether the lease is now the asker's."""
+        stored = self._select(wanted.key)
+        if stored and stored[0].finish_reason != "refused" and stored[0].serves(stored[1], wanted.max_new_tokens):
+            return stored[0]
+        lease = self._connection.execute(
+            "SELECT owner, ends_unix_s FROM leases WHERE key = ?", (wanted.key,)
+        ).fetchone()
+        if lease and lease[0] != wanted.owner and lease[1] > now and not is_gone(lease[0]):
+            return False
+        self._connection.execute(_LEASE, (wanted.key, wanted.owner, now + LEASE_S))
+        return True
+
+    def _write(self, write: Write, now: float) -> Response | bool | None:
         execute = self._connection.execute
+        if isinstance(write, LeaseWanted):
+            return self._lease(write, now)
+        if isinstance(write, LeaseReleased):
+            execute("DELETE FROM leases WHERE key = ? AND owner = ?", (write.key, write.owner))
+            return None
         if isinstance(write, AttemptStarted):
             worst = write.worst
             tokens = (worst.prompt_tokens, worst.completion_tokens)
@@ -215,6 +261,7 @@ class ResponseStore:
         response = write.response
         tokens = (response.usage.prompt_tokens, response.usage.completion_tokens)
         row = (write.key, mask_known(response.text), response.finish_reason, *tokens, write.max_new_tokens)
+        execute("DELETE FROM leases WHERE key = ?", (write.key,))
         changed = execute(_PUT, (*row, write.dialect, write.model, now)).rowcount
         if write.attempt is not None:
             execute(_ANSWERED, (*tokens, write.cost, write.attempt))
@@ -282,12 +329,12 @@ class StoreWriter:
 
     def __init__(self, store: ResponseStore) -> None:
         self.store = store
-        self._pending: list[tuple[Write, asyncio.Future[Response | None]]] = []
+        self._pending: list[tuple[Write, asyncio.Future[Response | bool | None]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def write(self, write: Write) -> Response | None:
+    async def write(self, write: Write) -> Response | bool | None:
         """Write, and return when it is on the disk; what [`ResponseStore.commit`] gives for it."""
-        future: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Response | bool | None] = asyncio.get_running_loop().create_future()
         self._pending.append((write, future))
         if self._task is None:
             self._task = asyncio.create_task(self._drain())
