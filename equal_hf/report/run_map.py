@@ -16,7 +16,7 @@ from equal_hf.corpus.keywords import ClusterWords, top_terms
 from equal_hf.errors import EqualError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import RunStatistics
-from equal_hf.report.corpus_map import project
+from equal_hf.report.projection import cluster_points
 from equal_hf.report.sample_pairs import RewardedPair
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def cluster_map(report: RunStatistics, corpus: ClusteredCorpus | None) -> Cluste
     else:
         arms, vectors = _mean_of_pairs(report)
         sizes = [None] * len(arms)
-    return ClusterMap(arms, project(vectors) if arms else np.zeros((0, 2)), sizes)
+    points = cluster_points(vectors, report.folder) if arms else np.zeros((0, 2))
+    return ClusterMap(arms, points, sizes)
 
 
 def _mean_of_pairs(report: RunStatistics) -> tuple[list[int], np.ndarray]:

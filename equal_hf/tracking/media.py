@@ -5,27 +5,17 @@ from __future__ import annotations
 import importlib
 import io
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError
-from equal_hf.utils.redaction import mask_text
+from equal_hf.tracking.keeps_going import keeps_going
 
 if TYPE_CHECKING:
     from equal_hf.tracking.tables import RoundTables
 
 logger = logging.getLogger(__name__)
-
-
-@contextmanager
-def keeps_going(what: str) -> Iterator[None]:
-    """Let a run go on when it cannot be told of: a tracker that fails, whatever it raises, is a warning."""
-    try:
-        yield
-    except Exception as error:
-        logger.warning("%s failed, and the run goes on: %s: %s", what, type(error).__name__, mask_text(str(error)))
 
 
 def wandb_media(tables: RoundTables) -> dict[str, Any]:

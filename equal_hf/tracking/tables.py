@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import RunStatistics
 from equal_hf.report.pictures import cluster_picture
+from equal_hf.report.projection import MIN_FOR_PROCESS
 from equal_hf.report.run_map import ClusterMap, arm_terms, cluster_map
+from equal_hf.tracking.keeps_going import keeps_going
 from equal_hf.types import Round
 from equal_hf.utils.markdown import visible
 
@@ -36,6 +39,7 @@ class RoundTables:
         self.earlier_logs: list[dict[str, Any]] = []  # a trainer's history of rounds, where it goes on after them
         self._samples: list[list[Any]] = []
         self._map: ClusterMap | None = None
+        self._projecting: threading.Thread | None = None
 
     def update(self, through: int) -> None:
         """Take in the rounds up to this one."""
@@ -60,14 +64,27 @@ class RoundTables:
 
     def picture(self) -> bytes | None:
         """The cluster map as a PNG; `None` where matplotlib is not installed, or there is nothing to show."""
-        if self._map is None or self.corpus is None:  # without a corpus it grows with the run
+        if self.corpus is not None and self.corpus.n_clusters >= MIN_FOR_PROCESS:
+            self._project_beside()  # the rounds until it is done go without the picture
+        elif self._map is None or self.corpus is None:  # without a corpus it grows with the run
             self._map = cluster_map(self._run, self.corpus)
-        if not self._map.arms:
+        if self._map is None or not self._map.arms:
             return None
         try:
             return cluster_picture(self._run, self._map)
         except MissingDependencyError:
             return None
+
+    def _project_beside(self) -> None:
+        """Place the clusters, once, while the run goes on."""
+        if self._projecting is None:
+
+            def project() -> None:
+                with keeps_going("Drawing the cluster map"):
+                    self._map = cluster_map(self._run, self.corpus)
+
+            self._projecting = threading.Thread(target=project, name="equal-cluster-map", daemon=True)
+            self._projecting.start()
 
     def _sample(self, round: Round) -> None:
         """The first pair of each arm of the round."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equal_hf.publishing.hub import published
-from equal_hf.tracking.media import keeps_going
+from equal_hf.tracking.keeps_going import keeps_going
 from equal_hf.tracking.metrics import round_metrics
 from equal_hf.tracking.tables import RoundTables
 from equal_hf.tracking.trackers import RunTracker, run_name

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError
+from equal_hf.tracking.keeps_going import keeps_going
 from equal_hf.tracking.media import (
     attach_to_trackio,
     attach_to_wandb,
     import_tracker,
-    keeps_going,
     trackio_media,
     trackio_place,
     trackio_rounds,

@@ -17,10 +17,10 @@ from transformers.integrations import TrackioCallback, WandbCallback
 from transformers.integrations.integration_utils import rewrite_logs
 
 from equal_hf.publishing.hub import published
+from equal_hf.tracking.keeps_going import keeps_going
 from equal_hf.tracking.media import (
     attach_to_trackio,
     attach_to_wandb,
-    keeps_going,
     trackio_media,
     trackio_place,
     trackio_rounds,

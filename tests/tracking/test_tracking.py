@@ -205,7 +205,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_run_that_cannot_be_told_of_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    from equal_hf.tracking.media import keeps_going
+    from equal_hf.tracking.keeps_going import keeps_going
     from equal_hf.tracking.trainer_callbacks import report_folder
 
     assert report_folder(tmp_path) is None and "Writing the report failed, and the run goes on" in caplog.text
