@@ -1,4 +1,4 @@
-"""The rows of one file of a dataset, with their values as they stand; what is damaged is named with its line or row.
+r"""The rows of one file of a dataset, with their values as they stand; what is damaged is named with its line or row.
 
 A text file is one row: its `text`, and its path as `id` and `source`. Values of a CSV file are text, whatever they
 look like; numbers of a JSON file keep the digits they are written with, for ids.

@@ -105,7 +105,7 @@ def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterr
 def test_a_run_goes_on_with_another_number_of_processes_but_not_with_another_batch(world, tmp_path):
     def arguments(*flags: str, processes: int = 1) -> list[str]:
         launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-        run = ["-m", "tests.train_world", "--world", str(world), "--output_dir", str(tmp_path / "run")]
+        run = ["-m", "tests.training.train_world", "--world", str(world), "--output_dir", str(tmp_path / "run")]
         return [*launcher, *run, "--rewards", "transport", *flags]  # no reward that waits for an evaluation
 
     rounds, log = tmp_path / "run/rounds", tmp_path / "log"
