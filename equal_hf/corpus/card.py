@@ -140,6 +140,10 @@ def _more(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"documents longer than {windows} windows", f"{beyond:,}, embedded by {windows} windows spread over them"
     for shard in manifest["read"].get("skipped", []):
         yield "**left out**, unreadable", f"{code(shard['file'])}: {code(shard['problem'], 300)}"
+    if not_read := manifest["read"].get("not_read"):
+        yield "files of other kinds", code(not_read, 500)
+    for kind, columns in manifest["read"].get("changed_columns", {}).items():
+        yield f"columns {kind}", ", ".join(map(code, columns))
     if drift := manifest.get("drift"):
         yield (
             "drift since the clusters were trained",

@@ -346,7 +346,12 @@ def _csv(stream: Any, rows: FileRows) -> Iterator[dict[str, Any]]:
             continue
         rows.at(f"line {began}: ")
         if len(row) != len(header):
-            raise ValueError(f"{len(row)} values where the header names {len(header)} columns")
+            hint = (
+                ", which are separated by commas in a .csv file, and by tabs in a .tsv file"
+                if len(header) == 1
+                else ""
+            )
+            raise ValueError(f"{len(row)} values where the header names {len(header)} columns{hint}")
         yield {name: value or None for name, value in zip(header, row, strict=True)}
 
 
@@ -371,7 +376,12 @@ def _schema(file: SourceFile) -> pa.Schema:
     import pyarrow.parquet as pq
 
     with _seekable(file) as stream:
-        schema = pq.ParquetFile(stream).schema_arrow if file.format == "parquet" else _arrow_reader(stream).schema
+        return _checked(
+            pq.ParquetFile(stream).schema_arrow if file.format == "parquet" else _arrow_reader(stream).schema
+        )
+
+
+def _checked(schema: pa.Schema) -> pa.Schema:
     twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two columns are called {twice!r}")
@@ -383,9 +393,13 @@ def _batches(file: SourceFile, columns: list[str] | None) -> Iterator[pa.RecordB
 
     with _seekable(file) as stream:
         if file.format == "parquet":
-            yield from pq.ParquetFile(stream).iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+            table = pq.ParquetFile(stream)
+            _checked(table.schema_arrow)
+            yield from table.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
             return
-        for batch in _arrow_reader(stream):
+        reader = _arrow_reader(stream)
+        _checked(reader.schema)
+        for batch in reader:
             yield batch if columns is None else batch.select(columns)
 
 

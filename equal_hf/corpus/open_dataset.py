@@ -100,9 +100,6 @@ def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport) -> Ite
     text_column, id_column, metadata_columns = config.text_column, config.id_column, config.metadata_columns
     if file.format == "text":  # it has no columns that a setting could name
         text_column, id_column = "text", "id"
-        metadata_columns = (
-            None if metadata_columns is None else [name for name in metadata_columns if name == "source"]
-        )
     try:
         yield from read_documents(
             FileRows(file, open_rows=open_declared(_corpus_name(config))),
@@ -112,6 +109,7 @@ def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport) -> Ite
             min_characters=config.min_characters,
             report=report,
             deduplicate=False,
+            need_metadata=False,
         )
     except UnreadableFile:
         raise

@@ -52,17 +52,24 @@ class ReadReport:
             `no_embedding` (the embedder knows no token of it).
         as_json (`set[str]`): Columns of lists and other nested values, which are carried as JSON text.
         left_out (`set[str]`): Columns that are not carried, for they hold bytes.
+        missing (`set[str]`): Columns of `metadata_columns` that are not there.
     """
 
     rows: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     as_json: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
 
     @property
     def documents(self) -> int:
         """Rows that gave a document."""
         return self.rows - sum(self.dropped.values())
+
+    def changed_columns(self) -> dict[str, list[str]]:
+        """Columns that are not carried as they were, by what became of them."""
+        kinds = {"carried as JSON text": self.as_json, "left out, for they hold bytes": self.left_out}
+        return {kind: sorted(columns) for kind, columns in kinds.items() if columns}
 
     def drop(self, reason: str) -> None:
         """Count one row under `reason`."""
@@ -78,6 +85,7 @@ def read_documents(
     min_characters: int = 50,
     report: ReadReport,
     deduplicate: bool = True,
+    need_metadata: bool = True,
 ) -> Iterator[Document]:
     """Yield the usable documents of a dataset, in its order.
 
@@ -95,6 +103,8 @@ def read_documents(
         report (`ReadReport`): Is filled with rows seen, rows dropped by reason, and columns that are not as they were.
         deduplicate (`bool`, *optional*, defaults to `True`): Drop what repeats an earlier text or id, in memory for a
             hash of each; `False` for who looks for duplicates afterwards.
+        need_metadata (`bool`, *optional*, defaults to `True`): Raise where one of `metadata_columns` is missing;
+            `False` only takes note of it in the report.
 
     Yields:
         `Document`: With `cluster` -1.
@@ -116,6 +126,9 @@ def read_documents(
         columns, rows = columns_of(first), itertools.chain(first, rows)
     else:
         columns = list(features)
+    if not need_metadata and metadata_columns is not None:
+        report.missing.update(set(metadata_columns) - set(columns))
+        metadata_columns = [name for name in metadata_columns if name in columns]
     carried = [name for name in columns if name not in (text_column, id_column)]
     if metadata_columns is not None:
         carried = [name for name in carried if name in metadata_columns]

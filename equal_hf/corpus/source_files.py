@@ -76,7 +76,7 @@ def find_files(dataset: DatasetName) -> list[SourceFile]:
 
 
 def unread_files(files: list[SourceFile]) -> str:
-    """Names and counts the files that are not read, by why they are not.
+    """Names and counts the files that are not read, by why they are not; empty where all are.
 
     >>> unread_files([SourceFile("a.png", "a.png", problem="a .png file"), SourceFile("b.txt", "b.txt", "text")])
     '1 file is not read: a .png file (a.png)'
@@ -87,7 +87,7 @@ def unread_files(files: list[SourceFile]) -> str:
     for reason, count in reasons.most_common():
         names = [file.relative or file.name for file in unread if file.problem == reason]
         parts.append(f"{reason} ({', '.join(names[:3])}{f' and {count - 3} more' if count > 3 else ''})")
-    return f"{len(unread)} file{' is' if len(unread) == 1 else 's are'} not read: {'; '.join(parts)}"
+    return f"{len(unread)} file{' is' if len(unread) == 1 else 's are'} not read: {'; '.join(parts)}" if unread else ""
 
 
 # -- local files ------------------------------------------------------------------------------------------------------

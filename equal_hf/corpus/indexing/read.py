@@ -83,8 +83,9 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
     """
     listed = state.ranks.once(source.files)
     files = [file for file in listed if not file.problem]
-    if len(files) < len(listed) and state.ranks.first:
-        logger.warning("`corpus`: %s", escape(unread_files(listed)))
+    state.not_read = unread_files(listed)
+    if state.not_read and state.ranks.first:
+        logger.warning("`corpus`: %s", escape(state.not_read))
     with Progress("reading", None, "rows", show=state.show_progress) as progress:
         parts = state.ranks.together(
             lambda: {file.name: _read_file(state, source, file, progress) for file in state.ranks.mine(files)}
@@ -95,12 +96,18 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
         state.rows += facts["rows"]
         state.drop(facts["dropped"])
         state.shards += [Shard(**shard) for shard in facts["shards"]]
+        for name, columns in facts["columns"].items():
+            state.columns[name] = sorted({*state.columns.get(name, ()), *columns})
+    if state.columns and state.ranks.first:
+        changed = [f"{name}: {', '.join(columns)}" for name, columns in state.columns.items()]
+        logger.warning("`metadata_columns`: %s", escape("; ".join(changed)))
     problems = [{"file": name, "problem": facts["problem"]} for name, facts in by_file.items() if facts["problem"]]
     state.skipped = sorted(problems, key=lambda skipped: skipped["file"])
     for skipped in state.skipped:
         logger.warning("Left out: %s", escape(skipped["problem"]))
     if not state.shards:
         raise CorpusError(state.nothing_usable())
+    _check_metadata(list(by_file.values()))
     _mark_duplicates(state)
     # What would stop a later stage is found out before anything is paid for.
     paths = [shard.path(state.documents) for shard in state.shards]
@@ -110,12 +117,21 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
     return {"files": len(files), "skipped_files": state.skipped, "documents_read": state.rows}
 
 
+def _check_metadata(files: list[dict[str, Any]]) -> None:
+    """A column of `metadata_columns` may be missing from some files, but not from all."""
+    missing = [set(facts["missing"]) for facts in files if not facts["problem"]]
+    if nowhere := set.intersection(*missing) if missing else set():
+        raise CorpusError(
+            f"No file of the corpus has a column {', '.join(map(repr, sorted(nowhere)))}. Correct `metadata_columns`."
+        )
+
+
 def _read_file(state: IndexState, source: Source, file: SourceFile, progress: Progress) -> dict[str, Any]:
     """Turn one file of the dataset into document shards: `rows` read, `dropped` by reason, `shards`, and the `problem`
     of a file that is left out."""
     config = state.config
     inputs = {
-        **{name: getattr(file, name) for name in ("name", "identity", "format", "separator", "rows")},
+        **{name: getattr(file, name) for name in ("name", "relative", "identity", "format", "separator", "rows")},
         **{name: getattr(config, name) for name in _SETTINGS},
     }
     record = state.work.folder / "read" / f"{fingerprint(file.name)}.json"
@@ -128,10 +144,12 @@ def _read_file(state: IndexState, source: Source, file: SourceFile, progress: Pr
         except UnreadableFile as error:
             if config.on_bad_file == "stop":
                 raise
-            return [], {"rows": 0, "dropped": {}, "shards": [], "problem": str(error)}
+            return [], {"rows": 0, "dropped": {}, "columns": {}, "missing": [], "shards": [], "problem": str(error)}
         facts = {
             "rows": report.rows,
             "dropped": report.dropped,
+            "columns": report.changed_columns(),
+            "missing": sorted(report.missing),
             "shards": [{"key": s.key, "documents": s.documents, "text_bytes": s.text_bytes} for s in shards],
             "problem": "",
         }

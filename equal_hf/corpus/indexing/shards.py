@@ -114,7 +114,7 @@ def common_schema(paths: Sequence[Path]) -> pa.Schema:
     Raises:
         CorpusError: A metadata column holds values of different kinds in different shards.
     """
-    schemas = [_schema(path) for path in paths]
+    schemas = _without_mixed_unsigned([_schema(path) for path in paths])
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -124,6 +124,27 @@ def common_schema(paths: Sequence[Path]) -> pa.Schema:
     schema = schema.remove(schema.get_field_index(DIGEST))
     # A column that is null throughout has no type of its own; Parquet readers expect one.
     return pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
+
+
+def _without_mixed_unsigned(schemas: list[pa.Schema]) -> list[pa.Schema]:
+    """`uint64` as a decimal where other shards have the column with another type; Arrow would make it signed."""
+    names = {
+        field.name
+        for schema in schemas
+        for field in schema
+        if field.type == pa.uint64() and any(_type(other, field.name) != field.type for other in schemas)
+    }
+    wide = pa.decimal128(20, 0)
+    return [
+        pa.schema([f.with_type(wide) if f.name in names and f.type == pa.uint64() else f for f in schema])
+        for schema in schemas
+    ]
+
+
+def _type(schema: pa.Schema, name: str) -> pa.DataType:
+    """Type of a column; `uint64` for one that is not there or null throughout, which fits any."""
+    index = schema.get_field_index(name)
+    return pa.uint64() if index < 0 or pa.types.is_null(schema.field(index).type) else schema.field(index).type
 
 
 def _read(path: Path, fields: list[int] | None) -> pa.Table:

@@ -42,6 +42,8 @@ class IndexState:
         rows (`int`): Rows read.
         dropped (`dict[str, int]`): Rows that gave no document, by reason.
         skipped (`list[dict[str, str]]`): Files left out: `file` and `problem`.
+        not_read (`str`): Names and counts the files of other kinds.
+        columns (`dict[str, list[str]]`): Columns that are not carried as they were, by what became of them.
         shards (`list[Shard]`): Document shards, in the order of the dataset.
         unique (`list[np.ndarray]`): For each shard, which documents are no duplicates.
         keys (`list[str]`): For each shard, the name of its embeddings.
@@ -72,6 +74,8 @@ class IndexState:
     rows: int = field(default=0, init=False)
     dropped: dict[str, int] = field(default_factory=dict, init=False)
     skipped: list[dict[str, str]] = field(default_factory=list, init=False)
+    not_read: str = field(default="", init=False)
+    columns: dict[str, list[str]] = field(default_factory=dict, init=False)
     shards: list[Shard] = field(default_factory=list, init=False)
     unique: list[np.ndarray] = field(default_factory=list, init=False)
     keys: list[str] = field(default_factory=list, init=False)

@@ -232,6 +232,8 @@ def _facts(state: IndexState, inputs: str, aligned: bool) -> dict[str, Any]:
             "min_characters": config.min_characters,
             "metadata_columns": [name for name in state.schema.names if name not in ("id", "text")],
             "skipped": state.skipped,
+            **({"not_read": state.not_read} if state.not_read else {}),
+            **({"changed_columns": state.columns} if state.columns else {}),
         },
         beyond=state.beyond,
     )
