@@ -32,9 +32,6 @@ from equal_hf.utils.files import new_folder
 if TYPE_CHECKING:
     from equal_hf.corpus.read_documents import Rows
 
-# Precision moves a unit vector far less than this, another model far more.
-PROBE_TOLERANCE = 0.2
-
 
 class ClusteredCorpus:
     """A corpus whose documents are grouped into clusters, the arms of the bandit.
@@ -394,20 +391,14 @@ class ClusteredCorpus:
             repo_id, commit = self.source.split("@")
             local = hub.download_folder(repo_id, commit, self.manifest, facts["folder"], self._token, self._cache_dir)
             embedder = Embedder(str(local), **settings)
-        self._check_embedder(embedder, facts.get("probe"))
-        return embedder
-
-    def _check_embedder(self, embedder: Embedder, probe: dict[str, Any] | None) -> None:
-        """Compare by what it computes, not by its weights: the corpus may have been embedded at another precision."""
+        # By what it computes, not by its weights: the corpus may have been embedded at another precision.
         same = embedder.dimension == self.manifest["dimension"]
-        if same and probe is not None:
-            found = embedder.encode([str(probe["text"])])[0]
-            same = float(np.linalg.norm(found - np.asarray(probe["embedding"]))) <= PROBE_TOLERANCE
-        if not same:
+        if not same or ("probe" in facts and not embedder.computes(facts["probe"])):
             raise CorpusError(
                 f"`embedder`: {embedder.name!r} is not the model that {self.source} was embedded with, though it has "
                 "its name. Name that model or its revision, or build the corpus again with this one."
             )
+        return embedder
 
     def _check_cluster(self, cluster: int) -> None:
         if not 0 <= cluster < self.n_clusters:

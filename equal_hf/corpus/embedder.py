@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 32
 UNLIMITED_CHARACTERS = 1 << 18
 TOKENIZED_AT_ONCE = 256
+# Precision moves a unit vector far less than this, another model far more.
+PROBE_TOLERANCE = 0.2
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
@@ -129,6 +131,17 @@ class Embedder:
         # Windows are in text order and every text has one at least, so each text is one run of rows.
         starts = np.searchsorted(owners, np.arange(len(texts)))
         return _normalise(np.add.reduceat(vectors, starts, axis=0)), beyond
+
+    def computes(self, probe: Mapping[str, Any]) -> bool:
+        """Whether this is the model of a probe, at whatever precision.
+
+        Args:
+            probe (`Mapping[str, Any]`): A `text` and its `embedding`, as the manifest of a corpus has them.
+        """
+        expected = np.asarray(probe["embedding"])
+        if self.dimension != len(expected):
+            return False
+        return float(np.linalg.norm(self.encode([str(probe["text"])])[0] - expected)) <= PROBE_TOLERANCE
 
     def fingerprint(self) -> str:
         """Identity of what the model computes: a hash of its weights, configuration, tokenizer and window rule."""

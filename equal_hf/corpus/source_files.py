@@ -195,7 +195,8 @@ def _local_file(path: Path, root: Path | None, dataset: DatasetName) -> SourceFi
         absolute,
         absolute,
         kind or "",
-        f"{facts.st_size}-{facts.st_mtime_ns}",
+        # The last changes with any write, also where a copy keeps the time of the original.
+        f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ctime_ns}",
         relative,
         problem=problem,
         separator=separator_of(path.name),

@@ -16,6 +16,7 @@ from equal_hf.corpus.indexing.deduplicate import find_duplicates
 from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.corpus.indexing.shards import Shard, common_schema, read_identities, write_shards
 from equal_hf.corpus.kmeans import check_count
+from equal_hf.corpus.made_from import file_content, made_from
 from equal_hf.corpus.open_dataset import list_files, read_file
 from equal_hf.corpus.read_documents import ReadReport, read_documents
 from equal_hf.corpus.source_files import unread_files
@@ -101,6 +102,8 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
     if state.columns and state.ranks.first:
         changed = [f"{name}: {', '.join(columns)}" for name, columns in state.columns.items()]
         logger.warning("`metadata_columns`: %s", escape("; ".join(changed)))
+    contents = [by_file[file.name]["content"] for file in files]
+    state.made_from = made_from(state.config, files, contents, state.alignment)
     problems = [{"file": name, "problem": facts["problem"]} for name, facts in by_file.items() if facts["problem"]]
     state.skipped = sorted(problems, key=lambda skipped: skipped["file"])
     for skipped in state.skipped:
@@ -144,7 +147,8 @@ def _read_file(state: IndexState, source: Source, file: SourceFile, progress: Pr
         except UnreadableFile as error:
             if config.on_bad_file == "stop":
                 raise
-            return [], {"rows": 0, "dropped": {}, "columns": {}, "missing": [], "shards": [], "problem": str(error)}
+            nothing = {"rows": 0, "dropped": {}, "columns": {}, "missing": [], "shards": []}
+            return [], {**nothing, "problem": str(error), "content": file_content(file)}
         facts = {
             "rows": report.rows,
             "dropped": report.dropped,
@@ -152,6 +156,7 @@ def _read_file(state: IndexState, source: Source, file: SourceFile, progress: Pr
             "missing": sorted(report.missing),
             "shards": [{"key": s.key, "documents": s.documents, "text_bytes": s.text_bytes} for s in shards],
             "problem": "",
+            "content": file_content(file),
         }
         return [shard.path(state.documents) for shard in shards], facts
 

@@ -47,6 +47,7 @@ class IndexState:
         shards (`list[Shard]`): Document shards, in the order of the dataset.
         unique (`list[np.ndarray]`): For each shard, which documents are no duplicates.
         keys (`list[str]`): For each shard, the name of its embeddings.
+        made_from (`dict[str, Any]`): What the documents are, for the manifest.
         schema (`pa.Schema`): Columns of all documents.
         embedder ([`Embedder`]): Embeds the documents.
         store ([`EmbeddingStore`]): Embeddings on disk.
@@ -79,6 +80,7 @@ class IndexState:
     shards: list[Shard] = field(default_factory=list, init=False)
     unique: list[np.ndarray] = field(default_factory=list, init=False)
     keys: list[str] = field(default_factory=list, init=False)
+    made_from: dict[str, Any] = field(default_factory=dict, init=False)
     schema: pa.Schema = field(default=None, init=False)
     embedder: Embedder = field(init=False)
     store: EmbeddingStore = field(init=False)

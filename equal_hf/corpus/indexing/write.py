@@ -62,6 +62,7 @@ def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[st
             "schema": str(state.schema),
             "read": [state.rows, state.dropped, state.skipped],
             "alignment": state.alignment,
+            "made_from": state.made_from,
             "map": draw is not None,
         }
     )
@@ -239,6 +240,8 @@ def _facts(state: IndexState, inputs: str, aligned: bool) -> dict[str, Any]:
     )
     if aligned:
         facts["embedder"] |= {"name": config.embedder, "folder": EMBEDDER_FOLDER}
+    if state.config.corpus:  # else rows that were at hand, which cannot be told again
+        facts["made_from"] = state.made_from
     if state.revisable:
         facts["index"] = inputs
     if state.alignment:
