@@ -24,6 +24,7 @@ def config(world, tmp_path_factory):
         "id_column": "id",
         "embedder": str(world / "embedder"),
         "n_clusters": 10,
+        "shard_documents": 20,
         "target": str(world / "target"),
         "n_reference": 20,
         "extractor": "explicit",
@@ -92,9 +93,10 @@ def test_killed_while_building_and_while_training_it_ends_with_the_same_pairs(fi
     folder, _ = finished
     again, log = tmp_path / "run", tmp_path / "log"
     arguments = [*LAUNCH, "--config", str(config), "--output_dir", str(again)]
-    for mark in (".corpus.building", "control/rounds/round-00001/extracted"):
+    for count, mark in ((5, "index/embeddings/*/*.json"), (1, "control/rounds/round-00001/extracted")):
         process = start(arguments, log)
-        assert kill_when(process, lambda mark=mark: (again / mark).exists()), log.read_text()[-3000:]
+        half_way = kill_when(process, lambda count=count, mark=mark: len(list(again.glob(mark))) >= count)
+        assert half_way, log.read_text()[-3000:]
     run(arguments, log)
     for part in ("rounds", "control/rounds", "hub/dataset/data"):
         assert digests(again / part) == digests(folder / part), part

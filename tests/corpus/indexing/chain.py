@@ -1,6 +1,6 @@
 """An alignment and an index on forked processes that are killed again and again until it is done.
 
-    python -m tests.corpus.indexing.chain CONFIG --ranks 2 --kill-every 7
+    python -m tests.corpus.indexing.chain CONFIG --ranks 2 --kill-every 7 [--plain]
 
 Everything is imported once and every attempt is forked from there. An attempt is killed with SIGKILL when one of its
 ranks is about to put its n-th file in place, so that over the attempts every stage is hit. Prints how many were
@@ -33,7 +33,7 @@ def attempt(config: str, flags: list[str], rank: int, ranks: int, port: int, kil
         replace(source, target)
 
     os.replace = counted
-    code = align_and_index(config, flags)
+    code = (plain if flags[:1] == ["--plain"] else align_and_index)(config, flags)
     sys.stdout.flush()
     os._exit(code)
 
@@ -57,6 +57,29 @@ def align_and_index(config: str, flags: list[str]) -> int:
         ranks.close()
     if ranks.first:
         print(json.dumps(summary | {name: aligned.get(name) for name in ("extraction", "alignment")}))
+    return 0
+
+
+def plain(config: str, flags: list[str]) -> int:
+    """The corpus of a run, built by all ranks; every rank prints how many texts it embedded."""
+    from equal_hf.cli.index_arguments import parse_index
+    from equal_hf.corpus.embedder import Embedder
+    from equal_hf.corpus.run_corpus import open_corpus
+    from equal_hf.utils.distributed import Ranks
+    from equal_hf.utils.logging import set_up_terminal
+
+    ranks, encode = Ranks(), Embedder.encode_documents
+
+    def counted(self, texts, **settings):
+        if len(texts) > 1:  # not the probe of the manifest
+            print(f"embedded {len(texts)} on {ranks.rank}", flush=True)
+        return encode(self, texts, **settings)
+
+    Embedder.encode_documents = counted
+    set_up_terminal(is_main_process=ranks.first)
+    settings, output_dir, seed = parse_index(config, flags[1:])
+    open_corpus(settings, output_dir, seed, ranks=ranks)
+    ranks.close()
     return 0
 
 
@@ -91,7 +114,10 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--kill-every", type=int)
+    parser.add_argument("--plain", action="store_true", help="a run's own corpus")
     options, flags = parser.parse_known_args()
+    if options.plain:
+        flags.insert(0, "--plain")
     import datasets  # noqa: F401
     import faiss  # noqa: F401
     import sentence_transformers  # noqa: F401
