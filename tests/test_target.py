@@ -1,5 +1,9 @@
 """Reading the target task, and saying what is missing."""
 
+import gzip
+import json
+import logging
+
 import pandas as pd
 import pytest
 
@@ -57,3 +61,68 @@ def test_a_missing_column_lists_those_there_are(table):
 def test_a_missing_target_is_named(tmp_path):
     with pytest.raises(TargetError, match=r"nowhere"):
         load_target(str(tmp_path / "nowhere"))
+
+
+def lines(*rows):
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+def test_numbers_are_taken_as_they_are_written(tmp_path):
+    (tmp_path / "a.csv").write_text("question,answer,final\nOne?,007,0.50\nTwo?,1e5,\n")
+    (tmp_path / "b.jsonl").write_text(
+        '{"question": "Three?", "answer": 1e5, "final": 1.50}\n{"question": 4, "answer": "x"}'
+    )
+    csv = load_target(str(tmp_path / "a.csv"), validation_split=None, test_split=None).reference
+    assert [(item.answer, item.final) for item in csv] == [("007", "0.50"), ("1e5", None)]
+    rows = load_target(str(tmp_path / "b.jsonl"), validation_split=None, test_split=None).reference
+    assert [(item.question, item.answer, item.final) for item in rows] == [("Three?", "1e5", "1.50"), ("4", "x", None)]
+
+
+def test_a_part_is_the_files_called_like_it_of_any_format(tmp_path):
+    folder = tmp_path / "target [v2]"
+    (folder / "test").mkdir(parents=True)
+    (folder / "reference.jsonl").write_text(lines({"question": "r", "answer": "1"}))
+    (folder / "dev.csv").write_text("question,answer\nv,2\n")
+    pd.DataFrame({"question": ["t", "u"], "answer": ["3", "4"]}).to_parquet(folder / "test/part-0.parquet")
+    (folder / "reference-notes.txt").write_text("No questions.")
+    target = load_target(str(folder))
+    assert [[item.question for item in part] for part in (target.reference, target.validation, target.test)] == [
+        ["r"],
+        ["v"],
+        ["t", "u"],
+    ]
+    with pytest.raises(TargetError, match=r'no reference part in split \'train[^\']*\'.*Unknown split "trained"'):
+        load_target(str(folder), reference_split="trained")
+
+
+def test_slices_are_of_a_split_as_on_the_hub(tmp_path):
+    (tmp_path / "a.jsonl").write_text(lines(*({"question": f"q{n}", "answer": "a"} for n in range(10))))
+    target = load_target(
+        str(tmp_path), reference_split="train[:3]", validation_split="train[50%:70%]", test_split="train[-1:]"
+    )
+    parts = (target.reference, target.validation, target.test)
+    assert [[item.question for item in part] for part in parts] == [["q0", "q1", "q2"], ["q5", "q6"], ["q9"]]
+
+
+def test_rows_without_a_question_or_an_answer_are_counted(tmp_path, caplog):
+    rows = [{"question": "q", "answer": "a"}, {"question": " ", "answer": "a"}, {"question": "q"}]
+    (tmp_path / "a.jsonl").write_text(lines(*rows))
+    with caplog.at_level(logging.WARNING):
+        assert len(load_target(str(tmp_path / "a.jsonl"), validation_split=None, test_split=None).reference) == 1
+    assert "2 of 3 rows have no question or no answer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("a.jsonl.gz", gzip.compress(b'{"question": "q", "answer": "a"}\n' * 99)[:-9], "the compressed data ends too"),
+        ("a.csv", b"question,answer\nq,a\nq,a,b\n", "line 3: 3 values where the header names 2"),
+        ("a.jsonl", b'{"question": "q", "answer": "a"}\n{"question"', "line 2: "),
+        ("a.csv", b"question,answer\nq,caf\xe9\n", "line 2: byte 0xe9 is not UTF-8"),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_line(tmp_path, name, content, cause):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TargetError, match=rf"The file .*{name} of the target cannot be read: .*{cause}") as refused:
+        load_target(str(tmp_path / name))
+    assert "on_bad_file" not in str(refused.value) and "split" not in str(refused.value)
