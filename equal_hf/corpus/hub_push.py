@@ -11,7 +11,7 @@ from equal_hf.corpus.card import merge_cards
 from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, read_manifest
 from equal_hf.errors import PublishError
 from equal_hf.utils.files import describe_file
-from equal_hf.utils.hub_repository import open_repository
+from equal_hf.utils.hub_repository import Repository, open_repository
 from equal_hf.utils.hub_retry import retry_hub
 
 if TYPE_CHECKING:
@@ -194,29 +194,20 @@ class _Push:
         Raises:
             PublishError: It holds something else, which a push would mix with ours.
         """
-        from huggingface_hub.hf_api import RepoFile
-
-        head = api.repo_info(repo_id, repo_type=self.repo_type).sha
-        tree = api.list_repo_tree(repo_id, recursive=True, revision=head, repo_type=self.repo_type)
-        there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-
-        def read(name: str) -> str:
-            path = api.hf_hub_download(repo_id, name, repo_type=self.repo_type, revision=head)
-            return Path(path).read_text(encoding="utf-8", errors="replace")
-
-        card = read(CARD_FILE) if CARD_FILE in there else ""
-        if not set(there) - PAGE_FILES:
-            return head, set(), card
+        repository = Repository.read(api, repo_id, self.repo_type)
+        there, card = set(repository.files), repository.text(api, CARD_FILE)
+        if not there - PAGE_FILES:
+            return repository.head, set(), card
         try:
-            manifest = json.loads(read(self.manifest)) if self.manifest in there else None
+            manifest = json.loads(repository.text(api, self.manifest) or "null")
         except (ValueError, RecursionError):
             manifest = None
         # One of any version will do: only the names are needed.
         manifest = manifest if isinstance(manifest, dict) and manifest.get("format") == self.format else {}
         if isinstance(manifest.get("files"), dict):
-            return head, {*manifest["files"], self.manifest, CARD_FILE} & set(there), card
+            return repository.head, {*manifest["files"], self.manifest, CARD_FILE} & there, card
         kind = "clustered corpus" if self.repo_type == "dataset" else "embedder that `equal-hf index` pushed"
         raise PublishError(
-            f"The {self.repo_type} {repo_id!r} holds files that are no {kind}, {min(set(there) - PAGE_FILES)!r} among "
+            f"The {self.repo_type} {repo_id!r} holds files that are no {kind}, {min(there - PAGE_FILES)!r} among "
             f"them; nothing was changed there. Push to another repository (`{self.setting}`), or empty that one."
         )

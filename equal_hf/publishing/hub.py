@@ -159,7 +159,7 @@ def files_to_send(run_dir: str | Path, repo_id: str, token: str | None = None) -
     if remote is None:
         return files
     remote.check(run_identities(RoundRecords(run_dir).run()))
-    return {name: path for name, path in files.items() if not remote.holds(name, path)}
+    return {name: path for name, path in files.items() if not remote.repository.holds(name, path.read_bytes())}
 
 
 def published(run_dir: str | Path) -> dict[str, str] | None:
@@ -177,7 +177,7 @@ def _card_to_keep(run_dir: str | Path, remote: HubExport) -> PreviousExport:
     if not there.card:
         return here
     last = last_push(run_dir)
-    before = last.get("persons_part") if last.get("repo_id") == remote.repo_id else None
+    before = last.get("persons_part") if last.get("repo_id") == remote.repository.repo_id else None
     ours, theirs, before = here.persons_part(), there.persons_part(), before or PreviousExport().persons_part()
     if ours in (before, theirs) or not here.card:
         return there
@@ -189,7 +189,7 @@ def _card_to_keep(run_dir: str | Path, remote: HubExport) -> PreviousExport:
         logger.warning(
             "The card was edited on the Hub (%s) and here; the one on the Hub is kept, and the one here is now %s: "
             "put its additions into the one on the Hub",
-            remote.repo_id,
+            remote.repository.repo_id,
             copy,
         )
     return there
@@ -212,12 +212,16 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
         )
     local = dataset_files(folder)
     # Only what a run wrote, and no longer writes: the empty file that the first rows take the place of.
-    gone = [name for name in remote.files if OURS.fullmatch(name) and name.endswith(f"/{EMPTY}") and name not in local]
+    gone = [
+        name
+        for name in remote.repository.files
+        if OURS.fullmatch(name) and name.endswith(f"/{EMPTY}") and name not in local
+    ]
     # The card comes last, as it speaks of files that are there by then. The manifest comes with it, since it says what
     # of the card's metadata is ours; the very first one comes first, so that a push cut short is known as ours.
     closing = [CARD, MANIFEST] if remote.export.manifest else [CARD]
     names = sorted(local, key=lambda name: (name in closing, name != MANIFEST))
-    changed = [name for name in names if not remote.holds(name, local[name])]
+    changed = [name for name in names if not remote.repository.holds(name, local[name].read_bytes())]
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         *(CommitOperationDelete(name) for name in gone),
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=local[name]) for name in changed),
@@ -226,7 +230,7 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     parts = [operations[: len(operations) - len(last)]]
     parts = [parts[0][start : start + FILES_PER_COMMIT] for start in range(0, len(parts[0]), FILES_PER_COMMIT)] or [[]]
     parts[-1] += last
-    head = remote.head
+    head = remote.repository.head
     for part in filter(None, parts):
         message = f"{manifest['rounds']} rounds"
         head = api.create_commit(repo_id, part, commit_message=message, repo_type="dataset", parent_commit=head).oid

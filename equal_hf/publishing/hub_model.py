@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.errors import PublishError
 from equal_hf.publishing.model_card import is_ours, merge_model_cards
 from equal_hf.publishing.previous_export import CARD
-from equal_hf.utils.hub_repository import open_repository
+from equal_hf.utils.hub_repository import Repository, open_repository
 from equal_hf.utils.hub_retry import retry_hub
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ def look_at_model(api: HfApi, repo_id: str, revision: str | None = None) -> str:
     Raises:
         [`PublishError`]: If it holds a model that no run published.
     """
-    names = set(api.list_repo_files(repo_id, revision=revision))
-    path = api.hf_hub_download(repo_id, CARD, revision=revision) if CARD in names else None
-    card = Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+    repository = Repository.read(api, repo_id, "model", revision)
+    names, card = set(repository.files), repository.text(api, CARD)
     if (others := names - {".gitattributes", CARD}) and not is_ours(card):
         raise PublishError(
             f"{repo_id} holds a model that no run of equal_hf published, {min(others)!r} among its files; nothing was "

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +12,11 @@ from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset_metadata import persons_metadata
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.utils.hashing import content_hash
+from equal_hf.utils.hub_repository import Repository
 from equal_hf.utils.markdown import split_front_matter, without_generated
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
 
 PUBLISHED = "hub/published.json"
 CARD, MANIFEST = "README.md", "equal.json"
@@ -43,15 +41,24 @@ class PreviousExport:
         Raises:
             [`PublishError`]: If card or manifest is damaged.
         """
-        card, manifest = folder / CARD, folder / MANIFEST
+        paths = folder / CARD, folder / MANIFEST
+        card, manifest = (
+            path.read_text(encoding="utf-8", errors="replace") if path.exists() else None for path in paths
+        )
+        return cls.parse(card or "", manifest, str(folder))
+
+    @classmethod
+    def parse(cls, card: str, manifest: str | None, where: str) -> PreviousExport:
+        """An export from the texts of its two files.
+
+        Raises:
+            [`PublishError`]: If the manifest is damaged.
+        """
         try:
-            return cls(
-                card.read_text(encoding="utf-8") if card.exists() else "",
-                dict(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.exists() else None,
-            )
-        except (ValueError, TypeError) as error:
+            return cls(card, None if manifest is None else dict(json.loads(manifest)))
+        except (ValueError, TypeError, RecursionError) as error:
             raise PublishError(
-                f"{CARD} or {MANIFEST} of an earlier export, read into {folder}, is damaged ({error}): remove both"
+                f"{MANIFEST} of the earlier export in {where} is damaged ({error}): remove it"
             ) from error
 
     def persons_part(self) -> str:
@@ -85,16 +92,12 @@ class HubExport:
     """A dataset repository at one commit.
 
     Args:
-        repo_id (`str`): Its id, with its namespace.
-        head (`str`, *optional*): The commit.
-        files (`Mapping[str, RepoFile]`): Its files.
+        repository ([`Repository`]): Its files.
         export ([`PreviousExport`]): Its card and manifest.
     """
 
-    repo_id: str
-    head: str | None
-    files: Mapping[str, RepoFile] = field(default_factory=dict)
-    export: PreviousExport = PreviousExport()
+    repository: Repository
+    export: PreviousExport
 
     @classmethod
     def read(cls, api: HfApi, repo_id: str) -> HubExport:
@@ -103,15 +106,9 @@ class HubExport:
         Raises:
             [`PublishError`]: If card or manifest is damaged.
         """
-        from huggingface_hub.hf_api import RepoFile
-
-        head = api.repo_info(repo_id, repo_type="dataset").sha
-        tree = api.list_repo_tree(repo_id, recursive=True, revision=head, repo_type="dataset")
-        files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-        with tempfile.TemporaryDirectory() as folder:
-            for name in {CARD, MANIFEST} & set(files):
-                api.hf_hub_download(repo_id, name, repo_type="dataset", revision=head, local_dir=folder)
-            return cls(repo_id, head, files, PreviousExport.read(Path(folder)))
+        repository = Repository.read(api, repo_id, "dataset")
+        card, manifest = repository.text(api, CARD), repository.text(api, MANIFEST)
+        return cls(repository, PreviousExport.parse(card, manifest or None, repo_id))
 
     def check(self, run: Collection[str]) -> None:
         """Refuse what is neither new nor an earlier push of the same run. A person's card may be there already.
@@ -122,22 +119,13 @@ class HubExport:
         Raises:
             [`PublishError`]: If it holds files that no run published, or another run's dataset.
         """
+        repo_id = self.repository.repo_id
         if self.export.manifest is not None:
-            self.export.check(run, self.repo_id, "hub_dataset_id")
-        elif set(self.files) - {".gitattributes", CARD}:  # all that a repository made on the website has
+            self.export.check(run, repo_id, "hub_dataset_id")
+        elif set(self.repository.files) - {".gitattributes", CARD}:  # all that a repository made on the website has
             raise PublishError(
-                f"{self.repo_id} holds files that no run of equal_hf published: set `hub_dataset_id` to a new "
-                "repository"
+                f"{repo_id} holds files that no run of equal_hf published: set `hub_dataset_id` to a new repository"
             )
-
-    def holds(self, name: str, path: Path) -> bool:
-        """Whether a file there has the content of a local one, by the hash the Hub keeps of it."""
-        if (file := self.files.get(name)) is None:
-            return False
-        content = path.read_bytes()
-        if file.lfs is not None:
-            return hashlib.sha256(content).hexdigest() == file.lfs.sha256
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id
 
 
 def default_folder(run_dir: str | Path) -> Path:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equal_hf.errors import PublishError
+from equal_hf.utils.hub_retry import DamagedAnswer
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
 logger = logging.getLogger(__name__)
 
@@ -54,3 +61,54 @@ def open_repository(api: HfApi, repo_id: str, repo_type: str, private: bool | No
         _noted.add(full)
         logger.warning("The %s repository %s stays private: `%s --public` changes that", repo_type, full, command)
     return full
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What a repository holds at one commit.
+
+    Args:
+        repo_id (`str`): Its id, with its namespace.
+        repo_type (`str`): `"dataset"` or `"model"`.
+        head (`str`, *optional*): The commit.
+        files (`Mapping[str, RepoFile]`): Its files.
+    """
+
+    repo_id: str
+    repo_type: str
+    head: str | None
+    files: Mapping[str, RepoFile] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> Repository:
+        """The repository as it is now."""
+        from huggingface_hub.hf_api import RepoFile
+
+        head = api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha
+        tree = api.list_repo_tree(repo_id, recursive=True, revision=head, repo_type=repo_type)
+        return cls(repo_id, repo_type, head, {entry.path: entry for entry in tree if isinstance(entry, RepoFile)})
+
+    def holds(self, name: str, content: bytes) -> bool:
+        """Whether a file has a content, by the hash that the Hub keeps of it."""
+        if (file := self.files.get(name)) is None:
+            return False
+        if file.lfs is not None:
+            return hashlib.sha256(content).hexdigest() == file.lfs.sha256
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id
+
+    def text(self, api: HfApi, name: str) -> str:
+        """The text of a file; empty where there is none.
+
+        Raises:
+            [`DamagedAnswer`]: If other bytes came than the Hub holds.
+        """
+        if name not in self.files:
+            return ""
+        with tempfile.TemporaryDirectory() as folder:
+            path = api.hf_hub_download(
+                self.repo_id, name, repo_type=self.repo_type, revision=self.head, local_dir=folder
+            )
+            content = Path(path).read_bytes()
+        if not self.holds(name, content):
+            raise DamagedAnswer(f"{name} of {self.repo_id} came with another content than the Hub says")
+        return content.decode("utf-8", "replace")
