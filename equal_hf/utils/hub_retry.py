@@ -253,7 +253,7 @@ def _words(response: Any, problem: BaseException) -> str:
         try:
             said = response.json()["error"]
         except Exception:  # no JSON, not read, or another form of it
-            said = getattr(problem, "server_message", None) or _line(problem)
+            said = getattr(problem, "server_message", None) or response.reason_phrase or _line(problem)
     return mask_text(" ".join(str(said).split()))[:300].rstrip(". ")
 
 
