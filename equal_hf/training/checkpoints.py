@@ -12,6 +12,7 @@ from typing import Any
 from transformers import TrainerState
 
 from equal_hf.errors import ResumeError
+from equal_hf.utils.redaction import sanitise
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 STATE_NAME = "EqualTrainer"  # among the callbacks' states in `trainer_state.json`
@@ -107,3 +108,26 @@ class TrainingProgress:
                 f"{now.effective_batch_size} now. The number of processes is free, the effective batch is not: {how}"
                 f"{remedy}"
             )
+
+
+# Settings that decide what a model has learned after a round, and so what a loss reward is.
+TRAINING_SETTINGS = (
+    "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm rows_per_round max_length "
+    "completion_only_loss loss_type bf16 fp16 reward_metric reward_metric_rises"
+)
+
+
+def training_fingerprint(args: Any, model: Any, effective_batch_size: int) -> dict[str, Any]:
+    """What of a training decides rewards that wait for an evaluation.
+
+    Args:
+        args ([`EqualConfig`]): The trainer's settings.
+        model (`PreTrainedModel`): The model.
+        effective_batch_size (`int`): Rows of an optimizer step.
+    """
+    return {
+        **{name: sanitise(getattr(args, name)) for name in TRAINING_SETTINGS.split()},
+        "effective_batch_size": effective_batch_size,
+        "model": str(model.config.name_or_path),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }

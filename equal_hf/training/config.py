@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from trl import SFTConfig
@@ -132,3 +135,20 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # transformers pickles the arguments beside a model it saves; they are removed, but were on the disk by then.
         return self.__dict__ | {"hub_token": None}
+
+
+@contextmanager
+def pool_settings(args: EqualConfig, run_dir: Path) -> Iterator[None]:
+    """The settings, inside the block, of the training on all pairs: in `pool/`, for its own epochs or steps.
+
+    Args:
+        args ([`EqualConfig`]): The trainer's settings.
+        run_dir (`Path`): The run folder.
+    """
+    before = args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start
+    args.output_dir, args.num_train_epochs = str(run_dir / "pool"), args.pool_epochs or 1.0
+    args.max_steps, args.eval_on_start = args.pool_steps or -1, False
+    try:
+        yield
+    finally:
+        args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start = before

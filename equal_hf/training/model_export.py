@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,20 @@ class ModelFolderTrainer(SFTTrainer):
     """An `SFTTrainer` that saves and pushes its model from `hub/model` in the run folder."""
 
     run_dir: str
+
+    _tag_names = ["trl", "equal"]  # noqa: RUF012 (TRL's own attribute)
+    _name = "EQUAL"
+    _paper = {  # noqa: RUF012
+        "title": "Not All Documents Are What You Need for Extracting Instruction Tuning Data",
+        "id": "2505.12250",
+        "citation": textwrap.dedent("""\
+            @inproceedings{equal2026,
+                title     = {{Not All Documents Are What You Need for Extracting Instruction Tuning Data}},
+                year      = 2026,
+                booktitle = {International Conference on Learning Representations},
+                note      = {arXiv 2505.12250},
+            }"""),
+    }
 
     def export_model(self) -> Path:
         """Write model, tokenizer and card to `hub/model` in the run folder, as they would stand on the Hub."""

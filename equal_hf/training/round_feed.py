@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_WAIT_S = 10.0  # for an extraction that is given up to end
+MAX_WAIT_S = 20.0  # for an extraction that is given up; an endpoint's waits ten seconds for what is paid for
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from trl import SFTTrainer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,25 @@ class TokenizedRows:
     dataset: Dataset
     cut: frozenset[int]
     lost: frozenset[int]
+
+    def warn(self, max_length: int | None, cut: int, of: str) -> None:
+        """Say that rows lost something, if any did.
+
+        Args:
+            max_length (`int`, *optional*): The limit.
+            cut (`int`): How many of those trained on were cut.
+            of (`str`): What they are rows of.
+        """
+        if cut or self.lost:
+            logger.warning(
+                "`max_length` %s cuts off the end of %d rows of %s, and %d others lose their whole answer and are "
+                "left out. Both are counted from here on (`equal/rows_cut`, `equal/rows_lost`). Raise it to train on "
+                "whole answers.",
+                max_length,
+                cut,
+                of,
+                len(self.lost),
+            )
 
 
 def tokenize_rows(trainer: SFTTrainer, rows: list[dict[str, Any]]) -> TokenizedRows:

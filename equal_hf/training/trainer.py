@@ -6,8 +6,6 @@ the evaluation at its end pays the round's arms.
 
 from __future__ import annotations
 
-import logging
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,8 +21,13 @@ from equal_hf.records.json_files import finite
 from equal_hf.target import weighted_mean
 from equal_hf.tracking.tables import RoundTables
 from equal_hf.tracking.trainer_callbacks import track_rounds
-from equal_hf.training.checkpoints import STATE_NAME, TrainingProgress, last_complete_checkpoint
-from equal_hf.training.config import EqualConfig
+from equal_hf.training.checkpoints import (
+    STATE_NAME,
+    TrainingProgress,
+    last_complete_checkpoint,
+    training_fingerprint,
+)
+from equal_hf.training.config import EqualConfig, pool_settings
 from equal_hf.training.influence_batches import INFLUENCE_ROWS, influence_batches, rewarding_sets
 from equal_hf.training.main_process import on_main
 from equal_hf.training.model_export import ModelFolderTrainer
@@ -34,20 +37,11 @@ from equal_hf.training.round_rows import RoundDataset
 from equal_hf.training.sharding import refuse_sharded
 from equal_hf.training.tokenized_rows import TokenizedRows, tokenize_rows
 from equal_hf.types import QAPair
-from equal_hf.utils.redaction import sanitise
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
-
 # SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
 _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
-
-# Settings that decide what a model has learned after a round, and so what a loss reward says.
-_TRAINING_SETTINGS = (
-    "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm rows_per_round max_length "
-    "completion_only_loss loss_type bf16 fp16 reward_metric reward_metric_rises"
-)
 
 
 class EqualTrainer(ModelFolderTrainer):
@@ -68,20 +62,6 @@ class EqualTrainer(ModelFolderTrainer):
     """
 
     args: EqualConfig
-
-    _tag_names = ["trl", "equal"]  # noqa: RUF012 (TRL's own attribute)
-    _name = "EQUAL"
-    _paper = {  # noqa: RUF012
-        "title": "Not All Documents Are What You Need for Extracting Instruction Tuning Data",
-        "id": "2505.12250",
-        "citation": textwrap.dedent("""\
-            @inproceedings{equal2026,
-                title     = {{Not All Documents Are What You Need for Extracting Instruction Tuning Data}},
-                year      = 2026,
-                booktitle = {International Conference on Learning Representations},
-                note      = {arXiv 2505.12250},
-            }"""),
-    }
 
     def __init__(
         self,
@@ -125,7 +105,8 @@ class EqualTrainer(ModelFolderTrainer):
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
         if self._waits_for_evaluation:
-            data_collector.extra_fingerprint["training"] = self._training_fingerprint()
+            batch = self.get_total_train_batch_size(args)
+            data_collector.extra_fingerprint["training"] = training_fingerprint(args, self.model, batch)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -209,22 +190,17 @@ class EqualTrainer(ModelFolderTrainer):
 
     def _train_pool(self, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
         """The final fine-tuning: a second training on all pairs, with checkpoints of its own in `pool/`."""
-        args = self.args
-        rows = self._on_main(self.round_feed.pool)
-        set_seed(args.seed)  # else a pool that begins in another process than the rounds has another dropout
-        kept = args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start
-        tokenized = tokenize_rows(self, rows)
-        self._count_cut(tokenized, len(tokenized.cut), "the pool")
-        self.train_dataset = tokenized.dataset
+        rows = tokenize_rows(self, self._on_main(self.round_feed.pool))
+        self._count_cut(rows, len(rows.cut), "the pool")
+        set_seed(self.args.seed)  # else a pool that begins in another process than the rounds has another dropout
+        self.train_dataset = rows.dataset
         self.remove_callback(self._round_callback)
-        args.output_dir, args.num_train_epochs = str(Path(self.run_dir) / "pool"), args.pool_epochs or 1.0
-        args.max_steps, args.eval_on_start = args.pool_steps or -1, False
         try:
-            output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+            with pool_settings(self.args, Path(self.run_dir)):
+                output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
             self.pool_steps_trained = self.state.global_step
             return output
         finally:
-            args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start = kept
             self.add_callback(self._round_callback)
             self.train_dataset = self._round_dataset
 
@@ -318,24 +294,7 @@ class EqualTrainer(ModelFolderTrainer):
 
     def _count_cut(self, rows: TokenizedRows, cut: int, of: str) -> None:
         """Count rows that `max_length` cuts, and say so the first time."""
-        if (cut or rows.lost) and not (self.rows_cut or self.rows_lost) and self.is_world_process_zero():
-            logger.warning(
-                "`max_length` %s cuts off the end of %d rows of %s, and %d others lose their whole answer and are "
-                "left out. Both are counted from here on (`equal/rows_cut`, `equal/rows_lost`). Raise it to train on "
-                "whole answers.",
-                self.args.max_length,
-                cut,
-                of,
-                len(rows.lost),
-            )
+        if not (self.rows_cut or self.rows_lost) and self.is_world_process_zero():
+            rows.warn(self.args.max_length, cut, of)
         self.rows_cut += cut
         self.rows_lost += len(rows.lost)
-
-    def _training_fingerprint(self) -> dict[str, Any]:
-        model: Any = self.model
-        return {
-            **{name: sanitise(getattr(self.args, name)) for name in _TRAINING_SETTINGS.split()},
-            "effective_batch_size": self.get_total_train_batch_size(self.args),
-            "model": str(model.config.name_or_path),
-            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        }

@@ -5,6 +5,7 @@ import hashlib
 import json
 import threading
 import time
+import urllib.request
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from transformers import AutoTokenizer, TrainerCallback
 
 from equal_hf import (
     ClusteredCorpus,
+    EndpointExtractor,
     EqualConfig,
     EqualDataCollector,
     EqualTrainer,
@@ -29,6 +31,7 @@ from equal_hf.selection.experimental.loss_attribution import loss_attribution_re
 from equal_hf.target import evaluation_sets
 from equal_hf.training.sharding import refuse_sharded, sharding
 from tests.processes import run
+from tests.servers import spawn
 from tests.tracking.trackio_file import trackio_rows
 from tests.tracking.wandb_file import wandb_rows
 from tests.world import make_target
@@ -448,6 +451,32 @@ def test_a_round_collected_ahead_is_given_up_with_the_training(world, tmp_path, 
     again = make(world, tmp_path, num_rounds=4, feedback_lag=1)
     again.train(resume_from_checkpoint=True)
     assert RoundRecords(tmp_path).indices() == [0, 1, 2, 3]
+
+
+def test_an_endpoint_is_asked_for_nothing_more_when_training_stops_early(world, tmp_path):
+    with spawn("tests.servers.load", "--latency-s", "1", "--slots", "4") as url:
+        extractor = EndpointExtractor(url, concurrency=4, store=tmp_path / "responses.sqlite")
+        sizes = {"num_rounds": 4, "arms_per_round": 2, "documents_per_arm": 12}
+        trainer = make(world, tmp_path, extractor=extractor, feedback_lag=1, filters=[], **sizes)
+        trainer.add_callback(StopAfter(1))
+        began = time.monotonic()
+        trainer.train()
+        took, asked = time.monotonic() - began, stats(url)["answered"]
+        time.sleep(2)
+        assert stats(url)["answered"] <= asked + 4, "nothing but what was under way"
+        assert 24 <= asked <= 24 + 16, "the next round was given up"
+        assert RoundRecords(tmp_path).indices() == [0] and took < 25
+        trainer.data_collector.close()
+        # What was paid for it is not paid for again.
+        extractor = EndpointExtractor(url, concurrency=4, store=tmp_path / "responses.sqlite")
+        again = make(world, tmp_path, extractor=extractor, feedback_lag=1, filters=[], **sizes)
+        again.data_collector.record_rewards(RoundRecords(tmp_path).load(0))
+        again.data_collector.collect(1)
+        assert stats(url)["answered"] <= 2 * 24 + 4, "each document once, and two probes"
+
+
+def stats(url):
+    return json.loads(urllib.request.urlopen(f"{url}/stats", timeout=10).read())
 
 
 def test_a_round_whose_extractor_cannot_be_interrupted_is_not_waited_for(world, tmp_path, monkeypatch, caplog):
