@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError, EqualError
-from equal_hf.utils.redaction import mask_text
+from equal_hf.utils.redaction import mask_text, remember_settings
 from equal_hf.utils.settings import fit, types_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
     if not isinstance(env, dict):
         raise ConfigError(f"`{ENVIRONMENT}` in {path} is no mapping: write one `NAME: value` a line below it")
     os.environ.update({str(name): str(value) for name, value in env.items()})
+    remember_settings(content)
+    remember_settings(flags)
     content = {name: fit(name, value, hints[name]) for name, value in content.items()}
     if "bf16" in hints and not (content.get("use_cpu") or "--use_cpu" in flags) and not _has_accelerator():
         # transformers would stop over the precision alone; the checks name everything that is missing, all at once.

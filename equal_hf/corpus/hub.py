@@ -20,6 +20,7 @@ from equal_hf.corpus.profiles import PROFILES_FILE
 from equal_hf.errors import CorpusError
 from equal_hf.utils.files import describe_file
 from equal_hf.utils.hub_retry import DamagedAnswer, retry_hub, wait_for_hub
+from equal_hf.utils.known_secrets import remember_secret
 from equal_hf.utils.printable import first_line
 
 Result = TypeVar("Result")
@@ -64,6 +65,8 @@ def fetch_summary(
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+
+    remember_secret(token if isinstance(token, str) else None)
 
     def fetch() -> tuple[Path, str, dict[str, Any]]:
         commit = None

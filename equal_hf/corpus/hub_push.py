@@ -13,6 +13,7 @@ from equal_hf.errors import PublishError
 from equal_hf.utils.files import describe_file
 from equal_hf.utils.hub_repository import Repository, open_repository
 from equal_hf.utils.hub_retry import retry_hub
+from equal_hf.utils.known_secrets import remember_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -134,6 +135,7 @@ class _Push:
     ) -> None:
         self.repo_type, self.repo_id, self.setting, self.what = repo_type, repo_id, setting, what
         self.private, self.token, self.manifest, self.format = private, token, manifest, format
+        remember_secret(token if isinstance(token, str) else None)
         self.files: dict[str, tuple[Path, str]] = {}
         self.contents: dict[str, bytes] = {}
 

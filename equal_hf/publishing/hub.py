@@ -29,6 +29,7 @@ from equal_hf.records.json_files import write_json
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.utils.hub_repository import open_repository
 from equal_hf.utils.hub_retry import ATTEMPTS, retry_hub
+from equal_hf.utils.known_secrets import remember_secret
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def check_write_access(
     """
     from huggingface_hub import HfApi
 
+    remember_secret(token)
     api = HfApi(token=token)
 
     def check() -> str:
@@ -120,6 +122,7 @@ def publish_dataset(
     """
     from huggingface_hub import HfApi
 
+    remember_secret(token)
     api = HfApi(token=token)
 
     def push() -> str:

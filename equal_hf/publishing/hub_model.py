@@ -11,6 +11,7 @@ from equal_hf.publishing.model_card import is_ours, merge_model_cards
 from equal_hf.publishing.previous_export import CARD
 from equal_hf.utils.hub_repository import Repository, open_repository
 from equal_hf.utils.hub_retry import retry_hub
+from equal_hf.utils.known_secrets import remember_secret
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -32,6 +33,7 @@ def open_model_repository(repo_id: str, token: str | None = None, *, private: bo
     """
     from huggingface_hub import HfApi
 
+    remember_secret(token)
     api = HfApi(token=token)
     what = f"opening the model repository {repo_id!r}"
     return retry_hub(lambda: open_repository(api, repo_id, "model", private, PRIVATE), what, "hub_model_id")
@@ -67,6 +69,7 @@ def push_model(
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
+    remember_secret(token)
     api, folder = HfApi(token=token), Path(folder)
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]

@@ -41,11 +41,13 @@ class PreviousExport:
         Raises:
             [`PublishError`]: If card or manifest is damaged.
         """
-        paths = folder / CARD, folder / MANIFEST
-        card, manifest = (
-            path.read_text(encoding="utf-8", errors="replace") if path.exists() else None for path in paths
-        )
-        return cls.parse(card or "", manifest, str(folder))
+        try:
+            texts = {
+                name: path.read_text(encoding="utf-8") for name in (CARD, MANIFEST) if (path := folder / name).exists()
+            }
+        except ValueError as error:
+            raise PublishError(f"{CARD} or {MANIFEST} in {folder} is no UTF-8 ({error}): save it as such") from error
+        return cls.parse(texts.get(CARD, ""), texts.get(MANIFEST), str(folder))
 
     @classmethod
     def parse(cls, card: str, manifest: str | None, where: str) -> PreviousExport:

@@ -75,6 +75,15 @@ def mask_text(text: str) -> str:
     return _LOOKS_SECRET.sub(MASK, _FLAG_VALUE.sub(hide, mask_url(mask_known(text))))
 
 
+def remember_settings(config: Any) -> None:
+    """From here on, texts are masked of what settings or a command line hold under secret names and in URLs.
+
+    Args:
+        config (`Any`): As for [`sanitise`].
+    """
+    sanitise(config)
+
+
 def sanitise(config: Any) -> Any:
     """A copy in plain JSON types, without secrets. Applying it again changes nothing.
 

@@ -24,6 +24,7 @@ from equal_hf.errors import CorpusError
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
 from equal_hf.utils.printable import escape
+from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
     from equal_hf.corpus.config import CorpusConfig
@@ -104,7 +105,12 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
         logger.warning("`metadata_columns`: %s", escape("; ".join(changed)))
     contents = [by_file[file.name]["content"] for file in files]
     state.made_from = made_from(state.config, files, contents, state.alignment)
-    problems = [{"file": name, "problem": facts["problem"]} for name, facts in by_file.items() if facts["problem"]]
+    # On the card, too: a file may be named by a signed address.
+    problems = [
+        {"file": mask_text(name), "problem": mask_text(facts["problem"])}
+        for name, facts in by_file.items()
+        if facts["problem"]
+    ]
     state.skipped = sorted(problems, key=lambda skipped: skipped["file"])
     for skipped in state.skipped:
         logger.warning("Left out: %s", escape(skipped["problem"]))
