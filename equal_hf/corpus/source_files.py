@@ -65,9 +65,11 @@ def find_files(dataset: DatasetName) -> list[SourceFile]:
     files = [_local_file(path, root, dataset) for path in paths]
     readable = [file for file in files if not file.problem]
     if not readable:
+        told = unread_files(files)
         raise CorpusError(
-            f"`{dataset.setting}`: {dataset.source} cannot be opened: {unread_files(files)}. Name a file, or a folder "
-            f"of files, that end in {', '.join(FORMATS)}; compressed ones in {', '.join(COMPRESSIONS)} behind that."
+            f"`{dataset.setting}`: {dataset.source} cannot be opened: {told or 'it holds no files'}. Name a file or "
+            f"a folder of files that end in {', '.join(FORMATS)}; compressed ones in {', '.join(COMPRESSIONS)} behind "
+            "that."
         )
     if dataset.split is None or root is None:
         picked = readable if "[" not in (dataset.split or "") else _select(dataset, lambda _: readable)

@@ -249,7 +249,7 @@ def test_the_manifest_says_how_the_corpus_was_made_and_proves_its_files(rows, em
 def test_metadata_that_changes_its_type_names_the_setting(embedder, tmp_path):
     rows = make_texts(3)
     rows[5]["number"] = "five"
-    with pytest.raises(CorpusError, match=r"metadata column 'number' mixes .*`metadata_columns`"):
+    with pytest.raises(CorpusError, match=r"metadata column 'number' mixes .*: int, str\. .*`metadata_columns`"):
         build(rows, tmp_path / "corpus", embedder)
     changed = rows[:5] + [dict(row, number=str(row["number"])) for row in rows[5:]]
     with pytest.raises(CorpusError, match=r"changes its type.*`metadata_columns`"):

@@ -156,3 +156,9 @@ def test_a_file_that_changes_has_another_identity(chapters):
     os.utime(chapters / "train.txt", ns=(1, 1))
     after = {file.name: file.identity for file in list_files(corpus(chapters))}
     assert [name for name in before if before[name] != after[name]] == [str(chapters / "train.txt")]
+
+
+def test_a_folder_without_any_file_says_so(tmp_path):
+    (tmp_path / "inner").mkdir()
+    with pytest.raises(CorpusError, match=r"cannot be opened: it holds no files\. Name"):
+        read(tmp_path)

@@ -201,9 +201,11 @@ def _table(documents: list[Document]) -> pa.Table:
         try:
             columns[name] = _column([document.metadata.get(name) for document in documents])
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            values = [document.metadata.get(name) for document in documents]
+            kinds = {"float" if isinstance(value, float) else type(value).__name__ for value in values} - {"NoneType"}
             raise CorpusError(
-                f"The metadata column {name!r} mixes values of different types: {error}. Leave it out with "
-                "`metadata_columns`."
+                f"The metadata column {name!r} mixes values of different types: {', '.join(sorted(kinds))}. Leave it "
+                "out with `metadata_columns`."
             ) from error
     return pa.table(columns)
 
