@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -51,11 +52,13 @@ class TrainingProgress:
         rounds (`int`): Rounds trained on to their end.
         rows_per_round (`int`): Rows of a round.
         effective_batch_size (`int`): Rows of an optimizer step, over all processes and accumulation steps.
+        steps_per_round (`int`): Optimizer steps of a round.
     """
 
     rounds: int
     rows_per_round: int
     effective_batch_size: int
+    steps_per_round: int
 
     def as_state(self) -> dict[str, dict[str, Any]]:
         """As transformers keeps what callbacks want to find in a checkpoint again."""
@@ -87,7 +90,7 @@ class TrainingProgress:
             remedy (`str`, *optional*): What else helps.
 
         Raises:
-            [`ResumeError`]: If `rows_per_round` or the effective batch size changed.
+            [`ResumeError`]: If `rows_per_round`, the effective batch size or the steps of a round changed.
         """
         if self.rows_per_round != now.rows_per_round:
             raise ResumeError(
@@ -108,6 +111,28 @@ class TrainingProgress:
                 f"{now.effective_batch_size} now. The number of processes is free, the effective batch is not: {how}"
                 f"{remedy}"
             )
+        if self.steps_per_round != now.steps_per_round:
+            raise ResumeError(
+                f"{checkpoint} was trained with {self.steps_per_round} steps a round and now it would be "
+                f"{now.steps_per_round}: set `dataloader_drop_last` back, and with it on the batch size and number of "
+                f"processes too{remedy}"
+            )
+
+
+def steps_per_round(args: Any) -> int:
+    """Optimizer steps that a round of `rows_per_round` rows takes, as transformers and accelerate count them.
+
+    Args:
+        args ([`EqualConfig`]): The trainer's settings.
+
+    >>> from types import SimpleNamespace
+    >>> sizes = {"train_batch_size": 8, "world_size": 2, "gradient_accumulation_steps": 2}
+    >>> steps_per_round(SimpleNamespace(rows_per_round=100, dataloader_drop_last=False, **sizes))
+    4
+    """
+    whole = math.floor if args.dataloader_drop_last else math.ceil
+    batches = whole(whole(args.rows_per_round / args.train_batch_size) / args.world_size)
+    return max(1, math.ceil(batches / args.gradient_accumulation_steps))
 
 
 # Settings that decide what a model has learned after a round, and so what a loss reward is.

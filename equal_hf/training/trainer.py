@@ -25,6 +25,7 @@ from equal_hf.training.checkpoints import (
     STATE_NAME,
     TrainingProgress,
     last_complete_checkpoint,
+    steps_per_round,
     training_fingerprint,
 )
 from equal_hf.training.config import EqualConfig, pool_settings
@@ -173,7 +174,7 @@ class EqualTrainer(ModelFolderTrainer):
 
     def _progress(self) -> TrainingProgress:
         batch = self.get_total_train_batch_size(self.args)
-        return TrainingProgress(self.rounds_trained, self.args.rows_per_round, batch)
+        return TrainingProgress(self.rounds_trained, self.args.rows_per_round, batch, steps_per_round(self.args))
 
     def _rounds_of(self, checkpoint: str) -> int:
         """How many rounds a checkpoint was trained on; refused where this run's rounds would not fit its steps."""

@@ -163,10 +163,15 @@ def test_a_finished_run_is_not_trained_further(world, tmp_path):
         ({"gradient_accumulation_steps": 3}, "batch of 4 rows .* and it is 12 now.*product is 4, or remove"),
         ({"per_device_train_batch_size": 3}, "batch of 4 rows .* and it is 3 now"),
         ({"per_device_train_batch_size": 5}, "batch of 4 rows .* and it is 5 now"),  # 3 steps a round as before
+        (
+            {"dataloader_drop_last": True, "rows_per_round": 14},
+            "4 steps a round .* would be 3: set `dataloader",
+        ),
     ],
 )
 def test_a_checkpoint_of_other_rounds_is_refused(world, tmp_path, changed, words):
-    first = make(world, tmp_path, rewards=[transport_reward], evaluate=False)
+    rows = 14 if "dataloader_drop_last" in changed else 12
+    first = make(world, tmp_path, rewards=[transport_reward], evaluate=False, rows_per_round=rows)
     first.train()
     first.data_collector.close()
     again = make(world, tmp_path, rewards=[transport_reward], evaluate=False, **changed)
@@ -187,6 +192,24 @@ def test_the_effective_batch_may_be_made_up_in_another_way(world, tmp_path):
     again.train(resume_from_checkpoint=True)
     assert (again.rounds_trained, again.steps_trained) == (2, 6)
     assert all(sum(RoundRecords(tmp_path).reward_record(index)["metrics"]["trained_rows"]) for index in range(2))
+
+
+def test_a_checkpoint_in_the_middle_of_a_round_is_gone_on_from(world, tmp_path):
+    settings = {"save_strategy": "steps", "save_steps": 4}  # of 3 steps a round
+    whole = make(world, tmp_path / "whole", **settings)
+    whole.train()
+    killed = make(world, tmp_path / "run", **settings)
+    killed.add_callback(FailAfter(steps=5))
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.train()
+    killed.data_collector.close()
+    again = make(world, tmp_path / "run", **settings)
+    again.train(resume_from_checkpoint=True)
+    assert (again.rounds_trained, again.steps_trained) == (2, 6)
+    weights = [(trainer.export_model() / "model.safetensors").read_bytes() for trainer in (whole, again)]
+    assert weights[0] == weights[1]
+    rewards = [RoundRecords(tmp_path / name).reward_record(1) for name in ("whole", "run")]
+    assert rewards[0] == rewards[1]
 
 
 def test_a_checkpoint_of_another_trainer_is_named(world, tmp_path):
