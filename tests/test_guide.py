@@ -42,6 +42,7 @@ ELSEWHERE = {
     r"accelerate launch --config_file .*recipes/mistral_math.py": "tests/recipes/test_mistral_math.py::finished",
     r"accelerate launch .*cluster_automathtext.py": f"{INDEX_RECIPE}::test_the_recipe_is_the_command",
     r"accelerate launch .*-m equal_hf index": f"{INDEX_RECIPE}::test_under_accelerate",
+    r"equal-hf align": "tests/corpus/indexing/test_hostile.py",
     r"python -m tests\.benchmarks\.": "not run: benchmarks take minutes",
 }
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.alignment.config import AlignConfig, SampleConfig
 from equal_hf.alignment.sample import draw_sample, extract_sample, load_pairs, load_sample, save_pairs, save_sample
-from equal_hf.corpus.indexing.aligned import EMBEDDER_FOLDER, RECORD_FILE
+from equal_hf.corpus.indexing.aligned import EMBEDDER_FOLDER, RECORD_FILE, alignment_source, model_content
 from equal_hf.corpus.indexing.pipeline import open_state, run_stages
 from equal_hf.corpus.indexing.read import files_source, read
 from equal_hf.errors import ConfigError, CorpusError
@@ -157,7 +157,7 @@ def _align(state: IndexState, config: AlignConfig, pairs: PairSource, folder: Pa
         "embedder": corpus.embedder,
         "max_windows": corpus.embedder_max_windows,
         "pairs": fingerprint(json.loads((work / "pairs.json").read_text(encoding="utf-8"))["files"]),
-        "model": _model_files(corpus.embedder),
+        "model": model_content(corpus.embedder),
         "target": pairs.settings.get("target"),
         "seed": state.seed,
         "threads": state.threads,
@@ -180,18 +180,12 @@ def _align(state: IndexState, config: AlignConfig, pairs: PairSource, folder: Pa
             "threads": state.threads,
             "config": asdict(config),
         }
-        facts = {**_train_apart(job), "embedder": corpus.embedder}
+        facts = {**_train_apart(job), **alignment_source(corpus)}
         if facts["kept"]:
             shutil.move(out, tuned)  # `index_dir` may be on another disk
         return [path for path in sorted(tuned.rglob("*")) if path.is_file()], facts
 
     return state.work.piece("align", folder / RECORD_FILE, inputs, make)
-
-
-def _model_files(embedder: str) -> list[list[Any]] | None:
-    """What shows that a model in a local folder has changed under its name."""
-    files = sorted(path for path in Path(embedder).rglob("*") if path.is_file())
-    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files] or None
 
 
 def _train_apart(job: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -255,6 +256,40 @@ def test_what_cannot_work_is_said_before_anything_is_paid_for(config, tmp_path, 
     with pytest.raises(EqualError, match=message):
         align(config, tmp_path, *flags)
     assert not (tmp_path / "index/embeddings").exists() and not (tmp_path / "index/pairs.json").exists()
+
+
+def test_an_alignment_is_used_only_where_it_was_made_from_the_same(reference, config, tmp_path):
+    shutil.copytree(reference[0], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/corpus")
+    record = tmp_path / "run/embedder.json"
+    content = json.loads(record.read_text())
+    for change, message in (
+        ({"embedder": "other"}, "`embedder` was 'other'"),
+        ({"corpus": "other"}, "`corpus` was 'other'"),
+        ({"model": "other"}, "the model has changed"),
+    ):
+        record.write_text(json.dumps(content | {"facts": content["facts"] | change}))
+        with pytest.raises(ConfigError, match=rf"{message}.*run `equal-hf align CONFIG` again"):
+            index(config, tmp_path / "run")
+    record.unlink()
+    with pytest.raises(ConfigError, match=r"`align` is true, but .* run `equal-hf align CONFIG` first"):
+        index(config, tmp_path / "run", "--align", "True")
+    plain = index(config, tmp_path / "run", "--align", "False")
+    assert "alignment" not in ClusteredCorpus.load(plain["corpus"]).manifest
+    (tmp_path / "run/embedder").mkdir(exist_ok=True)
+    (tmp_path / "run/embedder/mine.txt").write_text("mine")
+    (tmp_path / "run/index/align.started").unlink()
+    with pytest.raises(ConfigError, match="no `equal-hf align` made it: move it away"):
+        align(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="`align` is false"):
+        align(config, tmp_path / "run", "--align", "False")
+
+
+def test_stages_of_an_alignment_are_no_stages_of_an_index(config):
+    with pytest.raises(ConfigError, match="`--stage extract` is a stage of `equal-hf align`"):
+        index_command.run(argparse.Namespace(stage="extract"))
+    with pytest.raises(ConfigError, match="`--stage` is 'all': choose from read, embed"):
+        index(config, "unused", stage="all")
 
 
 def test_the_trainer_of_an_alignment_ends_with_who_started_it():
