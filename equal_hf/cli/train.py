@@ -157,7 +157,7 @@ def finish(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
     """
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.publishing.hub import publish_dataset
-    from equal_hf.records.run_folder import write_json
+    from equal_hf.records.json_files import write_json
 
     run, args = job.run, job.args
     output_dir = Path(str(args.output_dir))
@@ -167,7 +167,11 @@ def finish(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
     compared = job.model is not None or run.control  # else there is no more to tell than the records do
     if compared:
         numbers = {
-            name: {measure: value for measure, value in measures.items() if isinstance(value, int | float)}
+            name: {
+                measure: value
+                for measure, value in measures.items()
+                if value is None or isinstance(value, int | float)
+            }
             for name, measures in summary.items()
         }
         write_json(output_dir / "summary.json", {**numbers, **places, "seed": args.seed})
@@ -220,7 +224,7 @@ def train(job: Job) -> dict[str, Any]:
     from equal_hf.cli.factories import make_collector, model_settings
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
-    from equal_hf.records.run_folder import write_json
+    from equal_hf.records.json_files import write_json
     from equal_hf.target import evaluation_sets
     from equal_hf.tracking.trackers import tracked
     from equal_hf.training.round_callbacks import PublishCallback
