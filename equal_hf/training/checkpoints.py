@@ -53,12 +53,14 @@ class TrainingProgress:
         rows_per_round (`int`): Rows of a round.
         effective_batch_size (`int`): Rows of an optimizer step, over all processes and accumulation steps.
         steps_per_round (`int`): Optimizer steps of a round.
+        start_loss (`float`, *optional*): Evaluation loss before the first round, from which its rewards are paid.
     """
 
     rounds: int
     rows_per_round: int
     effective_batch_size: int
     steps_per_round: int
+    start_loss: float | None = None
 
     def as_state(self) -> dict[str, dict[str, Any]]:
         """As transformers keeps what callbacks want to find in a checkpoint again."""

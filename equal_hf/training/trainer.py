@@ -103,6 +103,7 @@ class EqualTrainer(ModelFolderTrainer):
         self._cut: dict[str, float] = {}  # of the open round
         self._trained_rows: list[int] = []
         self._arm_rows: list[list[dict[str, Any]]] = []
+        self._eval_on_start = args.eval_on_start
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
         if self._waits_for_evaluation:
@@ -140,8 +141,8 @@ class EqualTrainer(ModelFolderTrainer):
                     self.remove_callback(ProgressCallback)  # two views of one run on one terminal
                 if in_pool is None:
                     self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
-                    if resume_from_checkpoint:
-                        self.args.eval_on_start = False  # its loss is on record, and in the trackers
+                    # After a checkpoint the loss is known already, to the records and to trackers.
+                    self.args.eval_on_start = self._eval_on_start and not resume_from_checkpoint
                     output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
                     self.steps_trained = self.state.global_step
                 else:
@@ -174,7 +175,8 @@ class EqualTrainer(ModelFolderTrainer):
 
     def _progress(self) -> TrainingProgress:
         batch = self.get_total_train_batch_size(self.args)
-        return TrainingProgress(self.rounds_trained, self.args.rows_per_round, batch, steps_per_round(self.args))
+        steps, start_loss = steps_per_round(self.args), self.round_feed.start_loss
+        return TrainingProgress(self.rounds_trained, self.args.rows_per_round, batch, steps, start_loss)
 
     def _rounds_of(self, checkpoint: str) -> int:
         """How many rounds a checkpoint was trained on; refused where this run's rounds would not fit its steps."""
@@ -182,6 +184,7 @@ class EqualTrainer(ModelFolderTrainer):
         again = ", or remove the checkpoints to train again from the records, which asks for nothing anew"
         remedy = "" if self._waits_for_evaluation else again
         progress.check(checkpoint, self._progress(), self.args.world_size, remedy)
+        self.round_feed.start_loss = progress.start_loss
         return progress.rounds
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:

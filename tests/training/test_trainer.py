@@ -194,12 +194,13 @@ def test_the_effective_batch_may_be_made_up_in_another_way(world, tmp_path):
     assert all(sum(RoundRecords(tmp_path).reward_record(index)["metrics"]["trained_rows"]) for index in range(2))
 
 
-def test_a_checkpoint_in_the_middle_of_a_round_is_gone_on_from(world, tmp_path):
-    settings = {"save_strategy": "steps", "save_steps": 4}  # of 3 steps a round
+@pytest.mark.parametrize("save_steps", [2, 4])
+def test_a_checkpoint_in_the_middle_of_a_round_is_gone_on_from(world, tmp_path, save_steps):
+    settings = {"save_strategy": "steps", "save_steps": save_steps}  # of 3 steps a round
     whole = make(world, tmp_path / "whole", **settings)
     whole.train()
     killed = make(world, tmp_path / "run", **settings)
-    killed.add_callback(FailAfter(steps=5))
+    killed.add_callback(FailAfter(steps=save_steps + 1))
     with pytest.raises(RuntimeError, match="killed"):
         killed.train()
     killed.data_collector.close()
@@ -208,8 +209,9 @@ def test_a_checkpoint_in_the_middle_of_a_round_is_gone_on_from(world, tmp_path):
     assert (again.rounds_trained, again.steps_trained) == (2, 6)
     weights = [(trainer.export_model() / "model.safetensors").read_bytes() for trainer in (whole, again)]
     assert weights[0] == weights[1]
-    rewards = [RoundRecords(tmp_path / name).reward_record(1) for name in ("whole", "run")]
-    assert rewards[0] == rewards[1]
+    for index in (0, 1):
+        rewards = [RoundRecords(tmp_path / name).reward_record(index) for name in ("whole", "run")]
+        assert rewards[0] == rewards[1]
 
 
 def test_a_checkpoint_of_another_trainer_is_named(world, tmp_path):
