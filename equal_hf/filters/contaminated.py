@@ -45,7 +45,7 @@ class ContaminationFilter:
         protected = blake2b(digest_size=8)
         for text in (*questions, *answers):
             protected.update(blake2b(text.encode("utf-8", "surrogatepass")).digest())
-        self._identity = {"name": self.name, "version": 1, "ngram": n, "protected": protected.hexdigest()}
+        self._identity = {"name": self.name, "version": 2, "ngram": n, "protected": protected.hexdigest()}
 
     def identity(self) -> dict[str, Any]:
         """Name, version, settings and a digest of all that is protected."""
@@ -65,9 +65,10 @@ class Decontaminator:
     - all words, in order, of a protected question that has fewer than `n` but at least `min_words`; or when
     - it is a pair whose question equals a protected one after [`normalise`], however short that is.
 
-    Words are compared without case, punctuation and symbols. A short answer ("42", "True") is everybody's answer and
-    protects nothing. `min_words` consecutive words that more than `max_shared` protected texts have in common are
-    boilerplate, such as a prompt's template or usual imports: a run of words that holds them protects nothing either.
+    Words are compared as [`words`] gives them: without case, punctuation, symbols and invisible characters. A short
+    answer ("42", "True") is everybody's answer and protects nothing. `min_words` consecutive words that more than
+    `max_shared` protected texts have in common are boilerplate, such as a prompt's template or usual imports: a run of
+    words that holds them protects nothing either.
 
     Runs are kept as 64-bit hashes, some 40 bytes a protected word. Comparing a million protected words with ten
     billion others gives less than one false alarm in a thousand such comparisons.
@@ -100,7 +101,8 @@ class Decontaminator:
         self._questions: set[str] = set()
         texts: list[Hashes] = []
         for question in questions:
-            self._questions.add(normalise(question))
+            if folded := normalise(question, points=False):
+                self._questions.add(folded)
             tokens = words(question)
             if len(tokens) >= min_words:
                 texts.append(self._identify(tokens))
@@ -127,7 +129,7 @@ class Decontaminator:
         Returns:
             `bool`: Whether it does.
         """
-        return normalise(pair.question) in self._questions or self.shares_ngram(pair.text())
+        return normalise(pair.question, points=False) in self._questions or self.shares_ngram(pair.text())
 
     def shares_ngram(self, text: str) -> bool:
         """Whether a text of any length shares a run of words with a protected text.

@@ -29,7 +29,7 @@ class DuplicateFilter:
 
     def identity(self) -> dict[str, Any]:
         """Name and version."""
-        return {"name": self.name, "version": 1}
+        return {"name": self.name, "version": 2}
 
     def check(self, pair: QAPair, document: Document) -> str | None:
         """`duplicate`, or None."""

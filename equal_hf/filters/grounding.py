@@ -47,7 +47,7 @@ class GroundingFilter:
 
     def identity(self) -> dict[str, Any]:
         """Name, version and settings."""
-        return {"name": self.name, "version": 1, "min_grounding": self._min_grounding}
+        return {"name": self.name, "version": 2, "min_grounding": self._min_grounding}
 
     def check(self, pair: QAPair, document: Document) -> str | None:
         """`not_grounded`, or None."""

@@ -13,6 +13,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
+import regex
+
+from equal_hf.filters.normalise import has_marks, visible
 from equal_hf.filters.vocabulary import content, vocabulary
 from equal_hf.types import Document, QAPair
 
@@ -39,11 +42,11 @@ class LanguageFilter:
         from importlib.metadata import version
 
         settings = {"min_confidence": MIN_CONFIDENCE, "min_bytes": MIN_BYTES}
-        return {"name": self.name, "version": 1, "py3langid": version("py3langid"), **settings}
+        return {"name": self.name, "version": 2, "py3langid": version("py3langid"), **settings}
 
     def check(self, pair: QAPair, document: Document) -> str | None:
         """`wrong_language`, or None."""
-        for text in filter(_is_long, (pair.question, pair.answer)):
+        for text in filter(_is_long, (visible(pair.question), visible(pair.answer))):
             written = prose(text[: 2 * _MAX_CHARACTERS])[:_MAX_CHARACTERS]
             if not _is_long(written) or _is_quoted(written, document.text):
                 continue
@@ -59,7 +62,7 @@ def prose(text: str) -> str:
     >>> prose("Compute $\\frac{1}{2}$ of `x` for 3 days.")
     'Compute of for days'
     """
-    return " ".join(_WORD.findall(_NO_PROSE.sub(" ", text)))
+    return " ".join((_MARKED_WORD if has_marks(text) else _WORD).findall(_NO_PROSE.sub(" ", text)))
 
 
 def tell_language(text: str) -> tuple[str, float]:
@@ -74,6 +77,7 @@ def tell_language(text: str) -> tuple[str, float]:
 @lru_cache(maxsize=4)
 def document_languages(text: str) -> frozenset[str]:
     """Every language that a text's beginning, middle or end may well be in; none where that cannot be told."""
+    text = visible(text)
     last = max(0, len(text) - _PASSAGE)
     passages = (text[start : start + _PASSAGE] for start in sorted({0, last // 2, last}))
     found: set[str] = set()
@@ -90,6 +94,7 @@ _NO_PROSE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\$\$[^$]*\$\$|\$[^$\n]*\$|\\[A-Za-z]+|https?://\S+|\b[^\W\d_]*+[\d_]\w*", re.DOTALL
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_MARKED_WORD = regex.compile(_WORD.pattern)
 
 
 def _is_long(text: str) -> bool:

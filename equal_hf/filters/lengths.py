@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from equal_hf.errors import ConfigError
+from equal_hf.filters.normalise import visible
 from equal_hf.types import Document, QAPair
 
 
 class LengthFilter:
-    """Bounds the lengths of question and answer.
+    """Bounds the lengths of question and answer, in characters that can be seen.
 
     Args:
         max_question_characters (`int`, *optional*, defaults to `4000`): Longest question kept.
@@ -36,14 +37,15 @@ class LengthFilter:
     def identity(self) -> dict[str, Any]:
         """Name, version and settings."""
         bounds = {"max_question_characters": self._max_question, "max_answer_characters": self._max_answer}
-        return {"name": self.name, "version": 1, **bounds}
+        return {"name": self.name, "version": 2, **bounds}
 
     def check(self, pair: QAPair, document: Document) -> str | None:
         """`empty_question`, `empty_answer`, `question_too_long`, `answer_too_long`, or None."""
-        if not pair.question.strip():
+        question, answer = visible(pair.question), visible(pair.answer)
+        if not question.strip():
             return "empty_question"
-        if not pair.answer.strip():
+        if not answer.strip():
             return "empty_answer"
-        if len(pair.question) > self._max_question:
+        if len(question) > self._max_question:
             return "question_too_long"
-        return "answer_too_long" if len(pair.answer) > self._max_answer else None
+        return "answer_too_long" if len(answer) > self._max_answer else None

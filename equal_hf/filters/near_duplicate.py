@@ -14,8 +14,10 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import regex
+
 from equal_hf.errors import ConfigError
-from equal_hf.filters.normalise import normalise
+from equal_hf.filters.normalise import has_marks, normalise, visible
 from equal_hf.types import Document, QAPair
 from equal_hf.utils.hashing import digest
 
@@ -61,7 +63,7 @@ class NearDuplicateFilter:
         from rensa import RMinHash
 
         settings = {"num_perm": NUM_PERM, "num_bands": NUM_BANDS, "shingle": SHINGLE, "similarity": self._similarity}
-        return {"name": self.name, "version": 1, "minhash": RMinHash.ALGORITHM_VERSION, **settings}
+        return {"name": self.name, "version": 2, "minhash": RMinHash.ALGORITHM_VERSION, **settings}
 
     def check(self, pair: QAPair, document: Document) -> str | None:
         """`near_duplicate`, or None."""
@@ -112,9 +114,14 @@ def shingles(pair: QAPair) -> list[str]:
     set()
     """
     answer = normalise(pair.answer)
-    code = [" ".join(block.split()) for text in (pair.question, pair.answer) for block in _CODE.findall(text)]
-    tokens = normalise(_CODE.sub(" ", pair.text())) if code else f"{normalise(pair.question)} {answer}"
-    fixed = [*_FIXED.findall(tokens), *code, *([answer] if answer.count(" ") < _SHORT_ANSWER else ())]
+    texts = (visible(pair.question), visible(pair.answer))
+    code = [" ".join(block.split()) for text in texts for block in _CODE.findall(text)]
+    tokens = normalise(_CODE.sub(" ", "\n".join(texts))) if code else f"{normalise(pair.question)} {answer}"
+    fixed = [
+        *(_FIXED_MARKED if has_marks(tokens) else _FIXED).findall(tokens),
+        *code,
+        *([answer] if answer.count(" ") < _SHORT_ANSWER else ()),
+    ]
     head = digest(" ".join(fixed), 8).hex()
     return [f"{head}|{run}" for run in runs(tokens)]
 
@@ -133,3 +140,4 @@ _SHORT_ANSWER = 6  # words up to which an answer is a name or a verdict, where o
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 # Of normalised text: a LaTeX command, a number, a single letter that is no English word, a symbol.
 _FIXED = re.compile(r"\\ [a-z]+|\d\S*|(?<!\S)[b-hj-z](?!\S)|[^\w\s]")
+_FIXED_MARKED = regex.compile(_FIXED.pattern)

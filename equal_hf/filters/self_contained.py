@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from equal_hf.filters.normalise import visible
 from equal_hf.types import Document, QAPair
 
 
@@ -33,7 +34,7 @@ class SelfContainedFilter:
 
     def identity(self) -> dict[str, Any]:
         """Name and version."""
-        return {"name": self.name, "version": 1}
+        return {"name": self.name, "version": 2}
 
     def check(self, pair: QAPair, document: Document) -> str | None:
         """`not_self_contained`, or None."""
@@ -46,6 +47,7 @@ def points_outside(question: str) -> bool:
     >>> points_outside("What is the area of the triangle in Figure 3.2?"), points_outside("Find the graph of y = 2x.")
     (True, False)
     """
+    question = visible(_CIRCLED.sub(r";\g<0>", question))  # "ⓐ" would become a plain "a", and no alternative any more
     folded = question.lower()
     if len(question) > _MAX_CHARACTERS or not any(hint in folded for hint in _HINTS):
         return False
@@ -131,7 +133,8 @@ _BACKWARD = re.compile(
 )
 
 # What a question brings along after "the following": a line, a list, a formula, a quotation, numbers, alternatives.
-_MATERIAL = re.compile(r"\n\s*\S|[:;$`\"“„«…|{]|\(?\b[a-dA-D1-4][).]\s|\d|\bor\b|\\\(|[ⓐⓑ①②]|[=<>]")
+_MATERIAL = re.compile(r"\n\s*\S|[:;$`\"“„«…|{]|\(?\b[a-dA-D1-4][).]\s|\d|\bor\b|\\\(|[=<>]")
+_CIRCLED = re.compile("[①-⑳ⓐ-ⓩ]")
 _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
 _SENTENCE_END = re.compile(r"[.?!]\s+")
 _MIN_MATERIAL = 100  # characters: a sentence or two, which "above" or "the following" may well mean
