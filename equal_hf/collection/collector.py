@@ -112,7 +112,7 @@ class EqualDataCollector:
         self.extra_fingerprint: dict[str, Any] = {}
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
         self._history: History | None = None
-        self._given_up = threading.Event()
+        self.given_up = threading.Event()
 
     # -- what rounds are decided by --------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class EqualDataCollector:
 
     def give_up(self) -> None:
         """End a collection that is under way in another thread; its round is not recorded, and none follows."""
-        self._given_up.set()
+        self.given_up.set()
         if (interrupt := getattr(self.extractor, "interrupt", None)) is not None:
             interrupt()
 
@@ -266,7 +266,7 @@ class EqualDataCollector:
         documents = [document for _, batch in drawn for document in batch]
         prefetch_documents(self.selector, self.corpus, self.args, index + 1, [draw for draw, _ in drawn])
         extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
-        if self._given_up.is_set():
+        if self.given_up.is_set():
             raise ExtractionError(f"round {index} was given up while it was extracted")
         require_a_response(extractions)
         parts = assemble(drawn, extractions, self.filters, self._raw_reply)

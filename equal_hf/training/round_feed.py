@@ -85,8 +85,10 @@ class RoundFeed:
             future.result(MAX_WAIT_S)
         except TimeoutError:
             logger.warning("Round %d is still being extracted and will not be recorded: training has ended", index)
+            return
         except (Exception, CancelledError) as error:
             logger.info("Round %d, collected ahead, was given up: %s", index, error or type(error).__name__)
+        self.collector.given_up.clear()  # nothing is under way: another training may go on
 
     def pool(self) -> list[dict[str, Messages]]:
         """Every pair of the run as a training row."""

@@ -472,6 +472,11 @@ def test_a_round_collected_ahead_is_given_up_with_the_training(world, tmp_path, 
         trainer.train()
     assert time.monotonic() - began < 30
     assert RoundRecords(tmp_path).indices() == [0]
+    if error is None:
+        trainer.remove_callback(callback)
+        trainer.data_collector.extractor.calls = -99
+        trainer.train(resume_from_checkpoint=True)
+        assert RoundRecords(tmp_path).indices() == [0, 1, 2, 3]
     trainer.data_collector.close()
     again = make(world, tmp_path, num_rounds=4, feedback_lag=1)
     again.train(resume_from_checkpoint=True)
