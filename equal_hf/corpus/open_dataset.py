@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.corpus.file_rows import FileRows, SourceFile, UnreadableFile
+from equal_hf.corpus.declared_files import open_declared
+from equal_hf.corpus.file_rows import DatasetName, FileRows, SourceFile, UnreadableFile
 from equal_hf.corpus.read_documents import FIRST_ROWS, ReadReport, columns_of, read_documents
-from equal_hf.corpus.source_files import DatasetName, find_files, open_declared, unread_files
+from equal_hf.corpus.source_files import find_files, unread_files
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.printable import escape

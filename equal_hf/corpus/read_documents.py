@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equal_hf.corpus.file_rows import WrittenFloat
+from equal_hf.corpus.row_formats import WrittenFloat
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.hashing import digest

@@ -9,9 +9,10 @@ import os
 import pytest
 
 from equal_hf.corpus.config import CorpusConfig
+from equal_hf.corpus.file_rows import DatasetName
 from equal_hf.corpus.open_dataset import list_files, read_corpus
 from equal_hf.corpus.read_documents import ReadReport
-from equal_hf.corpus.source_files import DatasetName, find_files
+from equal_hf.corpus.source_files import find_files
 from equal_hf.errors import CorpusError
 
 LONG = "A text that is long enough to count as a document: it has more than fifty characters."

@@ -1,0 +1,223 @@
+r"""How each format of file is read into rows, with values as they stand.
+
+Values of a CSV file are text, whatever they look like; numbers of a JSON file keep the digits they are written with,
+for ids. A text file is one row: its `text`, and its path as `id` and `source`.
+
+>>> list(READERS["csv"](io.BytesIO(b"id,text\n007,seven\n"), Reading("rows.csv")))
+[{'id': '007', 'text': 'seven'}]
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What of a file's name says how it is read. Compressed files are read too.
+FORMATS = {
+    ".parquet": "parquet",
+    **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
+    ".json": "json",
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    **dict.fromkeys((".txt", ".md", ".markdown"), "text"),
+    ".arrow": "arrow",
+}
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+_BATCH_ROWS = 1024
+
+
+class WrittenFloat(float):
+    """A number of a JSON file that also knows how it is written there.
+
+    >>> WrittenFloat("1e5") == 100000.0, WrittenFloat("1e5").written
+    (True, '1e5')
+    """
+
+    def __init__(self, written: str) -> None:
+        self.written = written
+
+
+@dataclass
+class Reading:
+    """A file that is being read.
+
+    Args:
+        relative (`str`): Its path below the folder that was named.
+        separator (`str`, *optional*, defaults to `","`): What separates the values of a CSV file.
+        where (`str`): The line or row at hand, for what may go wrong there.
+    """
+
+    relative: str
+    separator: str = ","
+    where: str = ""
+
+    def at(self, where: str) -> None:
+        """Take note of the line or row at hand."""
+        self.where = where
+
+
+def _text(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
+    content: bytes = stream.read()
+    try:
+        text = _decoded(content)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        reading.at(f"line {line}: ")
+        raise
+    yield {"text": text, "id": reading.relative, "source": reading.relative}
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def _lines(stream: Any, reading: Reading) -> Iterator[str]:
+    """Lines with their ends; each is read before it is told of, so that `reading` always knows the line at hand."""
+    reading.at("line 1: ")
+    head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
+    if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        with io.TextIOWrapper(stream, "utf-16", newline="") as text:
+            for number, line in enumerate(text, 1):
+                reading.at(f"line {number}: ")
+                yield line
+        return
+    for number, raw in enumerate(stream, 1):
+        reading.at(f"line {number}: ")
+        yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        reading.at(f"line {number + 1}: ")
+
+
+def _jsonl(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_lines(stream, reading), 1):
+        if line.strip():
+            reading.at(f"line {number}: ")
+            yield _object(_parsed(line))
+
+
+def _json(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
+    """A list of rows, one row, or a row a line."""
+    text = "".join(_lines(stream, reading))
+    reading.at("")
+    try:
+        content = _parsed(text)
+    except json.JSONDecodeError as error:
+        first = text.lstrip().partition("\n")[0]
+        if text.lstrip().startswith("[") or not _is_object(first):
+            reading.at(f"line {error.lineno}: ")
+            raise
+        yield from _jsonl(io.BytesIO(text.encode("utf-8", "surrogatepass")), reading)
+        return
+    for number, row in enumerate(content if isinstance(content, list) else [content], 1):
+        reading.at(f"row {number}: ")
+        yield _object(row)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=WrittenFloat)
+    except RecursionError:
+        raise ValueError("values are nested too deeply") from None
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(_parsed(text), dict)
+    except ValueError:
+        return False
+
+
+def _object(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError(f"a row is to be an object, and this is {json.dumps(row, default=str)[:40]}")
+    return row
+
+
+def _csv(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(sys.maxsize)  # a document may be of any length
+    reader = csv.reader(_lines(stream, reading), delimiter=reading.separator, strict=True)
+    header = next(reader, None)
+    if header is None:
+        return
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two columns are called {twice!r}")
+    while True:
+        began = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error:
+            reading.at(f"line {began}: ")
+            raise
+        if row is None:
+            return
+        if not row:  # an empty line
+            continue
+        reading.at(f"line {began}: ")
+        if len(row) != len(header):
+            hint = (
+                ", which are separated by commas in a .csv file, and by tabs in a .tsv file"
+                if len(header) == 1
+                else ""
+            )
+            raise ValueError(f"{len(row)} values where the header names {len(header)} columns{hint}")
+        yield {name: value or None for name, value in zip(header, row, strict=True)}
+
+
+READERS: dict[str, Callable[[Any, Reading], Iterable[dict[str, Any]]]] = {
+    "text": _text,
+    "jsonl": _jsonl,
+    "json": _json,
+    "csv": _csv,
+}
+
+
+def arrow_schema(stream: Any, kind: str) -> pa.Schema:
+    """Columns and types of a seekable Parquet or Arrow file.
+
+    Raises:
+        ValueError: Two columns have one name.
+    """
+    import pyarrow.parquet as pq
+
+    schema = pq.ParquetFile(stream).schema_arrow if kind == "parquet" else _arrow_reader(stream).schema
+    twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two columns are called {twice!r}")
+    return schema
+
+
+def arrow_batches(stream: Any, kind: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """Record batches of a seekable Parquet or Arrow file, with all columns or some."""
+    import pyarrow.parquet as pq
+
+    arrow_schema(stream, kind)
+    if kind == "parquet":
+        yield from pq.ParquetFile(stream).iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+        return
+    for batch in _arrow_reader(stream):
+        yield batch if columns is None else batch.select(columns)
+
+
+def _arrow_reader(stream: Any) -> Any:
+    """Batches of an Arrow file or stream; both are in use."""
+    import pyarrow as pa
+
+    stream.seek(0)
+    head = stream.read(6)
+    stream.seek(0)
+    if head == b"ARROW1":
+        reader = pa.ipc.open_file(stream)
+        return pa.RecordBatchReader.from_batches(
+            reader.schema, (reader.get_batch(index) for index in range(reader.num_record_batches))
+        )
+    return pa.ipc.open_stream(stream)
