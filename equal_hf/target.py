@@ -55,6 +55,11 @@ class TargetConfig:
     )
     target_question_column: PerTarget = setting(["question"], "Column of questions.")
     target_answer_column: PerTarget = setting(["answer"], "Column of answers.")
+    target_final_column: PerTarget | None = setting(
+        None,
+        "Column of bare results, which exact match compares; if unset, `final` where there is one. An item without a "
+        "result there has the one behind `####` or in `\\boxed{}` in its answer.",
+    )
     n_reference: Size = setting(100, "Reference items used of each target, a seeded sample; all if null.")
     n_validation: Size = setting(None, "Validation items used of each target, a seeded sample; all if unset.")
     n_test: Size = setting(None, "Test items used of each target, a seeded sample; all if unset.")
@@ -97,7 +102,7 @@ class TargetConfig:
 
 
 _PER_TARGET = (
-    "revision reference_split validation_split test_split split_column question_column answer_column"
+    "revision reference_split validation_split test_split split_column question_column answer_column final_column"
 ).split()
 
 
@@ -118,12 +123,17 @@ class TargetItem:
     Args:
         question (`str`): The question.
         answer (`str`): The full answer.
-        final (`str`, *optional*): The bare result, where the task has one (GSM8K's number); scored by exact match.
+        final (`str`, *optional*): The bare result, where the task has one (GSM8K's number); scored by exact match. A
+            blank one is `None`.
     """
 
     question: str
     answer: str
     final: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.final is not None and not str(self.final).strip():
+            object.__setattr__(self, "final", None)  # a frozen dataclass is set this way
 
     def text(self) -> str:
         """The item as it is embedded; the same form as a pair's."""
@@ -160,6 +170,7 @@ def load_target(
     split_column: str | None = None,
     question_column: str = "question",
     answer_column: str = "answer",
+    final_column: str | None = None,
     n_reference: int | None = 100,
     n_validation: int | None = None,
     n_test: int | None = None,
@@ -176,7 +187,9 @@ def load_target(
             (`"train[:500]"`); with `split_column`, values of that column. `None` leaves a part empty.
         split_column (`str`, *optional*): Column that names each row's split, for a dataset that is one table (its
             `train` split).
-        question_column, answer_column (`str`): Columns to read. A `final` column is read where there is one.
+        question_column, answer_column (`str`): Columns to read.
+        final_column (`str`, *optional*): Column of bare results; `final`, where there is one, if left out. An item
+            without a result there has the one that [`marked_result`] reads from its answer.
         n_reference, n_validation, n_test (`int`, *optional*): Size of a seeded sample of each part; `None` takes all.
         seed (`int`, *optional*, defaults to `42`): Seeds the samples.
         token (`str`, *optional*): Hub token.
@@ -195,7 +208,8 @@ def load_target(
             parts[part] = ()
             continue
         rows = _open(source, part, split, split_column, name=name, revision=revision, token=token)
-        items = read_items(rows, question_column, answer_column, where=f"split {split!r} of target {source!r}")
+        where = f"split {split!r} of target {source!r}"
+        items = read_items(rows, question_column, answer_column, final_column, where=where)
         if size is not None and size < len(items):
             chosen = sorted(random.Random(f"{seed}-{part}").sample(range(len(items)), size))
             items = [items[i] for i in chosen]
@@ -219,13 +233,17 @@ def load_targets(config: TargetConfig, seed: int) -> dict[str, Target]:
 
 
 def read_items(
-    rows: Iterable[Mapping[str, Any]], question_column: str, answer_column: str, where: str = "the target"
+    rows: Iterable[Mapping[str, Any]],
+    question_column: str,
+    answer_column: str,
+    final_column: str | None = None,
+    where: str = "the target",
 ) -> list[TargetItem]:
     """The rows of a dataset as target items; rows without a question or an answer are counted and left out.
 
     Args:
         rows (`Iterable[Mapping[str, Any]]`): The rows. Numbers are taken as they are written.
-        question_column, answer_column (`str`): Columns to read; and `final`, where there is one.
+        question_column, answer_column, final_column (`str`): Columns to read, as for [`load_target`].
         where (`str`, *optional*): What messages call the rows.
 
     Raises:
@@ -233,15 +251,20 @@ def read_items(
     """
     rows = list(rows)
     columns = {name for row in rows for name in row}
-    for key, column in (("target_question_column", question_column), ("target_answer_column", answer_column)):
-        if rows and column not in columns:
+    keys = {
+        "target_question_column": question_column,
+        "target_answer_column": answer_column,
+        "target_final_column": final_column,
+    }
+    for key, column in keys.items():
+        if rows and column is not None and column not in columns:
             raise TargetError(
                 f"{where} has no column {column!r}: set `{key}` to one of {', '.join(sorted(columns)) or 'none'}"
             )
-    found = [(text_of(row.get(question_column)), text_of(row.get(answer_column)), row.get("final")) for row in rows]
+    wanted = (question_column, answer_column, final_column or "final")
     items = [
-        TargetItem(question, answer, text_of(final) or None)
-        for question, answer, final in found
+        TargetItem(question, answer, final if final.strip() else marked_result(answer))
+        for question, answer, final in ((text_of(row.get(column)) for column in wanted) for row in rows)
         if question.strip() and answer.strip()
     ]
     if not items:
@@ -249,6 +272,36 @@ def read_items(
     if len(items) < len(rows):
         logger.warning("%s: %d of %d rows have no question or no answer", where, len(rows) - len(items), len(rows))
     return items
+
+
+def marked_result(text: str) -> str | None:
+    r"""The result that a text marks as such: behind `####` at its end, as in GSM8K, or in its last `\boxed{}`.
+
+    >>> marked_result("3 * 4 = <<3*4=12>>12\n#### 12"), marked_result(r"So $x = \boxed{\frac{1}{2}}$.")
+    ('12', '\\frac{1}{2}')
+    >>> marked_result("#### Step 1\nAdd 2 and 2.") is None  # a heading
+    True
+    """
+    if (last := _HASHES.search(text)) is not None:
+        return last[1].strip()
+    for box in reversed(list(_BOX.finditer(text))):
+        if (inside := _inside(text, box.end()) if box[0].endswith("{") else box[1]) and inside.strip():
+            return inside.strip()
+    return None
+
+
+_HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*(\S[^\n]*)\s*\Z")
+_BOX = re.compile(r"\\f?boxed\s*(?:\{|([^\s{}$]+))")
+
+
+def _inside(text: str, start: int) -> str:
+    """What stands in braces, others within included; empty where they are not closed."""
+    depth = 1
+    for end in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        if not depth:
+            return text[start:end]
+    return ""
 
 
 def _open(source: str, part: str, split: str, split_column: str | None, **hub: Any) -> list[Mapping[str, Any]]:

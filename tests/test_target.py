@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from equal_hf.errors import TargetError
-from equal_hf.target import load_target
+from equal_hf.target import TargetConfig, TargetItem, load_target, load_targets
 
 
 @pytest.fixture
@@ -126,3 +126,33 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path, name, content, cause):
     with pytest.raises(TargetError, match=rf"The file .*{name} of the target cannot be read: .*{cause}") as refused:
         load_target(str(tmp_path / name))
     assert "on_bad_file" not in str(refused.value) and "split" not in str(refused.value)
+
+
+def test_a_blank_result_is_none_and_one_marked_in_the_answer_is_read(tmp_path):
+    rows = [
+        {"question": "a", "answer": "6 * 3 = <<6*3=18>>18\n#### 18", "final": " "},
+        {"question": "b", "answer": r"Thus $\boxed{\frac{1}{2}}$, not $\boxed{}$.", "final": None},
+        {"question": "c", "answer": r"First \boxed{1}, then \boxed 7", "final": ""},
+        {"question": "d", "answer": "#### Step 1\nAdd 2 and 2.", "final": ""},
+        {"question": "e", "answer": "#### 3", "final": "4"},
+    ]
+    (tmp_path / "t.jsonl").write_text(lines(*rows))
+    items = load_target(str(tmp_path / "t.jsonl"), reference_split="train", validation_split=None, test_split=None)
+    assert [item.final for item in items.reference] == ["18", r"\frac{1}{2}", "7", None, "4"]
+    assert TargetItem("q", "a", "\n").final is None
+
+
+def test_the_column_of_results_is_a_setting(tmp_path):
+    (tmp_path / "t.jsonl").write_text(lines({"question": "q", "solution": "7 pages", "answer": "7", "final": "8"}))
+    args = TargetConfig(
+        target=[str(tmp_path / "t.jsonl")],
+        target_reference_split=["train"],
+        target_validation_split=None,
+        target_test_split=None,
+        target_answer_column=["solution"],
+        target_final_column=["answer"],
+    )
+    assert load_targets(args, 0)["target"].reference == (TargetItem("q", "7 pages", "7"),)
+    args.target_final_column = ["result"]
+    with pytest.raises(TargetError, match=r"no column 'result'.*`target_final_column`"):
+        load_targets(args, 0)
