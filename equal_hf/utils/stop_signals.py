@@ -1,4 +1,4 @@
-"""SIGTERM stops a command as Ctrl-C does: what schedulers and `accelerate launch` send first.
+"""SIGTERM and SIGHUP stop a command as Ctrl-C does: schedulers send the one, a terminal that closes the other.
 
 >>> with interrupted_by_sigterm():
 ...     pass
@@ -14,22 +14,23 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """SIGTERM or SIGHUP came."""
 
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """Raise [`Terminated`] in the main thread on SIGTERM, unless somebody handles it already."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+    """Raise [`Terminated`] in the main thread on SIGTERM and SIGHUP, unless somebody handles or ignores them."""
+    free = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        free = []
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    signal.signal(signal.SIGTERM, terminate)
+    for number in free:
+        signal.signal(number, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in free:
+            signal.signal(number, signal.SIG_DFL)

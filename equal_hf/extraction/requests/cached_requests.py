@@ -153,7 +153,7 @@ class CachedRequests:
         self._owner = owner_id()
         self._renewing: asyncio.Task[None] | None = None
         self.in_flight: dict[int, LedgerAttemptLog] = {}
-        self._warned_over_bound = False
+        self._warned_over_bound = self._said_waiting = False
 
     def request(self, messages: Messages, bound: int, schema: dict[str, Any], attempt: int) -> Request:
         """A request for these messages.
@@ -230,6 +230,9 @@ class CachedRequests:
         while not (answer := await self.writer.write(wanted)):
             if (stopped := self.balancer.queue.stopped) is not None:
                 raise stopped
+            if not self._said_waiting:
+                self._said_waiting = True
+                logger.info("Waiting for responses that somebody else asks for, who shares %s.", self.store.path)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_LEASE_POLL_S)
         if isinstance(answer, Response):

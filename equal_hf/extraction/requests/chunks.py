@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import CachedRequests, DocumentReservation, Request
 from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Chunk, TokenBounds
+from equal_hf.extraction.requests.steps import Outcome, Step, drive
 from equal_hf.extraction.responses.ledger import Response
 from equal_hf.extraction.transport.dialects import PostJson
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
-from equal_hf.types import Allowance, Document, Extraction, Messages, QAPair, Rejection, Usage
+from equal_hf.types import Allowance, Document, Extraction, QAPair, Rejection, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -25,52 +26,6 @@ _WORTH_REPAIR = ("empty_reply", "not_json", "wrong_schema")
 _LOOP_CHARACTERS = 32
 # Where nobody counts, a prompt is bounded by its bytes: so many are set aside for each token of quoted pairs.
 _BYTES_PER_TOKEN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A request about a chunk, and the same once more where its response cannot be read.
-
-    Args:
-        name (`str`): `"extract"`, `"refine"` or `"judge"`.
-        bounds (`tuple[int, int]`): Upper bounds of both prompts' tokens.
-        messages (`tuple[Messages, Messages]`, *optional*): Both prompts; `None` as long as the pairs that they are
-            about are not known.
-        schema (`dict[str, Any]`): What the reply text should look like.
-        read (`Callable`): Reads a reply text.
-        readable (`Callable`): Whether what was read is of use.
-    """
-
-    name: str
-    bounds: tuple[int, int]
-    messages: tuple[Messages, Messages] | None
-    schema: dict[str, Any]
-    read: Callable[[str], Any]
-    readable: Callable[[Any], bool]
-
-    def outcome(self, request: Request, response: Response) -> Outcome:
-        """What a response to this step says."""
-        return Outcome(request.key, response, self.read("" if response.finish_reason == "refused" else response.text))
-
-    def is_done(self, outcome: Outcome) -> bool:
-        """Whether there is no use in asking again."""
-        finished = outcome.response is None or outcome.response.finish_reason != "stop"
-        return finished or self.readable(outcome.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a step.
-
-    Args:
-        key (`str`): Key of the response.
-        response ([`Response`], *optional*): The response; `None` where none came.
-        value (`Any`): What was read.
-    """
-
-    key: str = ""
-    response: Response | None = None
-    value: Any = None
 
 
 @dataclass
@@ -146,9 +101,9 @@ class ChunkExtractor:
             return outcome
 
         for chunk in chunks:
-            _drive(self._steps(document, text, chunk), bound_tokens)
+            drive(self._steps(document, text, chunk), bound_tokens)
             if allowance.cost is not None:
-                _drive(self._steps(document, text, chunk), bound_cost)
+                drive(self._steps(document, text, chunk), bound_cost)
         return worst, cost
 
     async def extract(
@@ -292,16 +247,6 @@ class ChunkExtractor:
             prompt_hash=self.prompt.prompt_hash,
             response_key=result.key,
         )
-
-
-def _drive(steps: Steps, answer: Callable[[Step], Outcome | None]) -> None:
-    """Take every step, without sending anything."""
-    outcome: Outcome | None = None
-    try:
-        while True:
-            outcome = answer(steps.send(outcome))
-    except StopIteration:
-        pass
 
 
 def _first_pairs(document: Document, outcome: Outcome) -> _Pairs:

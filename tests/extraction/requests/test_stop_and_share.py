@@ -146,7 +146,7 @@ def test_what_a_killed_process_asked_for_is_anybodys(load, client, tmp_path) -> 
         assert opened.paid("killed").unanswered == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_waits_for_what_is_paid_for(load, client, tmp_path, number: int) -> None:
     store = tmp_path / "responses.sqlite"
     before = asked(load)
