@@ -81,6 +81,11 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def format_of(path: Path) -> str | None:
+    """The format that the ending of a name stands for, with that of a compression or without.
+
+    >>> format_of(Path("a.jsonl.gz")), format_of(Path("B.TXT")), format_of(Path("c.tar.gz"))
+    ('jsonl', 'text', None)
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
@@ -89,10 +94,11 @@ def format_of(path: Path) -> str | None:
 
 def separator_of(name: str) -> str:
     """What separates the values of a CSV file, by the ending of its name."""
-    return "\t" if ".tsv" in Path(name).suffixes[-2:] else ","
+    return "\t" if ".tsv" in Path(name.lower()).suffixes[-2:] else ","
 
 
 def local_file(path: Path, root: Path | None, dataset: DatasetName) -> SourceFile:
+    """A file as it is read, or with why it is not; `root` is the folder that was named, if one was."""
     absolute = str(path.absolute())
     relative = path.name if root is None else path.relative_to(root).as_posix()
     try:
@@ -102,7 +108,9 @@ def local_file(path: Path, root: Path | None, dataset: DatasetName) -> SourceFil
         return SourceFile(absolute, absolute, "", "", relative, problem=problem, setting=dataset.setting)
     kind = format_of(path)
     problem = ""
-    if path.name.startswith("."):
+    if root is None:  # named by itself, so it is meant
+        problem = "an empty file" if facts.st_size == 0 else ""
+    elif path.name.startswith("."):
         problem = "a hidden folder" if path.is_dir() else "a hidden file"
     elif not path.is_file():
         problem = "no regular file"

@@ -163,3 +163,14 @@ def test_a_folder_without_any_file_says_so(tmp_path):
     (tmp_path / "inner").mkdir()
     with pytest.raises(CorpusError, match=r"cannot be opened: it holds no files\. Name"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".hidden.txt", "README.md", "NOTES.TXT"])
+def test_a_file_that_is_named_by_itself_is_meant(tmp_path, name):
+    (tmp_path / name).write_text(f"---\ntitle: x\n---\n{LONG}")
+    assert [document.id for document in read(tmp_path / name)] == [name]
+
+
+def test_endings_are_known_in_capitals_too(tmp_path):
+    (tmp_path / "A.TSV").write_text(f"id\ttext\n007\t{LONG}, and more\n")
+    assert [document.id for document in read(tmp_path, id_column="id")] == ["007"]
