@@ -82,9 +82,9 @@ class RoundRecords:
             if (schema := run.get("schema", 1)) != SCHEMA_VERSION:
                 raise ResumeError(
                     f"{self.run_dir} was written by EQUAL-HF {run.get('equal_hf', '0.1')} (records of schema "
-                    f"{schema}), and this is {installed_version()} (schema {SCHEMA_VERSION}). `report`, `inspect` and "
-                    "`publish` read it; to go on with it, use the version that wrote it, or set `output_dir` to a new "
-                    "folder to start another run."
+                    f"{schema}), and this is {installed_version()} (schema {SCHEMA_VERSION}). `report`, `inspect`, "
+                    "`replay` and `publish` read it. To go on with it, use the version that wrote it; to start "
+                    "another run, set `output_dir` to a new folder."
                 )
             if changes := differences(run["fingerprint"], wanted):
                 raise ResumeError(
