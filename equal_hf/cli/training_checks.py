@@ -25,7 +25,9 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
         args ([`EqualConfig`]): The trainer's settings.
     """
     from equal_hf.extraction.budget import Prices
+    from equal_hf.selection.config import REWARD_FUNCTIONS
     from equal_hf.target import target_shares
+    from equal_hf.training.sharding import refuse_sharded
 
     try:
         target_shares(run.by_name(), args.target_weights)
@@ -41,6 +43,10 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
         found = "`max_cost` is set but nothing costs anything"
         remedy = "set `price_per_million_prompt_tokens` and `price_per_million_completion_tokens`, and an endpoint"
         yield Check("settings", "problem", found, remedy)
+    try:
+        refuse_sharded([REWARD_FUNCTIONS[name] for name in rewards if name in REWARD_FUNCTIONS], args)
+    except ConfigError as error:
+        yield Check("settings", "problem", str(error))
     losses = {"eval_loss", *(f"eval_{name}_loss" for name in run.by_name())}
     if args.reward_metric.endswith("_loss") and args.reward_metric not in losses:
         found = f"`reward_metric` is {args.reward_metric!r}, which no evaluation gives"

@@ -22,6 +22,8 @@ from equal_hf import (
     loss_drop_reward,
     transport_reward,
 )
+from equal_hf.cli.arguments import RunArguments
+from equal_hf.cli.training_checks import check_settings_fit
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
@@ -543,6 +545,17 @@ def test_rewards_that_look_at_the_model_are_refused_where_it_is_sharded(monkeypa
         with pytest.raises(ConfigError, match=r"the whole model, which is sharded by (FSDP|DeepSpeed ZeRO-3)"):
             refuse_sharded([loss_drop_reward, function], SimpleNamespace(**settings))
     refuse_sharded([loss_drop_reward], SimpleNamespace(**settings))
+
+
+def test_a_run_does_not_start_with_a_reward_that_sharding_forbids(monkeypatch):
+    run = RunArguments(
+        corpus="documents", target="questions", extractor="explicit", reward_funcs=["value", "influence"]
+    )
+    args = EqualConfig(num_rounds=1, use_cpu=True)
+    assert not list(check_settings_fit(run, args))
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    (check,) = check_settings_fit(run, args)
+    assert check.fails and "'influence' looks at the whole model, which is sharded by FSDP" in check.found
 
 
 def test_sharding_that_leaves_the_model_whole_is_none(monkeypatch):
