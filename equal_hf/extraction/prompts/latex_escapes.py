@@ -163,8 +163,8 @@ class _State:
 
     def _is_command(self, match: re.Match[str], text: str, after_break: bool) -> bool:
         name = match["name"]
-        if len(name) == 1:
-            return False
+        if len(name) == 1:  # a regular expression's \\b, say; no text holds a backspace
+            return name in "bf" and self.style != "escaped"
         if name[0] in "bf" or name in _CERTAIN:
             return True
         if self.style == "escaped":

@@ -8,6 +8,7 @@ True
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -42,13 +43,19 @@ class JsonReader:
     """
 
     def __init__(self, reply_text: str) -> None:
-        self.text = escape_latex(reply_text[:MAX_REPLY_CHARACTERS])
+        text = reply_text[:MAX_REPLY_CHARACTERS]
+        if text.lstrip().startswith('"{'):  # JSON inside a JSON string
+            with contextlib.suppress(ValueError, RecursionError):
+                text = json.loads(text, strict=False)
+        self.text = escape_latex(text)
         self.start = self.position = 0
         self._work = 0
 
     def __iter__(self) -> Iterator[Any]:
         while self._work < _MAX_WORK and (match := _EVENT.search(self.text, self.position)):
             self.start, self.position = match.start(), match.end()
+            if match["fenced"]:
+                continue
             if match["closes"]:
                 yield THOUGHT_ENDS
             elif match["opens"]:
@@ -89,16 +96,17 @@ _THINK = r"think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratch_?p
 _THOUGHT = re.compile(
     rf"""
       (?P<opens>
-          <\s*(?:\w+:)?(?:{_THINK})(?:\s[^<>]*)?> | \[\s*(?:{_THINK})\s*\] | ◁\s*think\s*▷
+          (?:<|&lt;)\s*(?:\w+:)?(?:{_THINK})(?:\s[^<>&]*)?(?:>|&gt;) | \[\s*(?:{_THINK})\s*\] | ◁\s*think\s*▷
         | <\|\s*(?:begin_of_thought|begin_of_thinking|start_thinking)\s*\|> | <\|channel>\s*thought | <unused94>
         | <\|channel\|>\s*(?:analysis|commentary)\b | \Aanalysis(?=[A-Z][\s\S]*assistantfinal)
         | here\ is\ my\ thought\ process:
       )
     | (?P<closes>
-          <\s*/\s*(?:\w+:)?(?:{_THINK})\s*> | \[\s*/\s*(?:{_THINK})\s*\] | ◁\s*/\s*think\s*▷
+          (?:<|&lt;)\s*/\s*(?:\w+:)?(?:{_THINK})\s*(?:>|&gt;) | \[\s*/\s*(?:{_THINK})\s*\] | ◁\s*/\s*think\s*▷
         | <\|\s*(?:end_of_thought|end_of_thinking|end_thinking)\s*\|> | <channel\|> | <unused95>
         | <\|channel\|>\s*final\b | assistantfinal(?=\s*[{{\[`]) | here\ is\ my\ response:
       )
+    | (?P<fenced>```\s*(?:{_THINK})\b[\s\S]*?(?:```|\Z))
     """,
     re.VERBOSE | re.IGNORECASE,
 )

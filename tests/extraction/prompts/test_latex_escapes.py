@@ -70,6 +70,7 @@ def test_real_new_lines_and_tabs_survive(text: str) -> None:
         (r"$x \in \mathbb{R}$,\nso $\nu > 0$ and\n$e > 2$", "$x \\in \\mathbb{R}$,\nso $\\nu > 0$ and\n$e > 2$"),
         (r"\highlight{a} and \twoline{b}", r"\highlight{a} and \twoline{b}"),  # a document's own commands
         (r"They\'re Ada\'s.", "They're Ada's."),
+        (r"Does \bword\b match?", r"Does \bword\b match?"),
         (r"\u00e9 \u03bd \underline{x}", "é ν \\underline{x}"),
         (r"$\tan x$ \to $\top$", r"$\tan x$ \to $\top$"),
         ('$A^\\top$ \\"quoted\\" \\/ slash', '$A^\\top$ "quoted" / slash'),

@@ -180,8 +180,10 @@ def test_reads_back_what_a_model_was_asked_for(pairs, ascii_only, share):
         f"<think>{DRAFT}</think>Once more.<think>{DRAFT}</think>{ONE}",
         f"<think>{DRAFT}<think>{DRAFT}</think>{DRAFT}</think>{ONE}",
         f"<think>{DRAFT[:30]}</think>{ONE}",  # a draft that breaks off
+        f"&lt;think&gt;{DRAFT}&lt;/think&gt;{ONE}",
+        f"```thinking\n{DRAFT}\n```\n```json\n{ONE}\n```",
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_what_a_model_thinks_is_no_answer(reply):
     assert parse_pairs(reply) == Parsed([PAIR])
@@ -220,13 +222,14 @@ def test_pairs_about_thoughts_are_pairs():
         ('{"pairs": [{"question": "2 + 2?" "answer": "4"}]}', PAIR),
         ("{\"question\": \"2 + 2?\", \"answer\": '''4'''}", PAIR),
         ("{“question”: “2 + 2?”, “answer”: “4”}", PAIR),
+        (json.dumps(ONE), PAIR),
         ('{"id": 3, "level": "easy", "question": "2 + 2?", "answer": "4",}\n\nI hope this helps!', PAIR),
         (
             r"{'question': 'Is $2 \times 3$ six?', 'answer': '$\frac{6}{1}$',}",
             (r"Is $2 \times 3$ six?", r"$\frac{6}{1}$"),
         ),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_slips_that_can_be_read_in_one_way_only_are_read(reply, pair):
     assert parse_pairs(reply) == Parsed([pair])
