@@ -36,7 +36,7 @@ def round_metrics(
     Args:
         round ([`Round`]): The round.
         reward_record (`Mapping[str, Any]`, *optional*): Its recorded rewards: `rewards`, `mixed` and `metrics`.
-            Without it, the rewards known at extraction are told.
+            Without it, the rewards known at extraction are logged.
         totals (`Mapping[str, float]`, *optional*): Totals of the run so far, by name.
 
     >>> from equal_hf.types import Decision, Round

@@ -1,4 +1,4 @@
-"""A run without a trainer, told to trackers: the same names, tables and report as with one."""
+"""A run without a trainer, logged to trackers: the same names, tables and report as with one."""
 
 from __future__ import annotations
 

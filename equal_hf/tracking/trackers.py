@@ -60,7 +60,7 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id
         args (`TrainingArguments`): The trainer's arguments. Inside the block `run_name` is what it was, or the output
             folder's name, with `-name` after it.
         name (`str`): What tells this run from others of the same script.
-        config (`Mapping[str, Any]`, *optional*): What to tell of the run besides `args`; secrets are taken out.
+        config (`Mapping[str, Any]`, *optional*): What is shown of the run besides `args`; secrets are taken out.
         id (`str`, *optional*): The run's id, from `run.json`, under which a tracker goes on with it after a restart.
     """
     before = args.run_name
@@ -91,7 +91,7 @@ def tracked(args: Any, *, name: str, config: Mapping[str, Any] | None = None, id
 
 
 def run_name(base: str, kind: str, id: str | None) -> str:
-    """What trackers show: told apart by the run's id, since trackio knows runs by their names alone.
+    """The name that trackers show: it ends in a part of the run's id, since trackio knows runs by their names alone.
 
     >>> run_name("quickstart", "equal", None), run_name("quickstart", "equal", "0123456789ab")
     ('quickstart-equal', 'quickstart-equal-01234567')
@@ -193,7 +193,7 @@ class RunTracker:
         self._replaced = []
 
     def place(self) -> str | None:
-        """Where the run is told of, for the dataset to name it; `None` without a tracker."""
+        """Where the run is tracked, for the dataset card; `None` without a tracker."""
         if self._wandb is not None:
             return wandb_place(self._wandb)
         return trackio_place(self._trackio) if self._trackio is not None else None

@@ -1,6 +1,6 @@
 """transformers' W&B and trackio callbacks, with the run's own numbers under their own names, its tables and report.
 
-transformers puts `train/` before every name that is not an evaluation's, so that the same run would be told under
+transformers puts `train/` before every name that is not an evaluation's, so that the same run would be logged under
 other names with a trainer than without one.
 """
 
