@@ -86,6 +86,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         remedy = {errno.ENOSPC: ": make room there", errno.EACCES: ": check its permissions"}.get(error.errno or 0, "")
         return f"{error.strerror}: {error.filename}{remedy}"
+    if isinstance(error, UnicodeError) and (encoding := sys.getfilesystemencoding()) != "utf-8":
+        return f"{error}; names of files are in {encoding} here: set PYTHONUTF8=1 in the environment"
     return str(error) or type(error).__name__
 
 
