@@ -119,3 +119,18 @@ def model_settings(model: ModelConfig, further: Any) -> dict[str, Any]:
     """
     named = {"revision": model.model_revision, "dtype": model.dtype, "attn_implementation": model.attn_implementation}
     return {name: value for name, value in named.items() if value is not None} | dict(further or {})
+
+
+def adapter_settings(model: ModelConfig) -> Any:
+    """The adapter's settings (`PeftConfig`); `None` where the whole model is trained.
+
+    Args:
+        model (`ModelConfig`): The model.
+    """
+    from trl import get_peft_config
+
+    config: Any = get_peft_config(model)
+    # TRL makes a text of a list of one, which PEFT takes for a pattern of whole names that matches none.
+    if config is not None and isinstance(config.target_modules, str) and config.target_modules.isidentifier():
+        config.target_modules = {config.target_modules}
+    return config

@@ -218,43 +218,14 @@ def train(job: Job) -> dict[str, Any]:
     Args:
         job ([`Job`]): The run, or its control.
     """
-    from transformers import AutoTokenizer, PrinterCallback
-    from trl import get_peft_config, get_quantization_config
-
-    from equal_hf.cli.factories import make_collector, model_settings
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
     from equal_hf.records.json_files import write_json
-    from equal_hf.target import evaluation_sets
     from equal_hf.tracking.trackers import tracked
-    from equal_hf.training.round_callbacks import PublishCallback
-    from equal_hf.training.trainer import EqualTrainer
-    from equal_hf.utils.hub_retry import wait_for_hub
 
     began = time.monotonic()
-    run, args, model = job.run, job.args, job.model
-    assert model is not None
-    name = str(model.model_name_or_path)
-    args.model_init_kwargs = model_settings(model, args.model_init_kwargs)
-    collector = make_collector(run, args, job.corpus, job.targets, job.policy)
-    collector.config = vars(run) | {"model": name, "command": command_line()}
-    revision = args.model_init_kwargs["revision"]
-
-    def tokenizer() -> Any:
-        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=args.trust_remote_code)
-
-    trainer = EqualTrainer(
-        name,
-        args,
-        data_collector=collector,
-        eval_dataset=evaluation_sets(job.targets, "validation"),
-        processing_class=wait_for_hub(tokenizer, f"loading the tokenizer of {name}"),
-        peft_config=get_peft_config(model),
-        quantization_config=get_quantization_config(model),
-    )
-    trainer.remove_callback(PrinterCallback)  # a line a round says enough
-    if job.publisher is not None:
-        trainer.add_callback(PublishCallback(job.publisher))
+    run, args, trainer = job.run, job.args, make_trainer(job)
+    collector = trainer.data_collector
     trainer.open_run()
     result_path = Path(str(args.output_dir)) / "result.json"
     if not result_path.exists():
@@ -287,6 +258,47 @@ def train(job: Job) -> dict[str, Any]:
         trainer.accelerator.wait_for_everyone()
         collector.close()
     return json.loads(result_path.read_text(encoding="utf-8"))
+
+
+def make_trainer(job: Job) -> EqualTrainer:
+    """The trainer of a run, with its collector, its model and what publishes.
+
+    Args:
+        job ([`Job`]): The run, or its control.
+    """
+    from transformers import AutoTokenizer, PrinterCallback
+    from trl import get_quantization_config
+
+    from equal_hf.cli.factories import adapter_settings, make_collector, model_settings
+    from equal_hf.target import evaluation_sets
+    from equal_hf.training.round_callbacks import PublishCallback
+    from equal_hf.training.trainer import EqualTrainer
+    from equal_hf.utils.hub_retry import wait_for_hub
+
+    run, args, model = job.run, job.args, job.model
+    assert model is not None
+    name = str(model.model_name_or_path)
+    args.model_init_kwargs = model_settings(model, args.model_init_kwargs)
+    collector = make_collector(run, args, job.corpus, job.targets, job.policy)
+    collector.config = vars(run) | {"model": name, "command": command_line()}
+    revision = args.model_init_kwargs["revision"]
+
+    def tokenizer() -> Any:
+        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=args.trust_remote_code)
+
+    trainer = EqualTrainer(
+        name,
+        args,
+        data_collector=collector,
+        eval_dataset=evaluation_sets(job.targets, "validation"),
+        processing_class=wait_for_hub(tokenizer, f"loading the tokenizer of {name}"),
+        peft_config=adapter_settings(model),
+        quantization_config=get_quantization_config(model),
+    )
+    trainer.remove_callback(PrinterCallback)  # a line a round says enough
+    if job.publisher is not None:
+        trainer.add_callback(PublishCallback(job.publisher))
+    return trainer
 
 
 def measure(trainer: EqualTrainer, targets: Mapping[str, Target], shares: Mapping[str, float]) -> dict[str, float]:

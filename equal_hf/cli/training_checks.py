@@ -149,11 +149,11 @@ def _without_weights(name: str, settings: Mapping[str, Any], trust_remote_code: 
 def _add_adapters(built: Any, model: Any) -> None:
     import torch
     from peft import get_peft_model
-    from trl import get_peft_config
+
+    from equal_hf.cli.factories import adapter_settings
 
     with torch.device("meta"):
-        adapters: Any = get_peft_config(model)
-        get_peft_model(built, adapters)
+        get_peft_model(built, adapter_settings(model))
 
 
 def check_targets(run: RunArguments, args: EqualConfig, model: Any, tokenizer: Any) -> Iterator[Check]:

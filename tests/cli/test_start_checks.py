@@ -68,7 +68,7 @@ def target(folder: Path, long_part: str | None = None, some: int = 1000) -> str:
         ({"attn_implementation": "nonsense"}, "cannot be built as the settings say.*nonsense.*`attn_implementation`"),
         ({"model_init_kwargs": {"attn_implementation": "flash_attention_2"}}, "cannot be built as the settings say"),
         ({"dtype": "float31"}, "`dtype` is 'float31', which is no precision"),
-        ({"use_peft": True, "lora_target_modules": ["nonsense"]}, "cannot be built.*nonsense.*`lora_…`"),
+        ({"use_peft": True, "lora_target_modules": ["nonsense", "more"]}, "cannot be built.*nonsense.*`lora_…`"),
         ({"model_name_or_path": None}, "`model_name_or_path` is not set; name a model"),
         ({"chat_template_path": "no/where"}, "no access to `chat_template_path` no/where"),
         ({"eos_token": "<nonsense>"}, "`eos_token` is '<nonsense>', which the vocabulary"),
