@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache, partial
@@ -21,11 +23,14 @@ _BUILDERS = ("parquet", "arrow", "json", "csv", "text", "harbor")  # of `dataset
 
 
 def declared_files(dataset: DatasetName) -> list[SourceFile]:
+    _offline_builder.cache_clear()
     _builder.cache_clear()  # files may have changed since an earlier look in this process
     builder = _load_builder(dataset)
     by_split = {str(split): files for split, files in (builder.config.data_files or {}).items()}
     if not by_split:  # offline `datasets` has what it once made of the files, not the files
         return [_whole(dataset)]
+    if dataset.setting != "corpus":
+        _keep_card(dataset)
     plain, separator = _is_plain(builder), str(getattr(builder.config, "sep", ","))
 
     def files_of(split: str) -> list[SourceFile]:
@@ -36,7 +41,7 @@ def declared_files(dataset: DatasetName) -> list[SourceFile]:
         return [
             SourceFile(
                 _name(url),
-                url,
+                _kept(url, dataset) if plain else url,
                 (format_of(Path(url)) or "") if plain else "",
                 identities[url],
                 _relative(url),
@@ -84,6 +89,8 @@ def _load_builder(dataset: DatasetName) -> Any:
         OSError,
         ValueError,
     ) as error:
+        if (builder := _offline_builder(dataset)) is not None:
+            return builder
         raise CorpusError(
             f"`{setting}`: {source!r} (configuration {dataset.config!r}, split {dataset.split or 'train'!r}) "
             f"cannot be opened: {first_line(error)}. Check the name, the configuration and the connection."
@@ -96,6 +103,56 @@ def _builder(dataset: DatasetName) -> Any:
 
     source = str(Path(dataset.source).expanduser()) if Path(dataset.source).expanduser().is_dir() else dataset.source
     return datasets.load_dataset_builder(source, name=dataset.config, revision=dataset.revision, token=dataset.token)
+
+
+@cache
+def _offline_builder(dataset: DatasetName) -> Any:
+    """The dataset by what the Hub cache holds of it, where the Hub is not to be asked; `None` if that is nothing."""
+    import datasets
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    if not constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        folder = snapshot_download(
+            dataset.source, repo_type="dataset", revision=dataset.revision, local_files_only=True
+        )
+        return datasets.load_dataset_builder(folder, name=dataset.config)
+    except (LocalEntryNotFoundError, HFValidationError, datasets.exceptions.DatasetsError, OSError, ValueError):
+        return None
+
+
+def _kept(url: str, dataset: DatasetName) -> str:
+    """Where a file is opened: of targets and benchmarks, which every start of a run reads, in the Hub cache.
+
+    A corpus is read once, and may be too large to be kept beside what is made of it.
+    """
+    url = _hub_url(url)
+    if not url.startswith(_HUB) or (dataset.setting == "corpus" and not isinstance(dataset.token, str)):
+        return url
+    from huggingface_hub import hf_hub_download
+
+    repo, _, rest = url.removeprefix(_HUB).partition("@")
+    revision, _, name = rest.partition("/")
+    return wait_for_hub(
+        lambda: hf_hub_download(repo, name, repo_type="dataset", revision=revision, token=dataset.token),
+        f"downloading {_name(url)}",
+    )
+
+
+def _keep_card(dataset: DatasetName) -> None:
+    """Keep the card, which declares configurations, and the commit of the revision, to do without the Hub later."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if constants.HF_HUB_OFFLINE or Path(dataset.source).expanduser().exists():
+        return
+    # A dataset without a card is none the worse.
+    with contextlib.suppress(HfHubHTTPError.__bases__[0], HFValidationError, OSError):
+        hf_hub_download(
+            dataset.source, "README.md", repo_type="dataset", revision=dataset.revision, token=dataset.token
+        )
 
 
 def open_declared(dataset: DatasetName) -> Callable[[SourceFile], Any]:
@@ -148,6 +205,7 @@ def _load_whole(dataset: DatasetName) -> Any:
 
 
 def _name(url: str) -> str:
+    url = _hub_url(url)
     if not url.startswith(_HUB):
         return url
     repo, _, rest = url.removeprefix(_HUB).partition("@")
@@ -155,13 +213,28 @@ def _name(url: str) -> str:
 
 
 def _relative(url: str) -> str:
+    url = _hub_url(url)
     return url.removeprefix(_HUB).partition("@")[2].partition("/")[2] if url.startswith(_HUB) else Path(url).name
+
+
+def _hub_url(path: str) -> str:
+    """The address on the Hub of a file in a snapshot of the Hub cache; any other path as it is.
+
+    >>> _hub_url("/home/me/hub/datasets--org--name/snapshots/0a1b/data/a.jsonl")
+    'hf://datasets/org/name@0a1b/data/a.jsonl'
+    """
+    found = re.search(r"/datasets--([^/]+)/snapshots/([^/]+)/(.+)$", path)
+    return f"{_HUB}{found[1].replace('--', '/')}@{found[2]}/{found[3]}" if found else path
 
 
 def _identities(urls: list[str], dataset: DatasetName) -> dict[str, str]:
     """What changes with the content of each file."""
     if not urls or not urls[0].startswith(_HUB):
-        return {url: local_file(Path(url), None, dataset).identity for url in urls}
+        # In the Hub cache a file is a link to one that is called by the hash of its content, as the Hub tells it.
+        return {
+            url: local_file(Path(url), None, dataset).identity if _hub_url(url) == url else Path(url).resolve().name
+            for url in urls
+        }
     from huggingface_hub import HfFileSystem
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

@@ -193,7 +193,8 @@ def open_file(file: SourceFile) -> Iterator[Any]:
 
     import fsspec
 
-    opened: Any = fsspec.open(file.url, "rb") if "://" in file.url else open(file.url, "rb")  # noqa: SIM115
+    url = in_hub_cache(file.url) or file.url
+    opened: Any = fsspec.open(url, "rb") if "://" in url else open(url, "rb")  # noqa: SIM115
     compression = next((kind for end, kind in COMPRESSIONS.items() if file.url.lower().endswith(end)), None)
     with opened as raw:
         if compression is None:
@@ -212,6 +213,18 @@ def open_file(file: SourceFile) -> Iterator[Any]:
 def _seekable(file: SourceFile) -> Iterator[Any]:
     with open_file(file) as stream:
         yield io.BytesIO(stream.read()) if file.url.lower().endswith(tuple(COMPRESSIONS)) else stream
+
+
+def in_hub_cache(url: str) -> str | None:
+    """Where a file of the Hub is on this disk, if it was downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if not url.startswith("hf://datasets/"):
+        return None
+    repo, _, rest = url.removeprefix("hf://datasets/").partition("@")
+    revision, _, name = rest.partition("/")
+    found = try_to_load_from_cache(repo, name, revision=revision, repo_type="dataset")
+    return found if isinstance(found, str) else None
 
 
 def count_rows(file: SourceFile, open_rows: Callable[[SourceFile], Any] | None = None) -> int:

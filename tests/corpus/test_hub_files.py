@@ -65,6 +65,36 @@ print(json.dumps(told))
 """
 
 
+OFFLINE = """
+import json, sys
+from equal_hf import load_target
+from equal_hf.corpus.config import CorpusConfig
+from equal_hf.corpus.open_dataset import ReadReport, list_files, read_corpus
+from equal_hf.errors import EqualError
+
+target = load_target("tester/plain", reference_split="train[:1]", validation_split="test", test_split=None,
+                     question_column="id", answer_column="score")
+items = [[item.question, item.answer] for item in (*target.reference, *target.validation)]
+config = CorpusConfig(corpus="tester/plain", id_column="id")
+files = [[file.name, file.relative, file.url, file.identity] for file in list_files(config)]
+ids = [document.id for document in read_corpus(config, ReadReport())]
+try:
+    load_target("tester/damaged")
+except EqualError as error:
+    print(json.dumps([items, files, ids, str(error)]))
+"""
+PRIVATE = """
+import sys
+import huggingface_hub
+from equal_hf.corpus import open_dataset
+huggingface_hub.create_repo("tester/private", repo_type="dataset", private=True, token=sys.argv[1])
+huggingface_hub.upload_file(path_or_fileobj=b'{"text": "secret"}', path_in_repo="a.jsonl", repo_id="tester/private",
+                            repo_type="dataset", token=sys.argv[1])
+print(list(open_dataset("tester/private", token=sys.argv[1])))
+"""
+LISTED = OFFLINE.replace('load_target("tester/damaged")', "raise EqualError('online')")
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
@@ -80,7 +110,12 @@ def told(tmp_path_factory):
     (folder / "plain/data/test.jsonl").write_text(json.dumps(row))
     (folder / "damaged/train.jsonl.gz").write_bytes(gzip.compress("\n".join(rows * 40).encode())[:-20])
     with HubServer() as hub:
-        return json.loads(hub.python(CLIENT, folder, home=folder / "home").splitlines()[-1])
+        found = json.loads(hub.python(CLIENT, folder, home=folder / "home").splitlines()[-1])
+        found["online"] = json.loads(hub.python(LISTED, home=folder / "home").splitlines()[-1])
+        found["private"] = hub.python(PRIVATE, "hf_write", home=folder / "other", token=None)
+        offline = "import os; os.environ['HF_HUB_OFFLINE'] = '1'" + OFFLINE
+        found["offline"] = json.loads(hub.python(offline, home=folder / "home").splitlines()[-1])
+        return found
 
 
 def test_declared_options_hold_and_values_stay_text(told):
@@ -117,3 +152,16 @@ def test_a_target_is_read_by_the_same_reader(told):
 )
 def test_what_is_missing_or_damaged_is_named(told, label, words):
     assert words in told[label]
+
+
+def test_what_was_read_as_a_target_is_read_again_without_the_hub(told):
+    """The Hub cache has it; its files are known by the same names and identities as online."""
+    items, files, ids, refusal = told["offline"]
+    assert items == told["target"] and ids == ["1e5", "7"]
+    assert [files, ids] == told["online"][1:3]
+    assert files[0][2].startswith("hf://datasets/tester/plain@")
+    assert "cannot be opened" in refusal and "Traceback" not in refusal
+
+
+def test_a_private_dataset_is_read_with_the_token_that_is_given(told):
+    assert told["private"].strip().endswith("[{'text': 'secret'}]")
