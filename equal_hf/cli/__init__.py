@@ -19,7 +19,8 @@ from equal_hf.utils.printable import escape, show_any_text
 from equal_hf.utils.stop_signals import Terminated, interrupted_by_sigterm
 
 NETWORK_LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "urllib3", "ssl", "sqlite3")
-COMMANDS = ("align", "index", "plan", "collect", "train", "report", "publish", "inspect", "store", "replay", "doctor")
+# In the order in which a newcomer needs them.
+COMMANDS = ("doctor", "plan", "collect", "train", "inspect", "report", "publish", "replay", "store", "index", "align")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         `int`: The exit code.
     """
     parser = argparse.ArgumentParser(
-        prog="equal-hf", description="Turn a document corpus into instruction-tuning data, call by call."
+        prog="equal-hf",
+        description="Turn a corpus of documents into instruction-tuning data, and spend LLM calls only on documents "
+        "worth one.",
+        epilog="The --help of each command shows an example.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)

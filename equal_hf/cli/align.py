@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     """Add `align` to the commands."""
     parser = subparsers.add_parser(
         "align",
-        help="align the embedder of a corpus with pairs of a sample",
+        help="fine-tune the embedder on pairs of a sample, before `index`",
         description="Extract the pairs of a sample of the documents, fine-tune the embedder to find a document by its "
         "pairs, and leave it in `<output_dir>/embedder` if it does that better on documents held out. `equal-hf "
         "index` and a run's own corpus then use it. Any key of the YAML can be given as a flag.",

@@ -26,10 +26,10 @@ def add_parser(subparsers: Any) -> None:
     """Add `collect` to the commands."""
     parser = subparsers.add_parser(
         "collect",
-        help="collect data without training on it",
-        description="Select clusters and extract pairs, round by round, without a trainer. Takes the recipe's YAML; "
-        "rewards that wait for a training are left out, and so is the model. Any key of the YAML can be given as a "
-        "flag. Run it again after a stop and it goes on where it was.",
+        help="collect pairs without a trainer: no GPU, no model",
+        description="Select clusters and extract pairs, round by round, without a trainer. Takes the recipe's YAML, "
+        "and ignores its model and the rewards that need a training. Any key of the YAML can be given as a "
+        "flag. Run the same command again after a stop to go on.",
         epilog="example: equal-hf collect recipes/mistral_math.yaml --output_dir runs/data --max_documents 2000",
     )
     parser.add_argument("config", help="the recipe's YAML")

@@ -21,10 +21,11 @@ def add_parser(subparsers: Any) -> None:
     """Add `doctor` to the commands."""
     parser = subparsers.add_parser(
         "doctor",
-        help="check environment, endpoint, Hub, trackers and disk, and say what to fix",
-        description="Check what a run needs: packages, accelerator, disk, Hub token and rights, W&B, and, with a "
-        "recipe's YAML, its endpoint, with one short timed call. Any key of the YAML can be given as a flag. Exits "
-        "with 1 if something would keep the run from starting.",
+        help="check what a run needs, and say how to fix what is missing",
+        description="Check what a run needs: packages, accelerator, disk, Hub token and rights, W&B; and, with a "
+        "recipe's YAML, access to model, corpus and target, whether the settings fit, and the endpoint, with one "
+        "short timed call. Any key of the YAML can be given as a flag. Exits with 1 if something would keep the run "
+        "from starting.",
         epilog="example: equal-hf doctor recipes/mistral_math.yaml --extractor_url http://localhost:8080",
     )
     parser.add_argument("config", nargs="?", help="the recipe's YAML")

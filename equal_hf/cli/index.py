@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
     """Add `index` to the commands."""
     parser = subparsers.add_parser(
         "index",
-        help="make a clustered corpus of a dataset",
+        help="cluster a dataset once, on one process or many, for many runs",
         description="Make a clustered corpus of a dataset: read, embed, cluster, assign, write and push. What is "
         "complete is skipped, so the same command goes on after a stop and takes up a new revision. An embedder that "
         "`equal-hf align` left in the run folder is used. Any key of the YAML can be given as a flag.",

@@ -28,13 +28,13 @@ def add_parser(subparsers: Any) -> None:
     """Add `plan` to the commands."""
     parser = subparsers.add_parser(
         "plan",
-        help="estimate what a run will take, before anything is spent",
+        help="estimate calls, tokens, money and time of a run, before anything is spent",
         description="Estimate calls, tokens, money and time of a run from a sample of its documents. The endpoint is "
-        "asked what it is and to count tokens, never to generate. Any key of the YAML can be given as a flag.",
+        "asked what it serves and to count tokens, never to generate. Any key of the YAML can be given as a flag.",
         epilog="example: equal-hf plan recipes/mistral_math.yaml --max_cost 20 --price_per_million_prompt_tokens 0.2",
     )
     parser.add_argument("config", help="the recipe's YAML")
-    parser.add_argument("--sample", type=int, default=200, help="documents to look at (default: 200)")
+    parser.add_argument("--sample", type=int, default=200, help="number of documents to look at (default: 200)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(func=run, takes_settings=True)
 

@@ -16,13 +16,14 @@ SHOWN_MISSING = 5
 
 def add_parser(subparsers: Any) -> None:
     """Add `replay` to the commands."""
-    from equal_hf.collection.config import DOCUMENT_ORDERS, current_document_order
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.collection.config import DOCUMENT_ORDERS, CollectorConfig, current_document_order
     from equal_hf.selection.config import BANDITS, REWARDS
     from equal_hf.selection.neighbours import NEIGHBOURS
 
     parser = subparsers.add_parser(
         "replay",
-        help="what another policy would have selected, from the records of a run",
+        help="show what another policy would have selected, without a call",
         description="Select again from the records of a run, under another policy, without a single call. What is not "
         "given stays as the run had it. A document that no record holds is counted as missing: it would need a call.",
         epilog="example: equal-hf replay runs/mistral_math --bandit thompson --reward_funcs value",
@@ -30,19 +31,24 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="RUN", help="further runs on the corpus")
     parser.add_argument("--corpus", type=Path, help="folder of the clustered corpus, where it is not in the run's own")
-    parser.add_argument("--bandit", choices=BANDITS)
-    parser.add_argument("--alpha", type=float)
-    parser.add_argument("--prior_weight", type=float)
-    parser.add_argument("--neighbour_radius", type=float)
-    parser.add_argument("--neighbours", choices=NEIGHBOURS)
-    parser.add_argument("--bandit_discount", type=float)
-    parser.add_argument("--reward_funcs", nargs="+", type=current_reward_name, choices=REWARDS)
-    parser.add_argument("--reward_weights", nargs="+", type=float)
-    parser.add_argument("--target_weights", nargs="+", type=float)
-    parser.add_argument("--price_per_million_prompt_tokens", type=float)
-    parser.add_argument("--price_per_million_completion_tokens", type=float)
-    parser.add_argument("--document_order", type=current_document_order, choices=DOCUMENT_ORDERS)
-    parser.add_argument("--rounds", type=int, help="rounds at most; as many as the run has where left out")
+    kinds: dict[str, dict[str, Any]] = {
+        "bandit": {"choices": BANDITS},
+        "alpha": {"type": float},
+        "prior_weight": {"type": float},
+        "neighbour_radius": {"type": float},
+        "neighbours": {"choices": NEIGHBOURS},
+        "bandit_discount": {"type": float},
+        "reward_funcs": {"nargs": "+", "type": current_reward_name, "choices": REWARDS, "metavar": "REWARD"},
+        "reward_weights": {"nargs": "+", "type": float, "metavar": "WEIGHT"},
+        "target_weights": {"nargs": "+", "type": float, "metavar": "WEIGHT"},
+        "price_per_million_prompt_tokens": {"type": float, "metavar": "PRICE"},
+        "price_per_million_completion_tokens": {"type": float, "metavar": "PRICE"},
+        "document_order": {"type": current_document_order, "choices": DOCUMENT_ORDERS},
+    }
+    helps = {one.name: one.metadata["help"] for kind in (RunArguments, CollectorConfig) for one in fields(kind)}
+    for name, kind in kinds.items():
+        parser.add_argument(f"--{name}", help=helps[name], **kind)
+    parser.add_argument("--rounds", type=int, help="maximum number of rounds; as many as the run has if unset")
     parser.add_argument("--json", action="store_true", help="print JSON, with every draw and score")
     parser.set_defaults(func=run)
 

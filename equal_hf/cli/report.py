@@ -12,7 +12,7 @@ def add_parser(subparsers: Any) -> None:
     """Add `report` to the commands."""
     parser = subparsers.add_parser(
         "report",
-        help="write an HTML page that shows what a run did and what it bought",
+        help="write an HTML page about a run",
         description="Write one self-contained HTML page about a run, and its figures as PNG files. The page needs no "
         "network. Works while the run is going on.",
         epilog="example: equal-hf report runs/mistral_math --out report",

@@ -17,8 +17,8 @@ def add_parser(subparsers: Any) -> None:
     """Add `store` to the commands."""
     parser = subparsers.add_parser(
         "store",
-        help="look after the responses that were paid for",
-        description="Look after the responses that were paid for.",
+        help="list, export or delete stored responses",
+        description="List, export or delete the responses of endpoints that a run stored.",
         epilog="example: equal-hf store stats runs/mistral_math",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)

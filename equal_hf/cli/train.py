@@ -63,10 +63,10 @@ def add_parser(subparsers: Any) -> None:
     """Add `train` to the commands."""
     parser = subparsers.add_parser(
         "train",
-        help="run the whole loop: pairs, training, comparison",
+        help="run the whole loop: select, extract, train, compare",
         description="Select clusters, extract pairs and train on them, round by round; then publish, and repeat with "
-        "uniform selection if `control` asks for it. Any key of the YAML can be given as a flag. Run it again after a "
-        "stop and it goes on where it was.",
+        "uniform selection if `control` asks for it. Any key of the YAML can be given as a flag. Run the same "
+        "command again after a stop to go on.",
         epilog="example: equal-hf train recipes/mistral_math.yaml --max_documents 2000 (on several GPUs: accelerate "
         "launch -m equal_hf train CONFIG)",
     )
