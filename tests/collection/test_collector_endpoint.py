@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector
-from equal_hf.errors import ConfigError
+from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.extraction.budget import NANO, Prices
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.tracking.tracked_run import TrackedRun
 from tests.extraction.endpoints import MODELS, PAIRS, completion
-from tests.servers.faults import FaultyServer
+from tests.servers.faults import Fault, FaultyServer
 from tests.tracking.wandb_file import wandb_rows
 from tests.world import make_target
 
@@ -86,3 +87,33 @@ def test_the_money_cap_ends_the_run_in_order(world, server, tmp_path) -> None:
 def test_a_money_cap_without_prices_is_told_of(world, server, tmp_path) -> None:
     with pytest.raises(ConfigError, match="`price_per_million_prompt_tokens`"):
         list(make(world, tmp_path, server, prices=Prices(), max_cost=9.0).rounds())
+
+
+def test_a_round_of_which_nothing_came_is_not_recorded_and_drawn_again(world, server, tmp_path) -> None:
+    small = {"arms_per_round": 1, "documents_per_arm": 2, "num_rounds": 2}
+    server.faults = [completion(usage=USAGE), *[Fault(400, body="flaky") for _ in range(40)]]
+    collector = make(world, tmp_path, server, **small)
+    with pytest.raises(ExtractionError, match=r"nothing came of the 2 documents of this round: HTTP 400 flaky"):
+        list(collector.rounds())
+    collector.close()
+    assert not RoundRecords(tmp_path).indices()
+    asked = {str(seen.body["messages"]) for seen in server.chats[1:]}
+    server.faults = [completion(usage=USAGE) for _ in range(20)]
+    sent = len(server.chats)
+    again = make(world, tmp_path, server, **small)
+    assert [round.documents for round in again.rounds()] == [2, 2]
+    assert {str(seen.body["messages"]) for seen in server.chats[sent + 1 : sent + 3]} == asked
+
+
+def test_tokens_that_brought_nothing_count_after_a_restart_too(world, server, tmp_path) -> None:
+    settings = {"arms_per_round": 1, "documents_per_arm": 2, "num_rounds": 9, "max_completion_tokens": 2000}
+    server.faults = [completion(usage=USAGE), *[Fault(action="drop") for _ in range(300)]]
+    for _ in range(3):
+        collector = make(world, tmp_path, server, **settings)
+        with contextlib.suppress(ExtractionError):
+            assert list(collector.rounds()) == []
+        collector.close()
+        server.faults = [completion(usage=USAGE), *server.faults]
+    probes = sum("Say hello" in str(seen.body["messages"]) for seen in server.chats)
+    assert probes == 3
+    assert 5 <= len(server.chats) - probes <= 10, "10 replies of 200 tokens can have been generated, and no more"
