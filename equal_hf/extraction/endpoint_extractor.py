@@ -238,7 +238,8 @@ class EndpointExtractor:
         """Raise where too many of the last documents failed, in runs that make few requests too."""
         for extraction in extractions:
             if extraction.finish_reason != "budget":
-                failed = extraction.finish_reason == "error"
+                # What is refused is about the document; such a corpus goes on, and the requests' own share is kept.
+                failed = "transport_error" in extraction.dropped
                 self._documents.add(first_reason(extraction) if failed else None)
         if (reason := self._documents.tripped(_MIN_FAILED, "documents")) is not None:
             self._documents.clear()

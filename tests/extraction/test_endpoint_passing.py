@@ -88,6 +88,13 @@ def test_a_refusal_is_that_server_s_and_that_limit_s(tmp_path) -> None:
         )
 
 
+def test_a_corpus_of_documents_that_are_refused_goes_on() -> None:
+    with FaultyServer(pages=MODELS) as server:
+        server.faults = [completion(), *[TOO_LONG] * 6, *[completion()] * 2]
+        extractions = extractor(server.url, concurrency=1).extract(apples(8))
+    assert [one.finish_reason for one in extractions] == ["error"] * 6 + ["stop"] * 2
+
+
 def test_refusals_of_earlier_versions_do_not_count_and_can_be_pruned(tmp_path, capsys) -> None:
     path = tmp_path / "responses.sqlite"
     with FaultyServer(pages=MODELS) as server, ResponseStore(path) as store:

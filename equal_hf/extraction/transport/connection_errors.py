@@ -33,7 +33,8 @@ def proxy_of(url: str) -> str | None:
 
 
 def is_from_proxy(status: int, headers: Mapping[str, str], text: str) -> bool:
-    """Whether an error comes from the proxy on the way and not from a model server, which answers in JSON.
+    """Whether an error comes from the proxy on the way and not from a model server, which answers in JSON or says
+    nothing.
 
     Args:
         status (`int`): The HTTP status.
@@ -44,7 +45,7 @@ def is_from_proxy(status: int, headers: Mapping[str, str], text: str) -> bool:
     return (
         status == 407
         or bool(named & {"proxy-authenticate", "x-squid-error"})
-        or (status in (403, 502, 503, 504) and not text.lstrip().startswith(("{", "[", '"')))
+        or (status in (403, 502, 503, 504) and bool(text.strip()) and not text.lstrip().startswith(("{", "[", '"')))
     )
 
 

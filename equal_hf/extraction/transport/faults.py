@@ -154,7 +154,7 @@ def judge(status: int, headers: Mapping[str, str], text: str) -> TransportFault 
         )
     if is_documents_own(status, lower):
         return Refusal(status, said)
-    if status in (401, 403):
+    if status == 401 or (status == 403 and not _is_page(text)):
         return Blocked(status, f"it answers {status}, the key is missing or wrong. Set `extractor_api_key`.{shown}")
     if status in (404, 405, 410):
         remedy = "Correct `extractor_model` or `extractor_url`."
@@ -218,6 +218,11 @@ def judge_error(error: Any, usage: Usage | None) -> TransportFault | Refusal | B
             fact, kind.retry_after_s, kind.kind if status else "failed", maybe_billed=billed, usage=usage
         )
     return kind
+
+
+def _is_page(text: str) -> bool:
+    """Whether a body is a page for people, as firewalls answer in place of a server."""
+    return text.lstrip()[:15].lower().startswith(("<!doctype", "<html"))
 
 
 def _told_wait_s(text: str) -> float | None:

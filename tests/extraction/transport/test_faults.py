@@ -86,7 +86,8 @@ def test_a_rate_limit_that_names_its_wait_is_not_about_money(text: str, seconds:
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(400, "Bad Request"), (400, ""), (422, "{}"), (406, "no"), (418, "teapot")]
+    ("status", "text"),
+    [(400, "Bad Request"), (400, ""), (422, "{}"), (406, "no"), (418, "teapot"), (403, "<html>Blocked</html>")],
 )
 def test_what_names_no_cause_is_no_refusal(status: int, text: str) -> None:
     problem = judge(status, {}, text)
