@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import QAPair, Usage
 
@@ -122,6 +123,7 @@ class RunBooks:
         dropped (`Counter`): Rejections by reason.
         told (`frozenset[str]`): Documents that have a pair or a rejection.
         usage (`Usage`): What the run used.
+        lost (`Usage`): What it counts for attempts that brought no reply.
         rounds (`int`): How many rounds there are.
     """
 
@@ -130,6 +132,7 @@ class RunBooks:
     dropped: Counter[str]
     told: frozenset[str]
     usage: Usage
+    lost: Usage
     rounds: int
 
     @classmethod
@@ -137,6 +140,8 @@ class RunBooks:
         records = RoundRecords(output)
         rounds = [records.load(index) for index in records.indices()]
         pairs = tuple(pair for round in rounds for pair in round.pairs)
+        with ResponseStore(output / "responses.sqlite") as store:
+            lost = store.paid(records.run_id()).lost
         rejected = [rejection for round in rounds for rejection in round.rejected]
         return cls(
             documents=tuple(name for round in rounds for arm in round.decisions for name in arm.documents),
@@ -144,5 +149,6 @@ class RunBooks:
             dropped=Counter(rejection.reason for rejection in rejected),
             told=frozenset(pair.document_id for pair in pairs) | {rejection.document_id for rejection in rejected},
             usage=sum((round.usage for round in rounds), Usage()),
+            lost=lost,
             rounds=len(rounds),
         )
