@@ -55,8 +55,8 @@ class EndpointExtractor:
 
     Rejections are counted under `transport_error` (given up after all retries), `refused` (the server refuses this
     document for good), `truncated` (a reply cut short; its whole pairs are kept), `whitespace_loop` (cut short while
-    it wrote nothing but blanks), `invalid_pair`, the reasons of `parse_pairs`, and those of second requests:
-    `refined_away`, `judged_low`, `not_judged`.
+    it wrote nothing but blanks), `invalid_pair`, the reasons of `parse_pairs` and `degenerate_reasons`, and those of
+    second requests: `refined_away`, `judged_low`, `not_judged`.
 
     Args:
         config ([`EndpointConfig`], `str` or `Sequence[str]`): Its settings, or just the server's URL, or several.
@@ -206,7 +206,7 @@ class EndpointExtractor:
         return extractions
 
     def interrupt(self) -> None:
-        """End an [`extract`] that is under way in another thread; what was paid by then is in the response store."""
+        """End an [`extract`] in another thread, which waits up to ten seconds for responses that are paid for."""
         self._loop.interrupt()
 
     def _wind_down(self) -> None:

@@ -146,12 +146,11 @@ class Batch:
         """After an interrupt: send nothing more, and wait a while for what is in flight, for it is paid for."""
         requests = self.requests
         requests.balancer.stop(EndpointError("Extraction was interrupted."))
-        await asyncio.sleep(0)  # whoever waits in the queue leaves it
-        if requests.in_flight:
+        if requests.balancer.in_flight:
             logger.warning(
                 "Interrupted: waiting up to %.0f s for the responses to %d requests, which are paid for.",
                 WIND_DOWN_S,
-                len(requests.in_flight),
+                requests.balancer.in_flight,
             )
         ends_s = time.monotonic() + WIND_DOWN_S
         while tasks and requests.in_flight and time.monotonic() < ends_s:
