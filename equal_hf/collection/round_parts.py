@@ -10,7 +10,7 @@ import numpy as np
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ExtractionError
-from equal_hf.filters.base import Filter, apply_filters
+from equal_hf.filters.base import Filter, apply_filters, withhold
 from equal_hf.selection.selector import Draw, Selector
 from equal_hf.types import Decision, Document, Extraction, QAPair, Rejection, Usage
 
@@ -117,7 +117,7 @@ def assemble(
         for document, result in ((batch[index], done[index]) for index in extracted):
             kept, dropped = apply_filters(result.pairs, {document.id: document}, filters, raw_reply)
             pairs += kept
-            rejected += [*result.rejected, *dropped]
+            rejected += withhold([*result.rejected, *dropped], filters)
     return RoundParts(
         tuple(decisions),
         tuple(pairs),

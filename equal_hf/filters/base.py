@@ -36,6 +36,13 @@ class RememberingFilter(Filter, Protocol):
         """Take note of a pair that every filter let through."""
 
 
+class ProtectingFilter(Filter, Protocol):
+    """A filter that keeps protected texts out of records; known by having `withhold`."""
+
+    def withhold(self, rejections: Sequence[Rejection]) -> list[Rejection]:
+        """The rejections without protected texts."""
+
+
 def apply_filters(
     pairs: Iterable[QAPair],
     documents: Mapping[str, Document],
@@ -63,7 +70,21 @@ def apply_filters(
             remember(pair, filters)
         else:
             rejected.append(Rejection(pair.document_id, reason, pair.question, pair.answer, raw(pair)))
-    return kept, rejected
+    return kept, withhold(rejected, filters)
+
+
+def withhold(rejections: Sequence[Rejection], filters: Sequence[Filter]) -> list[Rejection]:
+    """Rejections of one document as they may be recorded and published, whatever their reason.
+
+    Args:
+        rejections (`Sequence[Rejection]`): The rejections, of extraction or of filters.
+        filters (`Sequence[Filter]`): Filters; those that protect texts have `withhold`.
+    """
+    withheld = list(rejections)
+    for filter in filters:
+        if hasattr(filter, "withhold"):
+            withheld = filter.withhold(withheld)
+    return withheld
 
 
 def remember(pair: QAPair, filters: Sequence[Filter]) -> None:

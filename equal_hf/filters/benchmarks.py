@@ -54,6 +54,15 @@ class Benchmark:
         split = "train" if Path(source).is_file() or source.endswith(_FILES) else "test"
         return cls(source, config, *(parts[1:] or [split]))
 
+    def label(self) -> str:
+        """What published records call it: no folder of this machine.
+
+        >>> Benchmark("cais/mmlu", "all").label()
+        'cais/mmlu@all:test:question'
+        """
+        source = Path(self.source).name if Path(self.source).exists() else self.source
+        return f"{source}{'@' + self.config if self.config else ''}:{self.split}:{self.column}"
+
     def texts(self) -> list[str]:
         """All texts of the column.
 
@@ -77,11 +86,15 @@ class Benchmark:
         return texts
 
 
-def benchmark_texts(names: Iterable[str]) -> list[str]:
-    """The texts of all benchmarks named.
+def benchmark_texts(names: Iterable[str]) -> dict[str, list[str]]:
+    """The texts of all benchmarks named, by the label of each.
 
     Raises:
         [`ConfigError`]: If a name cannot be read, or a column is missing or empty.
         [`CorpusError`]: If a source cannot be opened.
     """
-    return [text for name in names for text in Benchmark.parse(name).texts()]
+    texts: dict[str, list[str]] = {}
+    for name in names:
+        benchmark = Benchmark.parse(name)
+        texts.setdefault(benchmark.label(), []).extend(benchmark.texts())
+    return texts

@@ -38,9 +38,9 @@ def build_filters(config: FilterConfig, protected: Sequence[TargetItem] = ()) ->
     """
 
     def contamination() -> Filter:
+        questions, answers = ([getattr(item, part) for item in protected] for part in ("question", "answer"))
         benchmarks = benchmark_texts(config.decontaminate_against or ())
-        questions = [*(item.question for item in protected), *benchmarks]
-        return ContaminationFilter(questions, [item.answer for item in protected], n=config.decontamination_ngram)
+        return ContaminationFilter(questions, answers, benchmarks, n=config.decontamination_ngram)
 
     makers: dict[str, Callable[[], Filter]] = {
         "lengths": lambda: LengthFilter(config.max_question_characters, config.max_answer_characters),

@@ -10,8 +10,10 @@ False
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import repeat
 from typing import Any
@@ -21,8 +23,8 @@ import numpy.typing as npt
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.normalise import normalise, words
-from equal_hf.types import Document, QAPair
-from equal_hf.utils.hashing import digest
+from equal_hf.types import Document, QAPair, Rejection
+from equal_hf.utils.hashing import content_hash, digest
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -30,17 +32,32 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no bit of a hash is lost
 
 
 class ContaminationFilter:
-    """Turns down pairs that repeat a protected text, as [`Decontaminator`] tells.
+    """Rejects pairs that repeat a protected text, as [`Decontaminator`] tells, and withholds their text from records.
 
     Args:
-        questions (`Sequence[str]`): Protected questions: of reference, validation and test, and of named benchmarks.
+        questions (`Sequence[str]`): Protected questions: of reference, validation and test.
         answers (`Sequence[str]`, *optional*): Protected answers.
+        benchmarks (`Mapping[str, Sequence[str]]`, *optional*): Protected questions of named benchmarks.
         n (`int`, *optional*, defaults to `13`): Consecutive words that prove a copy.
     """
 
     name = "contaminated"
 
-    def __init__(self, questions: Sequence[str], answers: Sequence[str] = (), *, n: int = 13) -> None:
+    def __init__(
+        self,
+        questions: Sequence[str],
+        answers: Sequence[str] = (),
+        benchmarks: Mapping[str, Sequence[str]] | None = None,
+        *,
+        n: int = 13,
+    ) -> None:
+        self._sources = {
+            TARGET: (questions, answers),
+            **{name: (texts, ()) for name, texts in (benchmarks or {}).items()},
+        }
+        self._n = n
+        self._by_source: dict[str, Decontaminator] = {}
+        questions = [question for texts, _ in self._sources.values() for question in texts]
         self._decontaminator = Decontaminator(questions, answers, n=n)
         protected = blake2b(digest_size=8)
         for text in (*questions, *answers):
@@ -54,6 +71,62 @@ class ContaminationFilter:
     def check(self, pair: QAPair, document: Document) -> str | None:
         """`contaminated`, or None."""
         return "contaminated" if self._decontaminator.contaminated(pair) else None
+
+    def withhold(self, rejections: Sequence[Rejection]) -> list[Rejection]:
+        """Rejections of one document with every protected text in them replaced by its source and a hash.
+
+        Rejections are recorded and published, whatever their reason: a benchmark's item must not be among them.
+
+        Args:
+            rejections (`Sequence[Rejection]`): The rejections.
+        """
+        found = [self._decontaminator.contaminated(_pair(rejection)) for rejection in rejections]
+        # A reply that held a protected pair may break its words by escapes; it goes as a whole.
+        replies = {rejection.raw for rejection, repeats in zip(rejections, found, strict=True) if repeats}
+        replies |= {rejection.raw for rejection in rejections if self._holds(rejection.raw)}
+        withheld = []
+        for rejection, repeats in zip(rejections, found, strict=True):
+            question, answer, raw = rejection.question, rejection.answer, rejection.raw
+            if repeats:
+                mark = f"withheld: repeats an item of {self._source(_pair(rejection))}, sha256 {_sha256(question)}"
+                question, answer = mark, mark if answer else ""
+            if raw and raw in replies:
+                raw = f"withheld: holds an item of a protected set, sha256 {_sha256(raw)}"
+            withheld.append(replace(rejection, question=question, answer=answer, raw=raw))
+        return withheld
+
+    def _holds(self, reply: str) -> bool:
+        return bool(reply) and (
+            self._decontaminator.shares_ngram(reply) or self._decontaminator.shares_ngram(_unescape(reply))
+        )
+
+    def _source(self, pair: QAPair) -> str:
+        """Where an item that a pair repeats is from. Built only when one is found, which is seldom."""
+        for name, (questions, answers) in self._sources.items():
+            if name not in self._by_source:
+                self._by_source[name] = Decontaminator(questions, answers, n=self._n)
+            if self._by_source[name].contaminated(pair):
+                return name
+        return "a protected set"
+
+
+def _pair(rejection: Rejection) -> QAPair:
+    return QAPair(rejection.question, rejection.answer, rejection.document_id)
+
+
+def _sha256(text: str) -> str:
+    return content_hash(normalise(text))
+
+
+def _unescape(text: str) -> str:
+    """A reply in JSON as it reads, however broken the JSON is."""
+    text = _UNICODE_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    return _ESCAPE.sub(" ", text)
+
+
+_UNICODE_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
+_ESCAPE = re.compile(r"\\+[nrt]")
+TARGET = "the target"
 
 
 class Decontaminator:

@@ -13,9 +13,11 @@ from equal_hf.filters.build import build_filters
 from equal_hf.filters.contaminated import ContaminationFilter
 from equal_hf.filters.duplicate import DuplicateFilter
 from equal_hf.filters.lengths import LengthFilter
+from equal_hf.filters.normalise import normalise
 from equal_hf.filters.reasons import FILTERS, REASONS
 from equal_hf.target import TargetItem
 from equal_hf.types import Document, QAPair
+from equal_hf.utils.hashing import content_hash
 
 PROTECTED = "how many eggs do the ducks lay"
 DOCUMENTS = {
@@ -45,12 +47,13 @@ def test_each_pair_has_one_reason_and_order_is_kept():
     filters = [LengthFilter(40, 20), ContaminationFilter([PROTECTED]), DuplicateFilter()]
     kept, rejected = apply_filters(pairs, DOCUMENTS, filters)
     assert [item.question for item in kept] == ["Q1?", "Q4?"]
+    withheld = f"withheld: repeats an item of the target, sha256 {content_hash(normalise(PROTECTED))}"
     assert [(item.reason, item.question, item.answer) for item in rejected] == [
         ("empty_question", "  ", "x"),
         ("empty_answer", "Q2?", " \n"),
         ("question_too_long", "q" * 41, "x"),
         ("answer_too_long", "Q3?", "a" * 21),
-        ("contaminated", PROTECTED, "x"),
+        ("contaminated", withheld, withheld),
         ("duplicate", "q1", "ONE"),
     ]
     assert {item.document_id for item in rejected} == {"d"}

@@ -42,8 +42,8 @@ def test_names_that_say_too_little_or_too_much(text):
 
 
 def test_a_file_is_read_and_its_questions_kept_out(exam):
-    assert benchmark_texts([str(exam)]) == [QUESTION]
-    assert benchmark_texts([f"{exam}:train:solution"]) == ["13"]
+    assert list(benchmark_texts([str(exam)]).values()) == [[QUESTION]]
+    assert benchmark_texts([f"{exam}:train:solution"]) == {f"{exam.name}:train:solution": ["13"]}
     config = CollectorConfig(num_rounds=1, filters=["contaminated"], decontaminate_against=[str(exam)])
     [filter], [bare] = build_filters(config), build_filters(CollectorConfig(num_rounds=1, filters=["contaminated"]))
     document = Document("d", "")

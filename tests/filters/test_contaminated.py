@@ -1,5 +1,6 @@
 """Copies of protected texts: what is found, what is not."""
 
+import json
 import random
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.contaminated import ContaminationFilter, Decontaminator
-from equal_hf.types import Document, QAPair
+from equal_hf.types import Document, QAPair, Rejection
 
 DUCKS = (
     "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends "
@@ -134,3 +135,39 @@ def test_the_filter_names_its_reason_and_what_it_protects():
     other = ContaminationFilter([DUCKS], ["43"], n=10)
     assert filter.identity() == ContaminationFilter([DUCKS], ["42"], n=10).identity() != other.identity()
     assert filter.identity()["ngram"] == 10
+
+
+def test_no_record_of_a_rejection_holds_a_protected_text_whatever_its_reason():
+    exam = {"exam.jsonl:train:question": [DUCKS, "What is a duck?"]}
+    filter = ContaminationFilter(
+        ["Who keeps the ducks of the village on the hill above the old mill?"], benchmarks=exam
+    )
+    reply = json.dumps({"pairs": [{"question": DUCKS.replace(". ", ".\n"), "answer": "18 é"}]})
+    broken = reply[: len(reply) // 2 + 60]  # cut short, so that it is no JSON
+    rejections = [
+        Rejection("d", "contaminated", DUCKS, "18", raw=reply),
+        Rejection("d", "not_grounded", "WHAT is a duck ?", "A bird.", raw="A reply that holds what is a duck"),
+        Rejection("d", "duplicate", "What is a goose?", "Another bird.", raw="A reply that holds what is a duck"),
+        Rejection("d", "answer_too_long", "Why?", f"As one says: {DUCKS}"),
+        Rejection("d", "not_json", raw=broken),
+        Rejection("d", "not_json", raw=reply.replace("\\n", "\\\\n").replace("ducks", "d\u00aducks")),
+        Rejection("d", "not_json", raw="Nothing to see."),
+    ]
+    withheld = filter.withhold(rejections)
+    assert [item.reason for item in withheld] == [item.reason for item in rejections]
+    everything = " ".join(f"{item.question} {item.answer} {item.raw}" for item in withheld)
+    assert "muffins" not in everything and "a duck" not in everything.lower() and "18" not in withheld[0].answer
+    assert withheld[0].question == withheld[0].answer
+    assert withheld[0].question.startswith("withheld: repeats an item of exam.jsonl:train:question, sha256 ")
+    # What repeats nothing stays, but for the reply that it shares with a pair that does.
+    assert (withheld[2].question, withheld[2].answer) == ("What is a goose?", "Another bird.")
+    assert withheld[6] == rejections[6]
+    assert filter.withhold(withheld) == withheld
+
+
+def test_one_copy_has_one_hash_and_a_target_item_names_the_target():
+    filter = ContaminationFilter([DUCKS])
+    one, same, other = filter.withhold(
+        [Rejection("d", "contaminated", text, "x") for text in (DUCKS, DUCKS.upper(), f"{DUCKS} Why?")]
+    )
+    assert one == same != other and "an item of the target" in other.question

@@ -2,12 +2,14 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector, ExplicitExtractor
 from equal_hf.cli import main
 from equal_hf.errors import ResumeError
 from equal_hf.filters.reasons import FILTERS
+from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
 from tests.world import make_target
 
@@ -47,3 +49,23 @@ def test_a_change_of_filters_is_a_change_of_run(corpus, tmp_path):
     with pytest.raises(ResumeError, match=r"filters\.language: .* → null"):
         make(corpus, tmp_path, filters=[name for name in FILTERS if name != "language"]).open()
     make(corpus, tmp_path).open()
+
+
+def test_a_benchmarks_items_are_in_no_file_of_a_run_but_the_store(corpus, tmp_path):
+    first = make(corpus, tmp_path / "first")
+    questions = [pair.question for round in first.rounds() for pair in round.pairs]
+    first.close()
+    (tmp_path / "exam.jsonl").write_text(
+        "".join(json.dumps({"question": question}) + "\n" for question in questions[:3])
+    )
+    collector = make(corpus, tmp_path / "run", decontaminate_against=[str(tmp_path / "exam.jsonl")])
+    rejected = [item for round in collector.rounds() for item in round.rejected if item.reason == "contaminated"]
+    collector.close()
+    assert len(rejected) >= 3
+    assert all(item.question.startswith("withheld: repeats an item of exam.jsonl:train:question") for item in rejected)
+    dataset = export_dataset(tmp_path / "run")
+    tables = [*(tmp_path / "run/rounds").rglob("*.parquet"), *dataset.rglob("*.parquet")]
+    assert any("rejected" in path.parts for path in tables)
+    for path in tables:
+        text = json.dumps(pq.read_table(path).to_pylist(), default=str, ensure_ascii=False)
+        assert not [question for question in questions[:3] if json.dumps(question)[1:-1] in text]
