@@ -115,6 +115,8 @@ def read_documents(
     """
     if isinstance(dataset, dict):
         raise CorpusError(f"`dataset` is a dictionary of splits ({', '.join(map(str, dataset))}). Pass one of them.")
+    if isinstance(metadata_columns, str):
+        metadata_columns = [metadata_columns]
     source: Any = dataset
     features = getattr(source, "features", None)
     if features is None:

@@ -91,6 +91,11 @@ def test_scalar_columns_are_carried_and_taken_names_get_a_prefix():
     assert by_id.id == "3" and "source_id" not in by_id.metadata
 
 
+def test_one_name_where_a_list_is_meant_is_a_list_of_one():
+    (document,), _ = read([{"text": LONG, "tag": 1, "t": 2}], metadata_columns="tag")
+    assert document.metadata == {"tag": 1}
+
+
 def test_two_columns_cannot_be_carried_under_one_name():
     with pytest.raises(CorpusError, match=r"'source_id'.*`metadata_columns`"):
         read([{"text": LONG, "id": 1, "source_id": 2}])
