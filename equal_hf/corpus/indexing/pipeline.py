@@ -6,7 +6,6 @@ done is on record, so whatever stops it, the next start goes on from there.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,10 +127,10 @@ def build_corpus(
         run_stages(state, stages)
     except EqualError:
         if ranks.first and not _has_embeddings(index_dir):
-            shutil.rmtree(index_dir, ignore_errors=True)  # nothing in it took long
+            state.work.remove()  # nothing in it took long
         raise
     if ranks.first:
-        shutil.rmtree(index_dir, ignore_errors=True)
+        state.work.remove()
 
 
 def _has_embeddings(index_dir: Path) -> bool:
@@ -170,7 +169,7 @@ def open_state(
     work = Workspace(index_dir, stages, stage)
     identity = {name: seed if name == "seed" else getattr(config, name) for name in IDENTITY}
     default = default_threads(ranks.local_size)
-    threads = ranks.once(lambda: work.open(identity, config.threads, default, any_identity=places is not None))
+    threads = ranks.once(lambda: work.open(identity, config.threads, default, revisable=places is None))
     return IndexState(config, seed, ranks, work, corpus_dir, threads, show_progress=show_progress and ranks.first)
 
 

@@ -6,8 +6,10 @@ all of that still holds, so whatever a kill or a full disk leaves behind is made
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,11 @@ from equal_hf.errors import ConfigError, RecordError, ResumeError
 from equal_hf.utils.files import describe_file, write_file
 
 _FILE = "index.json"
+# What stages leave, the description last: while it is there, what else is there is known to be an index's.
+_LEFT = (
+    "documents read duplicates.npy duplicates.json embeddings centroids.safetensors centroids.json runs written "
+    f"{_FILE}"
+).split()
 
 
 @dataclass
@@ -36,7 +43,7 @@ class Workspace:
     counts: dict[str, list[int]] = field(default_factory=dict)
 
     def open(
-        self, identity: Mapping[str, Any], threads: int | None, default_threads: int, *, any_identity: bool = False
+        self, identity: Mapping[str, Any], threads: int | None, default_threads: int, *, revisable: bool = True
     ) -> int:
         """Start or take up an index in the folder.
 
@@ -44,8 +51,8 @@ class Workspace:
             identity (`Mapping[str, Any]`): What the index is of.
             threads (`int`, *optional*): Threads of each process; those of an earlier run where left out.
             default_threads (`int`): Threads where nothing says.
-            any_identity (`bool`, *optional*, defaults to `False`): Whether to take up an index of something else:
-                pieces that do not fit are made again.
+            revisable (`bool`, *optional*, defaults to `True`): Whether later revisions go on from here. Else what a
+                stopped build of something else has left is taken up too, and pieces that do not fit are made again.
 
         Returns:
             `int`: Threads of each process.
@@ -67,11 +74,30 @@ class Workspace:
                 for name in sorted(identity)
                 if earlier[name] != identity[name]
             )
-            if changes and not any_identity:
+            if changes and (revisable or known.get("revisable", True)):
                 raise ResumeError(f"{self.folder} holds another index: {changes}. Set `index_dir` to another folder.")
         chosen = threads or known.get("threads") or default_threads
-        write_file(path, json.dumps({"identity": dict(identity), "threads": chosen}, indent=2))
+        content = {
+            "identity": dict(identity),
+            "threads": chosen,
+            "revisable": revisable or known.get("revisable", bool(known)),
+        }
+        write_file(path, json.dumps(content, indent=2))
         return int(chosen)
+
+    def remove(self) -> None:
+        """Remove what stages have left, unless later revisions go on from here; files of others stay."""
+        try:
+            if json.loads((self.folder / _FILE).read_text(encoding="utf-8"))["revisable"]:
+                return
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        for name in _LEFT:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.folder / name).unlink()
+        with contextlib.suppress(OSError):  # something else is in it
+            self.folder.rmdir()
 
     def piece(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import re
 import sys
@@ -11,6 +12,10 @@ import pytest
 
 from equal_hf.corpus import ClusteredCorpus, Embedder
 from equal_hf.corpus.indexing import progress
+from equal_hf.corpus.indexing.config import IndexConfig
+from equal_hf.corpus.indexing.pipeline import run_index
+from equal_hf.corpus.run_corpus import open_corpus
+from equal_hf.errors import ResumeError
 from tests.corpus.tiny import make_model, make_texts
 from tests.processes import digests, run
 
@@ -76,3 +81,20 @@ def test_a_terminal_has_a_bar_and_no_lines(tmp_path, caplog, capsys, monkeypatch
 def build(folder, batch_size: int) -> None:
     embedder = Embedder(make_model(), batch_size=batch_size)
     ClusteredCorpus.build(make_texts(12), folder / "corpus", embedder=embedder, n_clusters=2, threads=1)
+
+
+def test_what_others_keep_in_the_folder_of_the_work_stays(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/notes.txt").write_text("mine")
+    make_model().save_pretrained(str(tmp_path / "model"))
+    (tmp_path / "files.jsonl").write_text("\n".join(json.dumps(row) for row in make_texts(12)))
+    settings = {"corpus": str(tmp_path / "files.jsonl"), "embedder": str(tmp_path / "model"), "n_clusters": "2"}
+    config = IndexConfig(**settings, index_dir=str(tmp_path / "work"), corpus_map=False)
+    open_corpus(config, tmp_path / "run", 1)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["notes.txt"]
+    run_index(config, tmp_path / "indexed", 1)
+    left = digests(tmp_path / "work")
+    open_corpus(config, tmp_path / "again", 1)  # from what an index has left there, which later revisions need
+    with pytest.raises(ResumeError, match="holds another index: `min_characters` was 50, is 10"):
+        open_corpus(IndexConfig(**vars(config) | {"min_characters": 10}), tmp_path / "other", 1)
+    assert {path.partition("/")[0] for path in left} == {path.partition("/")[0] for path in digests(tmp_path / "work")}
