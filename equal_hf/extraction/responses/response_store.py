@@ -20,10 +20,7 @@ keeps its worst case, so no run ever paid more than the ledger says.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -43,39 +40,10 @@ from equal_hf.extraction.responses.ledger import (
     ResponseReceived,
     Write,
 )
+from equal_hf.extraction.responses.store_file import open_file
 from equal_hf.types import Usage
 from equal_hf.utils.known_secrets import mask_known
 
-# Tells our files from other programs' SQLite files; the bytes spell "EQUA".
-_APPLICATION_ID = 0x45515541
-_VERSION = 4
-# Creating what is missing brings a file up to date: version 1 had no ledger, version 3 no leases; version 2 called a
-# dialect a flavour.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS responses (
-    key TEXT PRIMARY KEY,
-    text TEXT NOT NULL,
-    finish_reason TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    max_new_tokens INTEGER NOT NULL,
-    dialect TEXT NOT NULL,
-    model TEXT NOT NULL,
-    created_unix_s REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY,
-    run TEXT NOT NULL,
-    key TEXT NOT NULL,
-    state TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    cost INTEGER NOT NULL,
-    sent_unix_s REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run);
-CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, ends_unix_s REAL NOT NULL) WITHOUT ROWID
-"""
 # A second response replaces the first only where the first would not serve, so all processes agree on one response.
 _PUT = """
 INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -96,7 +64,6 @@ _UNBILLED = "DELETE FROM attempts WHERE id = ?"
 _RENEW = "UPDATE leases SET ends_unix_s = ? WHERE owner = ?"
 _LEASED = "SELECT owner, ends_unix_s FROM leases WHERE key = ?"
 _LEASE = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?)"
-_BUSY_TIMEOUT_S = 60.0
 
 
 class ResponseStore:
@@ -116,15 +83,7 @@ class ResponseStore:
         self._lock = threading.Lock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._guard():
-            _keep_private(self.path)
-            self._connection = sqlite3.connect(
-                self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._open()
-            except BaseException:
-                self._connection.close()
-                raise
+            self._connection = open_file(self.path)
 
     def get(self, key: str, max_new_tokens: int) -> Response | None:
         """The stored response that answers a request under this limit, if there is one.
@@ -154,9 +113,7 @@ class ResponseStore:
     def renew_leases(self, owner: str) -> None:
         """Renew every lease of an asker."""
         with self._guard():
-            self._connection.execute(
-                "UPDATE leases SET ends_unix_s = ? WHERE owner = ?", (time.time() + LEASE_S, owner)
-            )
+            self._connection.execute(_RENEW, (time.time() + LEASE_S, owner))
 
     def release_leases(self, owner: str) -> None:
         """Give up every lease of an asker."""
@@ -231,9 +188,7 @@ class ResponseStore:
         stored = self._select(wanted.key)
         if stored and stored[0].finish_reason != "refused" and stored[0].serves(stored[1], wanted.max_new_tokens):
             return stored[0]
-        lease = self._connection.execute(
-            "SELECT owner, ends_unix_s FROM leases WHERE key = ?", (wanted.key,)
-        ).fetchone()
+        lease = self._connection.execute(_LEASED, (wanted.key,)).fetchone()
         if lease and lease[0] != wanted.owner and lease[1] > now and not is_gone(lease[0]):
             return False
         self._connection.execute(_LEASE, (wanted.key, wanted.owner, now + LEASE_S))
@@ -269,40 +224,6 @@ class ResponseStore:
             return response
         stored = self._select(write.key)
         return stored[0] if stored else response
-
-    def _open(self) -> None:
-        application, version = self._pragma("application_id"), self._pragma("user_version")
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        is_ours = application == _APPLICATION_ID and 0 < version <= _VERSION
-        if (application or version or tables) and not is_ours:
-            raise RecordError(
-                f"{self.path} is an SQLite file of another program or version, so it cannot hold responses. "
-                "Choose another path for the response store."
-            )
-        # Another process may be creating the same file: changing the journal mode does not wait for it by itself.
-        deadline = time.monotonic() + _BUSY_TIMEOUT_S
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-        self._connection.execute("PRAGMA synchronous = FULL")
-        if version != _VERSION:
-            # One transaction: a kill leaves the file as it was or a whole store.
-            self._connection.execute("BEGIN IMMEDIATE")
-            if "flavour" in {row[1] for row in self._connection.execute("PRAGMA table_info(responses)")}:
-                self._connection.execute("ALTER TABLE responses RENAME COLUMN flavour TO dialect")
-            for statement in _SCHEMA.split(";"):
-                self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-            self._connection.execute("COMMIT")
-
-    def _pragma(self, name: str) -> int:
-        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -353,17 +274,3 @@ class StoreWriter:
                 for (_, future), result in zip(batch, results, strict=True):
                     future.set_result(result)
         self._task = None
-
-
-def _keep_private(path: Path) -> None:
-    """Make a new file readable to its owner alone, as replies may hold what documents do, and an earlier one too.
-
-    One that its group may write to is shared on purpose. SQLite gives the files beside it the same permissions.
-    """
-    with contextlib.suppress(OSError):  # it is there, or SQLite will say what is wrong
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        return
-    with contextlib.suppress(OSError):  # somebody else's
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077 and not mode & 0o020:
-            path.chmod(0o600)

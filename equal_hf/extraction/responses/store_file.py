@@ -1,0 +1,113 @@
+"""The SQLite file of a response store: its tables, earlier versions of them, and who may read it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+from equal_hf.errors import RecordError
+
+# Tells our files from other programs' SQLite files; the bytes spell "EQUA".
+_APPLICATION_ID = 0x45515541
+_VERSION = 4
+# Creating what is missing brings a file up to date: version 1 had no ledger, version 3 no leases; version 2 called a
+# dialect a flavour.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS responses (
+    key TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    max_new_tokens INTEGER NOT NULL,
+    dialect TEXT NOT NULL,
+    model TEXT NOT NULL,
+    created_unix_s REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    sent_unix_s REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run);
+CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, ends_unix_s REAL NOT NULL) WITHOUT ROWID
+"""
+_BUSY_TIMEOUT_S = 60.0
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open a store's file, brought up to date, or make one.
+
+    Args:
+        path (`Path`): The file; its folder is there.
+
+    Raises:
+        [`RecordError`]: If it is another program's, or of a later version. It is left as it is.
+        `sqlite3.DatabaseError`: If it is damaged.
+    """
+    _keep_private(path)
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    def number(query: str) -> int:
+        return connection.execute(query).fetchone()[0]
+
+    application, version = number("PRAGMA application_id"), number("PRAGMA user_version")
+    tables = number("SELECT count(*) FROM sqlite_master")
+    is_ours = application == _APPLICATION_ID and 0 < version <= _VERSION
+    if (application or version or tables) and not is_ours:
+        raise RecordError(
+            f"{path} is an SQLite file of another program or version, so it cannot hold responses. "
+            "Choose another path for the response store."
+        )
+    # Another process may be creating the same file: changing the journal mode does not wait for it by itself.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    connection.execute("PRAGMA synchronous = FULL")
+    if version != _VERSION:
+        # One transaction: a kill leaves the file as it was or a whole store.
+        connection.execute("BEGIN IMMEDIATE")
+        if "flavour" in {row[1] for row in connection.execute("PRAGMA table_info(responses)")}:
+            connection.execute("ALTER TABLE responses RENAME COLUMN flavour TO dialect")
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute("COMMIT")
+
+
+def _keep_private(path: Path) -> None:
+    """Make a new file readable to its owner alone, as replies may hold what documents do, and an earlier one too.
+
+    One that its group may write to is shared on purpose. SQLite gives the files beside it the same permissions.
+    """
+    with contextlib.suppress(OSError):  # it is there, or SQLite will say what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return
+    with contextlib.suppress(OSError):  # somebody else's
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077 and not mode & 0o020:
+            path.chmod(0o600)
