@@ -30,13 +30,17 @@ CLIENT = """
 import logging, sys
 from equal_hf.utils.stop_signals import interrupted_by_sigterm
 from equal_hf.extraction.budget import Prices
-from equal_hf.extraction.requests import documents
+from equal_hf.extraction.requests import cached_requests, documents
+from equal_hf.extraction.responses import response_store
 from equal_hf.types import Document
 from tests.extraction.endpoints import extractor
 
 logging.basicConfig(level=logging.WARNING)
 url, store, run, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 documents.WIND_DOWN_S = float(sys.argv[5])
+if sys.argv[6] != "0":  # as if the other process were on another machine
+    response_store.LEASE_S, cached_requests.RENEW_EVERY_S = float(sys.argv[6]), float(sys.argv[6]) / 5
+    response_store.is_gone = lambda owner: False
 endpoint = extractor(url, store=store, prices=Prices(1000.0, 1000.0), model_revision="r")
 endpoint.begin(run)
 endpoint.check()
@@ -54,10 +58,10 @@ def client() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     processes: list[subprocess.Popen[str]] = []
 
     def begin(
-        url: str, store: Path, run: str, count: int, *, go: bool = True, wind_down_s: float = 10
+        url: str, store: Path, run: str, count: int, *, go: bool = True, wind_down_s: float = 10, lease_s: float = 0
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", CLIENT, url, str(store), run, str(count), str(wind_down_s)],
+            [sys.executable, "-c", CLIENT, url, str(store), run, str(count), str(wind_down_s), str(lease_s)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -146,7 +150,24 @@ def test_what_a_killed_process_asked_for_is_anybodys(load, client, tmp_path) -> 
         assert opened.paid("killed").unanswered == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_lease_is_renewed_as_long_as_its_process_lives_and_ends_after_it(client, tmp_path, kill: bool) -> None:
+    store = tmp_path / "responses.sqlite"
+    with spawn("tests.servers.load", "--latency-s", "3") as url:
+        first, second = (client(url, store, name, 2, go=False, lease_s=1) for name in ("first", "second"))
+        before = asked(url)
+        start(first)
+        wait_for(lambda: stats(url)["in_flight"] == 2)
+        start(second)
+        time.sleep(2)  # longer than a lease
+        assert asked(url) - before == 2, "it waits"
+        if kill:
+            first.kill()
+        assert second.communicate(timeout=60)[0].split() == ["2", "2" if kill else "0"]
+        assert asked(url) - before == (4 if kill else 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_waits_for_what_is_paid_for(load, client, tmp_path, number: int) -> None:
     store = tmp_path / "responses.sqlite"
     before = asked(load)
