@@ -23,7 +23,7 @@ class Filter(Protocol):
     name: str
 
     def identity(self) -> dict[str, Any]:
-        """Name, version and settings, as JSON: everything that decides what it turns down."""
+        """Name, version and settings, as JSON: everything that decides what it rejects."""
 
     def check(self, pair: QAPair, document: Document) -> str | None:
         """Why the pair is rejected, as a snake_case reason; `None` where it is not. Changes nothing."""
@@ -33,7 +33,7 @@ class RememberingFilter(Filter, Protocol):
     """A filter whose decisions depend on the pairs kept before; known by having `keep`."""
 
     def keep(self, pair: QAPair) -> None:
-        """Take note of a pair that every filter let through."""
+        """Remember a pair that every filter let through."""
 
 
 class ProtectingFilter(Filter, Protocol):
@@ -88,7 +88,7 @@ def withhold(rejections: Sequence[Rejection], filters: Sequence[Filter]) -> list
 
 
 def remember(pair: QAPair, filters: Sequence[Filter]) -> None:
-    """Tell the filters of a kept pair. Telling them all recorded ones, in order, is how a run is resumed."""
+    """Have the filters remember a kept pair. With all recorded ones, in order, a run is resumed."""
     for filter in filters:
         if hasattr(filter, "keep"):
             filter.keep(pair)

@@ -80,14 +80,14 @@ class ContaminationFilter:
         Args:
             rejections (`Sequence[Rejection]`): The rejections.
         """
-        found = [self._decontaminator.contaminated(_pair(rejection)) for rejection in rejections]
+        repeats = [self._decontaminator.contaminated(_pair(rejection)) for rejection in rejections]
         # A reply that held a protected pair may break its words by escapes; it goes as a whole.
-        replies = {rejection.raw for rejection, repeats in zip(rejections, found, strict=True) if repeats}
+        replies = {rejection.raw for rejection, repeated in zip(rejections, repeats, strict=True) if repeated}
         replies |= {rejection.raw for rejection in rejections if self._holds(rejection.raw)}
         withheld = []
-        for rejection, repeats in zip(rejections, found, strict=True):
+        for rejection, repeated in zip(rejections, repeats, strict=True):
             question, answer, raw = rejection.question, rejection.answer, rejection.raw
-            if repeats:
+            if repeated:
                 mark = f"withheld: repeats an item of {self._source(_pair(rejection))}, sha256 {_sha256(question)}"
                 question, answer = mark, mark if answer else ""
             if raw and raw in replies:
@@ -191,7 +191,7 @@ class Decontaminator:
             hashes = _hash_runs(text, length)
             held = np.lib.stride_tricks.sliding_window_view(boilerplate.find(part), length - min_words + 1)
             runs[length].append(hashes[~held.any(axis=1)])
-        self._runs = {length: _HashSet(np.unique(np.concatenate(found))) for length, found in runs.items()}
+        self._runs = {length: _HashSet(np.unique(np.concatenate(parts))) for length, parts in runs.items()}
 
     def contaminated(self, pair: QAPair) -> bool:
         """Whether a pair repeats a protected text.
@@ -244,13 +244,13 @@ class _HashSet:
 
     def find(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Which of the hashes are in the set."""
-        found = self._leading_bits[hashes >> self._shift]
-        candidates = np.flatnonzero(found)
+        present = self._leading_bits[hashes >> self._shift]
+        candidates = np.flatnonzero(present)
         if len(candidates):
-            places = np.searchsorted(self._hashes, hashes[candidates])
-            places[places == len(self._hashes)] = 0
-            found[candidates] = self._hashes[places] == hashes[candidates]
-        return found
+            positions = np.searchsorted(self._hashes, hashes[candidates])
+            positions[positions == len(self._hashes)] = 0
+            present[candidates] = self._hashes[positions] == hashes[candidates]
+        return present
 
 
 def _hash_runs(ids: Hashes, length: int) -> Hashes:

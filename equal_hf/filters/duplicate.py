@@ -1,4 +1,4 @@
-"""Turn down pairs that were kept before, in this round or an earlier one.
+"""Reject pairs that equal another pair of this round or an earlier one.
 
 >>> filter, document = DuplicateFilter(), Document("b", "")
 >>> filter.keep(QAPair("What is 2 + 2?", "4", document_id="a"))

@@ -1,4 +1,4 @@
-"""Turn down answers that have next to nothing in common with the document they are said to come from.
+"""Reject answers that have next to nothing in common with the document they are said to come from.
 
 >>> document = Document("d", "Janet's ducks lay 16 eggs per day. She eats three and sells the rest at the market.")
 >>> filter = GroundingFilter()
@@ -26,9 +26,9 @@ class GroundingFilter:
     five content words says too little to be judged and passes.
 
     The default comes from measurements on pairs that web documents state and on worked answers of GSM8K and MATH,
-    some 3,000 of each. At 0.15 it turns down none of the stated answers, and 5 % of them once they are cut out of
+    some 3,000 of each. At 0.15 it rejects none of the stated answers, and 5 % of them once they are cut out of
     their document; of the worked answers, with nothing but the question as document, 0.3 % (GSM8K) and 7 % (MATH).
-    Beside a random document it turns down 53 % of the stated ones, 61 % (GSM8K) and 45 % (MATH) of the worked ones.
+    Beside a random document it rejects 53 % of the stated ones, 61 % (GSM8K) and 45 % (MATH) of the worked ones.
     So it catches much of what has nothing to do with its document, and nothing that is subtly wrong.
 
     Args:

@@ -1,7 +1,7 @@
-"""Turn down pairs that are in another language than their document.
+"""Reject pairs that are in another language than their document.
 
-Languages are told by py3langid (BSD-3-Clause, 4.6 MB, 108 languages): offline, the same answer in every process, some
-2,000 texts a second, and a model that holds arrays only. Turned down: lingua-language-detector takes 96 MB on disk,
+Languages are identified by py3langid (BSD-3-Clause, 4.6 MB, 108 languages): offline, the same answer in every process,
+some 2,000 texts a second, and a model that holds arrays only. Not used: lingua-language-detector takes 96 MB on disk,
 900 MB of memory and ten times as long; langdetect draws random numbers and called 12 % of English pairs something
 else, where py3langid called none so at the same confidence; eld (48 MB) gives no confidence to require; fastText's
 models are downloads.
@@ -29,7 +29,7 @@ class LanguageFilter:
 
     Formulas, code and numbers speak no language and are left out. What is left of a question or an answer is
     undecided, and passes, where it is short or where half of its words are the document's own. A document has every
-    language that its beginning, middle or end may be in; where none can be told, all its pairs pass.
+    language that its beginning, middle or end may be in; where none can be identified, all its pairs pass.
 
     Measured: none of 10,500 English pairs rejected, beside their own or another English document; in 74 languages
     of software translations 1 of 4,440 pairs in its document's language, and 85 % of those in another one.
@@ -76,16 +76,16 @@ def tell_language(text: str) -> tuple[str, float]:
 
 @lru_cache(maxsize=4)
 def document_languages(text: str) -> frozenset[str]:
-    """Every language that a text's beginning, middle or end may well be in; none where that cannot be told."""
+    """Every language that a text's beginning, middle or end may well be in; none where that cannot be identified."""
     text = visible(text)
     last = max(0, len(text) - _PASSAGE)
     passages = (text[start : start + _PASSAGE] for start in sorted({0, last // 2, last}))
-    found: set[str] = set()
+    languages: set[str] = set()
     for passage in passages:
         written = prose(passage)[: 2 * _MAX_CHARACTERS]
         if _is_long(written):
-            found |= {language for language, share in _identifier().rank(written)[:3] if share >= _MAY_BE}
-    return frozenset(found)
+            languages |= {language for language, share in _identifier().rank(written)[:3] if share >= _MAY_BE}
+    return frozenset(languages)
 
 
 _PASSAGE = 4000

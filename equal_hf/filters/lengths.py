@@ -1,4 +1,4 @@
-"""Turn down what asks or says nothing, or more than anybody wants to train on.
+"""Reject what asks or says nothing, or more than anybody wants to train on.
 
 >>> LengthFilter(max_answer_characters=5).check(QAPair("Why?", "Because.", document_id="d"), Document("d", ""))
 'answer_too_long'
@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from equal_hf.errors import ConfigError
-from equal_hf.filters.normalise import visible
+from equal_hf.filters.normalise import normalise, visible
 from equal_hf.types import Document, QAPair
+
+_LETTER = re.compile(r"[^\W_]")
 
 
 class LengthFilter:
-    """Bounds the lengths of question and answer, in characters that can be seen.
+    """Requires a question and an answer that differ, and bounds their lengths, in characters that can be seen.
 
     Args:
         max_question_characters (`int`, *optional*, defaults to `4000`): Longest question kept.
@@ -37,15 +40,23 @@ class LengthFilter:
     def identity(self) -> dict[str, Any]:
         """Name, version and settings."""
         bounds = {"max_question_characters": self._max_question, "max_answer_characters": self._max_answer}
-        return {"name": self.name, "version": 2, **bounds}
+        return {"name": self.name, "version": 3, **bounds}
 
     def check(self, pair: QAPair, document: Document) -> str | None:
-        """`empty_question`, `empty_answer`, `question_too_long`, `answer_too_long`, or None."""
+        """A reason, or None.
+
+        `empty_question`, `no_question` (without a letter or digit), `empty_answer`, `answer_is_question` (the same
+        after [`normalise`]), `question_too_long`, `answer_too_long`.
+        """
         question, answer = visible(pair.question), visible(pair.answer)
         if not question.strip():
             return "empty_question"
+        if not _LETTER.search(question):
+            return "no_question"
         if not answer.strip():
             return "empty_answer"
+        if len(question) <= self._max_question and normalise(question) == normalise(answer):
+            return "answer_is_question"
         if len(question) > self._max_question:
             return "question_too_long"
         return "answer_too_long" if len(answer) > self._max_answer else None

@@ -1,4 +1,4 @@
-r"""Turn down pairs that say what a kept one says in nearly the same words, in this round or an earlier one.
+r"""Reject pairs that say what another pair of this round or an earlier one says in nearly the same words.
 
 >>> filter, document = NearDuplicateFilter(), Document("d", "")
 >>> question = "A farmer keeps hens in three barns. In the first there are twelve hens, in the second twice as many"

@@ -1,16 +1,16 @@
 """Quality filters: what every pair has to pass, whoever extracted it; each a named check that gives a reason or None.
 
-They run in the order below, those that remember kept pairs last, and the first reason wins. [`FilterConfig`]
+They run in the order below, those that remember pairs last, and the first reason wins. [`FilterConfig`]
 switches them (`filters`) and sets their thresholds; all are on by default.
 
-| filter | reasons | what it turns down |
+| filter | reasons | what it rejects |
 |---|---|---|
-| `lengths` | `empty_question`, `empty_answer`, `question_too_long`, `answer_too_long` | empty, or too long |
+| `lengths` | `empty_question`, `no_question`, `answer_too_long`, … | empty, too long, an answer that is its question |
 | `self_contained` | `not_self_contained` | a question that points out of itself: "the figure above", "Table 3" |
 | `grounding` | `not_grounded` | an answer that shares hardly a word with its document |
 | `contaminated` | `contaminated` | what repeats the reference, validation or test set, or a named benchmark |
 | `language` | `wrong_language` | a pair in another language than its document |
-| `duplicate` | `duplicate` | what was kept before, in this round or an earlier one, up to typesetting |
+| `duplicate` | `duplicate` | a pair of this round or an earlier one again, up to typesetting |
 | `near_duplicate` | `near_duplicate` | the same with a few words changed, but the same numbers, symbols and code |
 
 Whether a reply holds pairs at all is the extractor's own check, before these: see [`parse_pairs`] and its reasons
@@ -25,7 +25,10 @@ from difflib import get_close_matches
 from equal_hf.errors import ConfigError
 
 REASONS = {
-    "lengths": ("empty_question", "empty_answer", "question_too_long", "answer_too_long"),
+    "lengths": (
+        *("empty_question", "no_question", "empty_answer", "answer_is_question", "question_too_long"),
+        "answer_too_long",
+    ),
     "self_contained": ("not_self_contained",),
     "grounding": ("not_grounded",),
     "contaminated": ("contaminated",),

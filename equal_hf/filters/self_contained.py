@@ -1,4 +1,4 @@
-r"""Turn down questions that cannot be answered alone, because they point at something that is not in them.
+r"""Reject questions that cannot be answered alone, because they point at something that is not in them.
 
 >>> filter, document = SelfContainedFilter(), Document("d", "")
 >>> filter.check(QAPair("What does the figure above show?", "A triangle.", "d"), document)
@@ -61,7 +61,7 @@ def points_outside(question: str) -> bool:
     return any(not _has_material_before(text, match.start()) for match in _BACKWARD.finditer(text))
 
 
-# Every pattern below needs one of these, and most questions hold none, which is told ten times as fast.
+# Every pattern below needs one of these, and most questions hold none, which a look at them shows ten times as fast.
 _HINTS = (
     "follow above below here passage text excerpt paragraph article document section chapter lesson snippet author "
     "narrator speaker context source material figur fig. diagram graph picture image photo illustration chart tab map "

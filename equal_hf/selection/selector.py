@@ -121,7 +121,7 @@ class Selector:
         self._pairs = PairHistory()
         self.trained: list[TrainedRound] = []
         self._taken: list[tuple[np.ndarray | None, np.ndarray]] = []  # documents' embeddings and pair values, by round
-        self._updates: list[_Update] = []  # what the policy is told, by round
+        self._updates: list[_Update] = []  # for the policy, by round
         self.advanced = 0  # rounds that policy and value model know of
 
     @property
