@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -18,8 +19,17 @@ from equal_hf.errors import CorpusError
 from equal_hf.utils.hub_retry import wait_for_hub
 from equal_hf.utils.printable import first_line
 
+logger = logging.getLogger(__name__)
+
 _HUB = "hf://datasets/"
 _BUILDERS = ("parquet", "arrow", "json", "csv", "text", "harbor")  # of `datasets`, whose files are read here
+
+
+def hub_is_off() -> bool:
+    """Whether the Hub is not to be asked (`HF_HUB_OFFLINE`)."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def declared_files(dataset: DatasetName) -> list[SourceFile]:
@@ -90,6 +100,7 @@ def _load_builder(dataset: DatasetName) -> Any:
         ValueError,
     ) as error:
         if (builder := _offline_builder(dataset)) is not None:
+            logger.warning("`%s`: offline, %s is what the Hub cache has of it", setting, source)
             return builder
         raise CorpusError(
             f"`{setting}`: {source!r} (configuration {dataset.config!r}, split {dataset.split or 'train'!r}) "
@@ -109,10 +120,10 @@ def _builder(dataset: DatasetName) -> Any:
 def _offline_builder(dataset: DatasetName) -> Any:
     """The dataset by what the Hub cache holds of it, where the Hub is not to be asked; `None` if that is nothing."""
     import datasets
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    if not constants.HF_HUB_OFFLINE:
+    if not hub_is_off():
         return None
     try:
         folder = snapshot_download(
@@ -143,10 +154,10 @@ def _kept(url: str, dataset: DatasetName) -> str:
 
 def _keep_card(dataset: DatasetName) -> None:
     """Keep the card, which declares configurations, and the commit of the revision, to do without the Hub later."""
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    if constants.HF_HUB_OFFLINE or Path(dataset.source).expanduser().exists():
+    if hub_is_off() or Path(dataset.source).expanduser().exists():
         return
     # A dataset without a card is none the worse.
     with contextlib.suppress(HfHubHTTPError.__bases__[0], HFValidationError, OSError):

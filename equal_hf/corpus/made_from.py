@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equal_hf.corpus.declared_files import hub_is_off
 from equal_hf.corpus.embedder import Embedder
 from equal_hf.corpus.open_dataset import list_files
 from equal_hf.errors import ConfigError, CorpusError
@@ -151,6 +152,8 @@ def _changed_documents(source: dict[str, Any] | None, config: CorpusConfig, corp
         problem = str(error)
     if content == source["content"]:
         return ""
+    if content and hub_is_off() and any(file.url.startswith("hf://") for file in files):
+        problem = "offline, only those of its files are seen that the Hub cache has"
     if before != now:
         return another
     if problem:

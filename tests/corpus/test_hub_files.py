@@ -67,8 +67,10 @@ print(json.dumps(told))
 
 OFFLINE = """
 import json, sys
+from pathlib import Path
 from equal_hf import load_target
 from equal_hf.corpus.config import CorpusConfig
+from equal_hf.corpus.made_from import check_made_from
 from equal_hf.corpus.open_dataset import ReadReport, list_files, read_corpus
 from equal_hf.errors import EqualError
 
@@ -78,10 +80,20 @@ items = [[item.question, item.answer] for item in (*target.reference, *target.va
 config = CorpusConfig(corpus="tester/plain", id_column="id")
 files = [[file.name, file.relative, file.url, file.identity] for file in list_files(config)]
 ids = [document.id for document in read_corpus(config, ReadReport())]
+source = {"corpus": "tester/plain", "content": "of more files than the cache has", "listed": True, "revision": "0a1b",
+          "metadata_columns": None, "n_clusters": "auto", "aligned": False}
+manifest = {"read": {"text_column": "text", "id_column": "id", "min_characters": 50}, "seed": 0, "made_from": source,
+            "clustering": {"iterations": config.kmeans_iterations, "giant_factor": config.giant_factor},
+            "embedder": {"name": config.embedder, "max_windows": config.embedder_max_windows}}
+try:
+    check_made_from(manifest, config, 0, None, Path("corpus"))
+    kept = "used"
+except EqualError as error:
+    kept = str(error)
 try:
     load_target("tester/damaged")
 except EqualError as error:
-    print(json.dumps([items, files, ids, str(error)]))
+    print(json.dumps([items, files, ids, str(error), kept]))
 """
 PRIVATE = """
 import sys
@@ -156,7 +168,7 @@ def test_what_is_missing_or_damaged_is_named(told, label, words):
 
 def test_what_was_read_as_a_target_is_read_again_without_the_hub(told):
     """The Hub cache has it; its files are known by the same names and identities as online."""
-    items, files, ids, refusal = told["offline"]
+    items, files, ids, refusal, _ = told["offline"]
     assert items == told["target"] and ids == ["1e5", "7"]
     assert [files, ids] == told["online"][1:3]
     assert files[0][2].startswith("hf://datasets/tester/plain@")
@@ -165,3 +177,8 @@ def test_what_was_read_as_a_target_is_read_again_without_the_hub(told):
 
 def test_a_private_dataset_is_read_with_the_token_that_is_given(told):
     assert told["private"].strip().endswith("[{'text': 'secret'}]")
+
+
+def test_a_corpus_is_not_refused_for_what_cannot_be_seen_offline(told):
+    assert told["offline"][4] == "used"
+    assert "the documents of `corpus` 'tester/plain' have changed since commit 0a1b" in told["online"][4]
