@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -161,3 +162,13 @@ def test_generated_text_is_replaced_whatever_it_says(generated: str):
     safe = generated.replace("<", "")
     body = replace_generated("before", "first")
     assert replace_generated(replace_generated(body, safe), "first") == body
+
+
+def test_the_card_of_uniform_sampling_says_so(run_dir: Path):
+    assert "# Question-answer pairs selected by EQUAL" in card_of(run_dir)
+    record = json.loads((run_dir / "run.json").read_text())
+    record["fingerprint"]["bandit"] = {"policy": "uniform"}
+    (run_dir / "run.json").write_text(json.dumps(record))
+    card = card_of(run_dir)
+    assert "documents were drawn uniformly at random" in card and "a bandit chose" not in card
+    assert "selected by EQUAL" not in card

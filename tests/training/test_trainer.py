@@ -28,6 +28,7 @@ from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.report.write_report import write_report
+from equal_hf.selection.bandits import Uniform
 from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
 from equal_hf.target import evaluation_sets
@@ -608,6 +609,42 @@ def test_lora_trains_an_adapter_and_exports_it(world, tmp_path):
     card = (folder / "README.md").read_text()
     assert "equal" in card and "2505.12250" in card
     assert not (folder / "training_args.bin").exists()
+
+
+def test_the_model_card_of_the_control_does_not_say_that_equal_trained_it(world, tmp_path):
+    config = EqualConfig(
+        output_dir=str(tmp_path / "control"),
+        num_rounds=1,
+        arms_per_round=2,
+        documents_per_arm=4,
+        rows_per_round=8,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    collector = EqualDataCollector(
+        ClusteredCorpus.load(world / "corpus"),
+        ExplicitExtractor(),
+        args=config,
+        bandit=Uniform(),
+        reference=make_target().reference,
+    )
+    trainer = EqualTrainer(
+        str(world / "model"),
+        config,
+        data_collector=collector,
+        processing_class=AutoTokenizer.from_pretrained(world / "model"),
+    )
+    trainer.train()
+    folder = trainer.export_model()
+    with trainer._model_folder():
+        trainer.create_model_card(model_name="control", dataset_name="../dataset")
+    card = (folder / "README.md").read_text()
+    assert "trained with SFT." in card and "drawn uniformly at random, the control" in card
+    assert "EQUAL, a method" not in card and "selected" not in card and "Not All Documents" not in card
+    assert "\n- equal\n" not in card
 
 
 # huggingface_hub 2.4 uploads LFS files in a way that its own HTTP client calls outdated.
