@@ -107,7 +107,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_unique_keys())  # a loader of plain values too
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path} ({error}): name a YAML file with --config") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -122,6 +122,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise ConfigError(f"{path} has a key of type {type(key).__name__}: keys are names of settings")
     return content
+
+
+def _unique_keys() -> Any:
+    """YAML's safe loader, which would take the last of several values of a key without a word."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value]
+            for key, _ in reversed(node.value):
+                if names.count(key.value) > 1 and key.value != "<<":
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "a key is there twice: keep one of them", key.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _config_path(argv: list[str], default: str | Path) -> tuple[Path, list[str]]:

@@ -145,11 +145,23 @@ def fit(name: str, value: Any, hint: Any) -> Any:
         shown = "null" if value is None else f"of type {type(value).__name__}"  # the value itself may be secret
         if isinstance(value, bool | int | float):
             shown = repr(value)
-        raise ConfigError(f"`{name}` is {shown}, but {_wanted(hint)} is needed: set it, or leave it out")
+        elif isinstance(value, list | tuple):
+            shown = f"a list of {', '.join(dict.fromkeys(_kind_of(item) for item in value)) or 'nothing'}"
+        quotes = value is not None and not isinstance(value, list | dict) and str in _members(hint)
+        remedy = "put it in quotes" if quotes else "set it, or leave it out"
+        raise ConfigError(f"`{name}` is {shown}, but {_wanted(hint)} is needed: {remedy}")
     for limit, number in _limits(found, hint):
         if not limit.holds(number):
             raise ConfigError(f"`{name}` is {number}: set it to {limit}")
     return found
+
+
+def _kind_of(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in _UNIONS else (hint,)
 
 
 class _Unfit:
@@ -181,7 +193,12 @@ def _fit(value: Any, hint: Any) -> Any:
             return _UNFIT
         return value if isinstance(value, list) and items == value else items
     if origin is dict or hint is dict:
-        return value if isinstance(value, dict) else _UNFIT
+        if not isinstance(value, dict):
+            return _UNFIT
+        fitted = {key: _fit(one, args[1]) if args else one for key, one in value.items()}
+        if any(one is _UNFIT for one in fitted.values()):
+            return _UNFIT
+        return value if fitted == value else fitted
     if hint in (bool, int, float, str):
         return _scalar(value, hint)
     if hint is type(None):

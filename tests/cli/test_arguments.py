@@ -60,6 +60,18 @@ def test_flags_win_over_the_file(tmp_path):
         (GOOD + "eval_strategy: steps\n", [], "`eval_strategy` is 'steps'"),
         (GOOD.replace("num_rounds: 3\n", ""), [], "set `num_rounds`, or a budget"),
         ("corpus: [unclosed\n", [], "no valid YAML"),
+        (GOOD + "seed: 1\nseed: 2\n", [], "no valid YAML in line 8.*a key is there twice"),
+        (GOOD + "1: 2\n", [], "a key of type int"),
+        (GOOD + "seed: null\n", [], "`seed` is null, but a whole number is needed"),
+        (GOOD + "filters: null\n", [], "`filters` is null"),
+        (GOOD + "max_length: true\n", [], "`max_length` is True, but a whole number"),
+        (GOOD + "learning_rate: .nan\n", [], "`learning_rate` is nan"),
+        (GOOD + "extractor_url: [null]\n", [], "`extractor_url` is a list of null"),
+        (GOOD + "corpus_revision: 2024-01-01\n", [], "`corpus_revision` is of type date.*put it in quotes"),
+        (GOOD + "env: [A]\n", [], "`env` in .* is no mapping"),
+        (GOOD + "extractor_flavour: tgi\n", [], "'extractor_flavour' in .* is now called `extractor_dialect`"),
+        (GOOD, ["--seed", "null"], "--seed: invalid int value: 'null'"),
+        (GOOD, ["--reward_weights", "x"], "--reward_weights.* invalid float value"),
         ("just text\n", [], "holds no settings"),
     ],
 )
@@ -187,3 +199,20 @@ def test_save_steps_need_a_strategy_that_reads_them(tmp_path):
     with pytest.raises(ConfigError, match="`save_steps` has no effect with `save_strategy` 'epoch'"):
         parse(tmp_path, GOOD + "save_steps: 20\n")
     assert parse(tmp_path, GOOD + "save_steps: 20\nsave_strategy: steps\n")[1].save_steps == 20
+
+
+def test_one_value_where_a_list_is_meant_is_a_list_of_one_in_file_and_flag(tmp_path):
+    text = GOOD + "decontaminate_against: openai/gsm8k\nfilters: lengths\nreward_funcs: value\nreward_weights: 1\n"
+    text = text.replace("filters: lengths", "filters: contaminated") + "extractor_url: http://a\ntarget_names: t\n"
+    run, args, _ = parse(tmp_path, text)
+    assert (args.decontaminate_against, args.filters, args.reward_weights) == (["openai/gsm8k"], ["contaminated"], [1])
+    assert (run.reward_funcs, run.endpoint.url, run.target_names) == (["value"], ["http://a"], ["t"])
+    flags = "--decontaminate_against openai/gsm8k --reward_funcs value --reward_weights 1 --extractor_url http://a"
+    by_flag, by_flag_args, _ = parse(tmp_path, GOOD, *flags.split())
+    assert (by_flag_args.decontaminate_against, by_flag.reward_funcs) == (["openai/gsm8k"], ["value"])
+    assert (by_flag_args.reward_weights, by_flag.endpoint.url) == ([1.0], ["http://a"])
+
+
+def test_texts_that_yaml_takes_for_something_else_are_read_as_meant(tmp_path):
+    run, args, _ = parse(tmp_path, GOOD + "learning_rate: 1e-4\ncorpus_revision: 1234567\nn_clusters: 12\n")
+    assert (args.learning_rate, run.corpus_revision, run.clusters) == (1e-4, "1234567", 12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -50,11 +51,13 @@ def test_one_value_where_a_list_is_meant_is_a_list_of_one() -> None:
         (1.5, str, "`x` is 1.5, but a text"),
         ("yes", bool, "`x` is of type str, but true or false"),
         ({"a": 1}, list[str], "`x` is of type dict, but a text or a list"),
-        ([["a"]], list[str], "`x` is of type list, but a text or a list"),
-        ([None], list[str], "`x` is of type list"),
+        ([["a"]], list[str], "`x` is a list of list, but a text or a list"),
+        (["a", None], list[str], "`x` is a list of str, null"),
+        (date(2024, 1, 1), str | None, "`x` is of type date, but a text is needed: put it in quotes"),
+        ({"a": None}, dict[str, str], "`x` is of type dict, but a mapping"),
         ("three", Literal["one", "two"], "'one' or 'two'"),
         (float("nan"), float, "`x` is nan"),
-        (["a"], dict[str, str], "`x` is of type list, but a mapping"),
+        (["a"], dict[str, str], "`x` is a list of str, but a mapping"),
     ],
 )
 def test_wrong_types_are_refused_by_name(value: Any, hint: Any, message: str) -> None:
