@@ -27,7 +27,7 @@ from tests.servers import ROOT, spawn
 from tests.servers.load import MODEL
 
 CLIENT = """
-import logging, sys
+import logging, signal, sys
 from equal_hf.utils.stop_signals import interrupted_by_sigterm
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.requests import cached_requests, documents
@@ -36,6 +36,7 @@ from equal_hf.types import Document
 from tests.extraction.endpoints import extractor
 
 logging.basicConfig(level=logging.WARNING)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started to ignore it
 url, store, run, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 documents.WIND_DOWN_S = float(sys.argv[5])
 if sys.argv[6] != "0":  # as if the other process were on another machine
