@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from equal_hf.records.statistics import RunStatistics
 from equal_hf.report.run_map import ClusterMap
@@ -16,32 +16,18 @@ MAX_HEAT_ARMS, MAX_HEAT_ROUNDS = 40, 60
 CLUSTERS_TITLE = "Clusters, near each other where alike"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A measure of one run, by round.
-
-    Args:
-        name (`str`): For the legend.
-        run (`int`), measure (`int`): Indices of the run and of the measure, by which colour and dash are chosen.
-        x (`list[int]`): What had been spent.
-        y (`list[float | None]`): The measure; `None` where it is not known.
-    """
+class Line(NamedTuple):
+    """A measure of one run by round, over what had been spent; `run` and `measure` choose colour and dash."""
 
     name: str
     run: int
     measure: int
     x: list[int]
-    y: list[float | None]
+    y: list[float | None]  # `None` where it is not known
 
 
-@dataclass(frozen=True, slots=True)
-class LineChart:
-    """Lines over what was spent.
-
-    Args:
-        x_title (`str`), y_title (`str`): Titles of the axes.
-        lines (`list[Line]`): At least one.
-    """
+class LineChart(NamedTuple):
+    """Titles of the axes, and one line or more."""
 
     x_title: str
     y_title: str
@@ -49,12 +35,7 @@ class LineChart:
 
 
 def line_charts(runs: Mapping[str, RunStatistics], measures: Sequence[str]) -> dict[str, LineChart]:
-    """Rewards and evaluation loss over documents and over tokens spent; charts without a value are left out.
-
-    Args:
-        runs (`Mapping[str, RunStatistics]`): By name, the run first, then what it is compared with.
-        measures (`Sequence[str]`): Rewards to show.
-    """
+    """Rewards and evaluation loss over documents and over tokens spent; charts without a value are left out."""
     charts = {}
     for what, title, names in (("reward", "mean reward", measures), ("loss", "evaluation loss", ("",))):
         for spent in ("documents", "tokens"):
@@ -85,21 +66,12 @@ def pull_grid(run: RunStatistics) -> tuple[list[int], list[str], list[list[int |
     return [arm.arm for arm in ranked], columns, grid
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterGroup:
-    """Clusters that are drawn alike.
-
-    Args:
-        name (`str`): For the legend.
-        members (`list[int]`): Positions in the [`ClusterMap`].
-        colour (`str`, *optional*): One for all; `None` where each is coloured by its reward.
-        opacity (`float`): Between 0 and 1.
-        rewards (`list[float]`): Mean reward of each; empty for a group of one colour.
-    """
+class ClusterGroup(NamedTuple):
+    """Clusters that are drawn alike: `members` are indices of the [`ClusterMap`]."""
 
     name: str
     members: list[int]
-    colour: str | None
+    colour: str | None  # `None` where each is coloured by its reward
     opacity: float
     rewards: list[float]
 
