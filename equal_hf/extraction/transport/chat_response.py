@@ -66,7 +66,9 @@ def _tool_arguments(message: Any) -> str | None:
     calls = getattr(message, "tool_calls", None)
     function = getattr(calls[0], "function", None) if isinstance(calls, list) and calls else None
     arguments = function.get("arguments") if isinstance(function, dict) else getattr(function, "arguments", None)
-    return json.dumps(arguments) if isinstance(arguments, dict) else arguments
+    if isinstance(arguments, dict):
+        return json.dumps(arguments)
+    return arguments if isinstance(arguments, str) else None
 
 
 def _usage(usage: Any) -> Usage | None:
