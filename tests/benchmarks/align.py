@@ -29,7 +29,7 @@ def measure(data: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
     import pandas as pd
     from sentence_transformers import SentenceTransformer
 
-    from equal_hf.alignment.fine_tune import AlignSettings, align
+    from equal_hf.alignment.fine_tune import align
     from equal_hf.alignment.prior_agreement import prior_agreement
     from equal_hf.types import Document, QAPair
     from recipes.tiny_models import build_embedder
@@ -54,10 +54,9 @@ def measure(data: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
                 return {"prior_rank_correlation": prior_agreement(embedder, found, by_document, reference, seed)}
 
             model = SentenceTransformer(folder, device="cpu")
-            settings = AlignSettings(seed=seed)
-            told = align(model, sample, pairs, None, settings=settings, heldout=heldout, measure=agreement)
-            progress(f"seed {seed}: {told}")
-            runs.append({"seed": seed, **{name: told[name] for name in ("before", "after", "training_pairs")}})
+            facts = align(model, sample, pairs, None, seed=seed, heldout=heldout, measure=agreement)
+            progress(f"seed {seed}: {facts}")
+            runs.append({"seed": seed, **{name: facts[name] for name in ("before", "after", "training_pairs")}})
     result = {"documents": len(documents), "sample": cut, "held_out": len(heldout), "runs": runs}
     rises = [run["after"]["recall_at_10"] > run["before"]["recall_at_10"] for run in runs]
     return result, {"recall_at_10_rises_on_every_seed": all(rises)}

@@ -33,13 +33,13 @@ MEMORY = """
 import json, sys
 import sentence_transformers, faiss, datasets, sklearn.manifold, pyarrow.parquet, equal_hf.corpus.indexing.pipeline
 from tests.benchmarks.store import forget_peak, resident_bytes
-from equal_hf.corpus.indexing.config import parse_index
-from equal_hf.corpus.indexing.pipeline import Index
+from equal_hf.cli.index_arguments import parse_index
+from equal_hf.corpus.indexing.pipeline import run_index
 forget_peak()
 before = resident_bytes("VmRSS")
 args, place, seed = parse_index(sys.argv[1], [])
-told = Index(args, place, seed).run()
-print(json.dumps({"grown": resident_bytes("VmHWM") - before, **told}))
+summary = run_index(args, place, seed)
+print(json.dumps({"grown": resident_bytes("VmHWM") - before, **summary}))
 """
 
 
