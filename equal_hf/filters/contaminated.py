@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.normalise import normalise, words
+from equal_hf.records.earlier_schema import WITHHELD
 from equal_hf.types import Document, QAPair, Rejection
 from equal_hf.utils.hashing import content_hash, digest
 
@@ -88,10 +89,10 @@ class ContaminationFilter:
         for rejection, repeated in zip(rejections, repeats, strict=True):
             question, answer, raw = rejection.question, rejection.answer, rejection.raw
             if repeated:
-                mark = f"withheld: repeats an item of {self._source(_pair(rejection))}, sha256 {_sha256(question)}"
+                mark = f"{WITHHELD}repeats an item of {self._source(_pair(rejection))}, sha256 {_sha256(question)}"
                 question, answer = mark, mark if answer else ""
             if raw and raw in replies:
-                raw = f"withheld: holds an item of a protected set, sha256 {_sha256(raw)}"
+                raw = f"{WITHHELD}holds an item of a protected set, sha256 {_sha256(raw)}"
             withheld.append(replace(rejection, question=question, answer=answer, raw=raw))
         return withheld
 

@@ -35,6 +35,7 @@ from equal_hf.publishing.previous_export import (
     last_push,
     run_identities,
 )
+from equal_hf.records.earlier_schema import current_rejected
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunStatistics
@@ -122,7 +123,7 @@ def export_dataset(
         stats.add(records, index, round, metadata)
         decisions[index] = records.decision_table(index), reward_record or {"rewards": round.rewards}
         shards.add("train", index, pairs)
-        rejected = _masked(_read(extracted / "rejected.parquet"))
+        rejected = _masked(current_rejected(_read(extracted / "rejected.parquet")))
         shards.add("rejected", index, rejected.append_column("round", _constant(index, rejected.num_rows, "int32")))
     names = list(dict.fromkeys(name for round in stats.rounds for name in round.rewards))
     for index, (table, rewards) in decisions.items():

@@ -10,11 +10,32 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from equal_hf.utils.hashing import content_hash
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DECISION_COLUMNS = {"promised": "expected_value"}
 REWARD_FILE = "credited.json"
+
+
+WITHHELD = "withheld: "  # how the text of a protected item begins in records
+
+
+def current_rejected(table: pa.Table) -> pa.Table:
+    """A table of rejections in which no protected item stands as text, as 0.1 still recorded it."""
+    rows = table.to_pylist()
+    plain = [row for row in rows if row["reason"] == "contaminated" and not row["question"].startswith(WITHHELD)]
+    if not plain:
+        return table
+    replies = {row["raw"] for row in plain} - {""}
+    for row in plain:
+        row["question"] = f"{WITHHELD}repeats an item of a protected set, sha256 {content_hash(row['question'])}"
+        row["answer"] = row["question"]
+    for row in rows:
+        if row["raw"] in replies:
+            row["raw"] = f"{WITHHELD}holds an item of a protected set, sha256 {content_hash(row['raw'])}"
+    return type(table).from_pylist(rows, table.schema)
 
 
 def current_decisions(table: pa.Table) -> pa.Table:

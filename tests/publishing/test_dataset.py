@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import dataset_files, export_dataset
 from equal_hf.publishing.previous_export import run_identities
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.types import Rejection
 from tests.publishing.runs import HOSTILE, make_run, write_rewards, write_round
 
 
@@ -214,3 +218,24 @@ def test_the_summary_in_the_run_folder_reaches_the_card(run_dir: Path):
     (run_dir / "summary.json").write_text(json.dumps(summary))
     card = (export_dataset(run_dir) / "README.md").read_text()
     assert "| `test_loss` | 2.5 | 2.75 |" in card
+
+
+def test_a_protected_item_that_an_earlier_version_recorded_as_text_is_not_published(tmp_path: Path):
+    item, reply = (
+        "How many eggs do the ducks lay?",
+        '[{"question": "How many eggs do the ducks lay?"}, {"question": "q"}]',
+    )
+    rejected = (
+        Rejection("d0-0-0", "contaminated", item, "16", reply),
+        Rejection("d0-0-0", "duplicate", "q", "a", reply),
+        Rejection("d0-1-0", "contaminated", "withheld: repeats an item of the target, sha256 0", "", ""),
+    )
+    folder = make_run(tmp_path / "run", rounds=1)
+    table = pq.read_table(folder / "rounds/round-00000/extracted/rejected.parquet")
+    rows = pa.Table.from_pylist([asdict(row) for row in rejected], table.schema)
+    pq.write_table(rows, folder / "rounds/round-00000/extracted/rejected.parquet")
+    published = load(export_dataset(folder), tmp_path, "rejected")
+    assert "ducks" not in str(published.to_dict())
+    assert published["question"][0].startswith("withheld: repeats an item of a protected set, sha256 ")
+    assert (published["question"][1], published["raw"][1]) == ("q", published["raw"][0])
+    assert published["question"][2] == rejected[2].question
