@@ -163,7 +163,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: what was decided, what came of it, what it was worth.
+    """One round: what was decided, what came of it, its rewards.
 
     Args:
         index (`int`): Rounds count from 0.

@@ -43,6 +43,11 @@ _POINTS = regex.compile(
     r"[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
     r"\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0730-\u074a]+"
 )
+# Malayalam's final consonants are a character each, or a consonant, a virama and an invisible joiner.
+_CHILLU = re.compile(r"[\u0d7a-\u0d7f]")
+_CHILLU_LETTERS = dict(
+    zip("\u0d7a\u0d7b\u0d7c\u0d7d\u0d7e\u0d7f", "\u0d23\u0d28\u0d30\u0d32\u0d33\u0d15", strict=True)
+)
 
 # Thai and Lao: vowels that stand before their consonant, vowels that end a syllable, and all other letters and marks.
 _BEFORE, _AFTER = r"[\u0e40-\u0e44\u0ec0-\u0ec4]", r"[\u0e30\u0e32\u0eb0\u0eb2]"
@@ -166,6 +171,7 @@ def _fold(text: str, points: bool) -> str:
         return folded
     # Folding may leave a form that is not composed; the dot of a Turkish capital I is no letter of its own.
     folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i")
+    folded = _CHILLU.sub(lambda match: f"{_CHILLU_LETTERS[match[0]]}\u0d4d", folded)
     if not points:
         folded = _POINTS.sub("", folded)
     # Most texts hold none of these scripts, which a look tells ten times as fast.

@@ -190,6 +190,7 @@ def test_vowel_points_are_optional(name):
 
 def test_marks_belong_to_their_letters():
     assert words("हिन्दी की किताबें") == ["हिन्दी", "की", "किताबें"]
+    assert words("അവൻ") == words("അവന്\u200d")  # both ways to write a final consonant of Malayalam
     assert words("कि") != words("की")  # vowels of an abugida are no points to leave out
     assert words("tiếng Việt") == ["tiếng", "việt"] == words(unicodedata.normalize("NFD", "Tiếng VIỆT"))
     assert words("ที่นี่ไม่มีน้ำ") == words("ที่นี่ไม่\u200bมีน้ำ") and len(words("ที่นี่ไม่มีน้ำ")) == 2
