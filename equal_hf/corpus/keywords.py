@@ -7,11 +7,12 @@ term's share of the cluster's words, `f` how often it stands in all clusters and
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import regex
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +22,7 @@ SAMPLE_CHARACTERS = 20_000
 KEPT_TERMS = 100
 TITLES = 5
 TITLE_CHARACTERS = 100
-_WORD = re.compile(r"[^\W\d_]{3,30}")
+_WORD = regex.compile(r"[^\W\d_]{3,30}")  # unlike those of `re`, its words keep combining marks
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from equal_hf.corpus import ClusterProfiles
-from equal_hf.corpus.keywords import ClusterWords
+from equal_hf.corpus.keywords import ClusterWords, cluster_words
 from equal_hf.report.corpus_map import draw_map, project
 
 
@@ -33,3 +33,10 @@ def test_titles_and_terms_of_documents_are_text_in_the_page(tmp_path):
     assert text.lower().count("</script") == 3  # figures, plotly, the page's own
     assert "x" * 300 not in text
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_words_of_any_script_are_whole():
+    import pyarrow as pa
+
+    table = pa.table({"text": ["किताबें और किताबें", "ספרים שָׁלוֹם"]})
+    assert cluster_words(0, 2, table).counts == {"किताबें": 2, "और": 1, "ספרים": 1, "שָׁלוֹם": 1}
