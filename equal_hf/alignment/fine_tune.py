@@ -124,8 +124,8 @@ def retrieval(documents: np.ndarray, pairs: np.ndarray, owners: np.ndarray, k: i
     recalls, ranks = [], []
     for start in range(0, len(documents), 256):
         order = np.argsort(-(documents[start : start + 256] @ pairs.T), axis=1, kind="stable")
-        for row, found in enumerate(order, start):
-            hits = owners[found] == row
+        for row, ranked in enumerate(order, start):
+            hits = owners[ranked] == row
             recalls.append(hits[:k].sum() / min(k, hits.sum()))
             ranks.append(1.0 / (1 + int(hits.argmax())))
     return {f"recall_at_{k}": round(float(np.mean(recalls)), 6), "mrr": round(float(np.mean(ranks)), 6)}
@@ -137,8 +137,8 @@ def _measure(
     texts = [text for document in documents for text in by_document[document.id]]
     owners = np.repeat(np.arange(len(documents)), [len(by_document[document.id]) for document in documents])
     vectors = embedder.encode([document.text for document in documents])
-    found: dict[str, float | None] = dict(retrieval(vectors, embedder.encode(texts), owners))
-    return found | (measure(embedder, documents, by_document) if measure is not None else {})
+    measures: dict[str, float | None] = dict(retrieval(vectors, embedder.encode(texts), owners))
+    return measures | (measure(embedder, documents, by_document) if measure is not None else {})
 
 
 def _split(documents: list[Document], holdout: float, seed: int) -> tuple[list[Document], list[Document]]:

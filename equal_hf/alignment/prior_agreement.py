@@ -44,7 +44,7 @@ def prior_agreement(
     priors, truths = [], []
     for cluster in range(len(centroids.vectors)):
         members = np.flatnonzero(labels == cluster)
-        texts = [text for place in members.tolist() for text in pairs.get(documents[place].id, [])]
+        texts = [text for member in members.tolist() for text in pairs.get(documents[member].id, [])]
         if len(texts) >= LEAST_PAIRS:
             priors.append(-transport_cost(vectors[members], target))
             truths.append(-transport_cost(embedder.encode(texts), target))

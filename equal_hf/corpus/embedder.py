@@ -201,7 +201,7 @@ class Embedder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         windows = []
-        found: list[int] = []
+        window_owners: list[int] = []
         for begin in range(0, len(pieces), TOKENIZED_AT_ONCE):
             part = pieces[begin : begin + TOKENIZED_AT_ONCE]
             encodings = tokenizer.encode_batch(part, add_special_tokens=False)
@@ -215,8 +215,8 @@ class Embedder:
                     picks = np.linspace(0, len(spans) - 1, self.max_windows).round().astype(int)
                     spans = [spans[pick] for pick in picks]
                 windows += [text[start:end] for start, end in spans]
-                found += [owner] * len(spans)
-        return windows, np.asarray(found), long
+                window_owners += [owner] * len(spans)
+        return windows, np.asarray(window_owners), long
 
     def _room(self, limit: int) -> int:
         """Tokens of text that fit the window, beside the prompt and special tokens."""

@@ -109,9 +109,9 @@ def check_files(folder: Path, manifest: dict[str, Any], *, verify: bool = False)
     """
     for name, facts in manifest["files"].items():
         path = folder / name
-        found = path.stat().st_size if path.is_file() else None
-        if found != facts["bytes"]:
-            state = "is missing" if found is None else f"has {found} bytes instead of {facts['bytes']}"
+        size = path.stat().st_size if path.is_file() else None
+        if size != facts["bytes"]:
+            state = "is missing" if size is None else f"has {size} bytes instead of {facts['bytes']}"
             raise CorpusError(f"The corpus {folder} is damaged: {name} {state}. Build or download it again.")
         if verify and describe_file(path) != facts:
             raise CorpusError(

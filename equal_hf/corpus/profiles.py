@@ -57,7 +57,7 @@ class ClusterProfiles:
         >>> [len(sample) for sample in profiles.samples]
         [1, 2]
         """
-        counts, means, covariances, kept = [], [], [], []
+        counts, means, covariances, sampled = [], [], [], []
         for embeddings in clusters:
             rows = np.asarray(embeddings, dtype=np.float64)
             mean = rows.mean(axis=0)
@@ -65,13 +65,13 @@ class ClusterProfiles:
             counts.append(len(rows))
             means.append(mean)
             covariances.append(projected.T @ projected / len(rows))
-            kept.append(rows[:samples].astype(np.float16).astype(np.float32))
+            sampled.append(rows[:samples].astype(np.float16).astype(np.float32))
         return cls(
             count=np.asarray(counts, dtype=np.int64),
             mean=np.asarray(means, dtype=np.float32),
             covariance=np.asarray(covariances, dtype=np.float32),
             components=components.astype(np.float32),
-            samples=tuple(kept),
+            samples=tuple(sampled),
         )
 
     @classmethod

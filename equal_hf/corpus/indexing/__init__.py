@@ -1,5 +1,5 @@
 """Indexing: a corpus of any size becomes a clustered one, stage by stage, on one process or many.
 
-`run.py` is the road. What is done is on record (`equal_hf.utils.files`), so an index that is killed goes on where
-it was, and a later revision of the dataset takes over what has not changed.
+`pipeline.py` puts the stages together. What is done is on record (`workspace.py`), so an index that is killed goes on
+where it was, and a later revision of the dataset takes over what has not changed.
 """

@@ -100,8 +100,8 @@ class EmbeddingStore:
             missing = (first[at] != words[:, 0]) | (second[at] != words[:, 1])
             for file in np.unique(places[at[~missing], 0]):
                 mine = np.flatnonzero(~missing & (places[at, 0] == file))
-                _, stored, told = _load(files[file], self.dimension)
-                vectors[mine], beyond[mine] = stored[places[at[mine], 1]], told[places[at[mine], 1]]
+                _, stored, flags = _load(files[file], self.dimension)
+                vectors[mine], beyond[mine] = stored[places[at[mine], 1]], flags[places[at[mine], 1]]
         todo = np.flatnonzero(missing)
         if len(todo):
             vectors[todo], beyond[todo] = encode([texts[row] for row in todo.tolist()])

@@ -115,7 +115,7 @@ def write_clusters(
             "cluster": pa.array([cluster.cluster for cluster in words], pa.int32()),
             "centroid": pa.array(centroids, pa.int32()),
             "documents": pa.array([cluster.documents for cluster in words], pa.int64()),
-            "terms": pa.array([list(found) for found in terms], pa.list_(pa.string())),
+            "terms": pa.array([list(of_cluster) for of_cluster in terms], pa.list_(pa.string())),
             "titles": pa.array([cluster.titles for cluster in words], pa.list_(pa.string())),
         }
     )
