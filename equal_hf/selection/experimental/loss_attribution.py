@@ -1,5 +1,8 @@
 """Which arms made the loss fall: a regression over all rounds instead of an equal share within one.
 
+On planted problems it separates good arms after some 40 rounds; no measurement shows yet that a trained model gains by
+it.
+
 >>> rounds = [TrainedRound({0: 8, 1: 8}, 0.2), TrainedRound({0: 8, 2: 8}, 0.2), TrainedRound({1: 8, 2: 8}, 0.0)]
 >>> effect = attribute_loss(rounds)
 >>> effect[0] > max(effect[1], effect[2])
