@@ -39,6 +39,7 @@ T = TypeVar("T")
 _CONNECTIONS_PER_CLIENT = 4
 # Never sent: our own header takes its place. Without one the library reads the token's file twice a request.
 _NO_TOKEN = "none"
+# Questions about the server are answered at once, or it is in trouble; a restart of a proxy takes a few tries.
 _SHORT_TIMEOUT_S = 30.0
 _SHORT_RETRIES = 4
 # So much of an error is read: enough for what servers say, and for a wait that they name behind it.

@@ -11,7 +11,9 @@ from equal_hf.extraction.transport.dialects import Server
 from equal_hf.extraction.transport.rate_limit import RateLimiter
 from equal_hf.utils.hashing import fingerprint
 
+# Weight of the last request in the latency: one slow reply is no slow endpoint, ten are.
 _SMOOTHING = 0.2
+# An endpoint that was slow is tried again in minutes, not in hours.
 _FORGET_S = 60.0
 
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
+# Faults in a row that say nothing of an endpoint: restarts and dropped connections take one or two attempts.
 PATIENT_ATTEMPTS = 2
+# What fits into a message that is read.
 _SHOWN_REASONS = 3
 _REASON_CHARACTERS = 160
 
