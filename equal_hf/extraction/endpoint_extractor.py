@@ -49,15 +49,15 @@ class EndpointExtractor:
     use. Documents beyond the endpoint's limit are split, and each pair names the part it came from.
 
     How many requests are under way is learned from the endpoint: it grows until a 429, a 503 or a timeout, and shrinks
-    then. What may pass (dropped connections, timeouts, 408, 409, 415, 425, 429,
-    498, 5xx, a client error that names no cause, bodies that are no completion) is sent again with exponential backoff
-    and full jitter, or when the server says, and is never stored. A wrong key or an account without money stops
-    extraction. Of several endpoints a fast one serves more, and one that is away is done without until it is back.
+    then. What may pass (dropped connections, timeouts, 408, 409, 415, 425, 429, 498, 5xx, a client error that names no
+    cause, bodies that are no completion) is sent again with exponential backoff and full jitter, or when the server
+    says, and is never stored. A wrong key or an account without money stops extraction. Of several endpoints a fast
+    one serves more, and one that is away is done without until it is back.
 
-    Rejections are counted under `transport_error` (given up after all retries), `refused` (this document is
-    too long for the server, or against its policy or template), `truncated` (a reply cut short; its whole pairs are kept), `whitespace_loop` (cut short while
-    it wrote nothing but blanks), `invalid_pair`, the reasons of `parse_pairs` and `degenerate_reasons`, and those of
-    second requests: `refined_away`, `judged_low`, `not_judged`.
+    Rejections are counted under `transport_error` (given up after all retries), `refused` (too long for the server, or
+    against its policy or template), `truncated` (a reply cut short; its whole pairs are kept), `whitespace_loop` (cut
+    short while it wrote nothing but blanks), `invalid_pair`, the reasons of `parse_pairs` and `degenerate_reasons`,
+    and those of second requests: `refined_away`, `judged_low`, `not_judged`.
 
     Args:
         config ([`EndpointConfig`], `str` or `Sequence[str]`): Its settings, or just the server's URL, or several.
