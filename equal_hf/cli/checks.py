@@ -101,14 +101,15 @@ def require(checks: Iterable[Check]) -> None:
     Raises:
         [`ConfigError`]: Naming each problem, the key that sets it, and what to do.
     """
-    problems = [f"{check.found}; {check.remedy}" if check.remedy else check.found for check in checks if check.fails]
+    problems = [check for check in checks if check.fails]
     if problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        how_many = "one thing is" if len(problems) == 1 else f"{len(problems)} things are"
-        raise ConfigError(
-            f"this run cannot start; {how_many} missing:\n{listed}\n"
-            "To see the whole road without GPU, endpoint or network, run `make quickstart`."
+        listed = "".join(
+            f"\n  - {check.found}; {check.remedy}" if check.remedy else f"\n  - {check.found}" for check in problems
         )
+        how_many = "one thing" if len(problems) == 1 else f"{len(problems)} things"
+        outside = {"accelerator", "endpoint", "repositories"} & {check.name for check in problems}
+        hint = "\nTo see the whole loop without GPU, endpoint or network, run `make quickstart`." if outside else ""
+        raise ConfigError(f"this run cannot start; {how_many} to fix:{listed}{hint}")
 
 
 def check_endpoint(run: RunArguments, start: bool = False) -> Check:

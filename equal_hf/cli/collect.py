@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         set_up_terminal(is_main_process=PartialState().is_main_process)
         settings = without_training(settings, collector_args)
         summary = drive(settings, collector_args, None, collect)
+    if not summary:
+        return 0
     result = {"dataset": summary["dataset"]} | summary["equal"]
     if settings.control:
         result["control"] = summary[settings.control]

@@ -131,6 +131,9 @@ def drive(
     with state.main_process_first():
         targets = load_targets(run, args.seed)
 
+    if model is None and not state.is_main_process:
+        return {}  # rounds without a training are the work of one process; the others helped with the corpus
+
     publisher = None
     if args.push_to_hub and run.hub_dataset_id:
         publisher = RoundPublisher(

@@ -20,7 +20,7 @@ from equal_hf.cli.collect import without_training
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from tests.extraction.endpoints import MODELS, completion
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, free_port
 from tests.servers.faults import Fault, FaultyServer
 from tests.tracking.trackio_file import trackio_rows
 from tests.tracking.wandb_file import wandb_records, wandb_rows
@@ -237,3 +237,24 @@ def test_a_server_that_finds_no_pair_anywhere(config, tmp_path, capsys):
         flags = ["--extractor", "endpoint", "--extractor_url", server.url, "--report_to", "none"]
         assert main(["collect", str(config), "--output_dir", str(tmp_path / "run"), *flags]) == 1
     assert "not a single pair came of 24 documents (no_pairs 24)" in capsys.readouterr().err
+
+
+def test_on_two_processes_both_build_the_corpus_and_one_collects(config, world, tmp_path):
+    settings = yaml.safe_load(config.read_text()) | {"report_to": "none", "n_clusters": 5, "shard_documents": 50}
+    settings |= {"corpus": str(world / "documents.parquet"), "id_column": "id", "output_dir": str(tmp_path / "run")}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        str(free_port()),
+    ]
+    command += ["-m", "equal_hf", "collect", str(tmp_path / "run.yaml"), "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rounds"] == 3, "one result, of one process"
+    assert done.stderr.count("round 3/3") == 1
