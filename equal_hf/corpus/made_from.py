@@ -104,10 +104,11 @@ def _settings(
     read, clustering, embedder = manifest.get("read", {}), manifest.get("clustering", {}), manifest["embedder"]
     for name in ("text_column", "id_column", "min_characters"):
         yield name, read.get(name), getattr(config, name)
-    yield "seed", manifest.get("seed"), seed
-    yield "kmeans_iterations", clustering.get("iterations"), config.kmeans_iterations
-    yield "giant_factor", clustering.get("giant_factor"), config.giant_factor
-    yield "embedder_max_windows", embedder.get("max_windows"), config.embedder_max_windows
+    # What a manifest of an earlier version does not say is taken to be the same.
+    yield "seed", manifest.get("seed", seed), seed
+    yield "kmeans_iterations", clustering.get("iterations", config.kmeans_iterations), config.kmeans_iterations
+    yield "giant_factor", clustering.get("giant_factor", config.giant_factor), config.giant_factor
+    yield "embedder_max_windows", embedder.get("max_windows", 8), config.embedder_max_windows
     if not _same_embedder(embedder, config):
         yield "embedder", embedder.get("name"), config.embedder
     source = manifest.get("made_from")
