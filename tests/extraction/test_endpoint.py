@@ -29,7 +29,8 @@ def test_tgi_gives_pairs_with_their_provenance(tgi, documents) -> None:
     for extraction in extractions:
         assert extraction.usage.requests == 1
         assert extraction.usage.prompt_tokens > 100 and extraction.usage.completion_tokens > 3
-        assert bool(extraction.pairs) or extraction.dropped == {"no_pairs": 1}
+        # A random model writes pairs without a letter, too.
+        assert extraction.pairs or extraction.dropped in ({"no_pairs": 1}, {"no_question": 1})
 
 
 def test_tgi_gives_the_same_whatever_the_concurrency(tgi, documents) -> None:
