@@ -141,7 +141,7 @@ LINES = "\n".join(json.dumps({"text": f"{LONG} {number}"}) for number in range(2
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [
-        ("a.jsonl.gz", gzip.compress(LINES.encode())[:-30], r"line 1\d\d: the compressed data ends too soon"),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-30], r"line 1\d\d: the compressed data ends too soon"),
         ("a.jsonl.bz2", bz2.compress(LINES.encode())[:-30], "line 1: the compressed data ends too soon"),
         ("a.txt.xz", lzma.compress(LINES.encode())[:-30], "the compressed data ends too soon"),
         ("a.csv.gz", b"no gzip at all", "[Nn]ot a gzipped file"),
