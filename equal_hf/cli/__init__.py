@@ -65,7 +65,7 @@ def in_one_line(work: Callable[[], int]) -> int:
         with interrupted_by_sigterm():
             return work()
     except EqualError as error:
-        message, name = str(error), type(error).__name__
+        message, name = str(error), _public_name(type(error))
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         print("terminated" if terminated else "interrupted", file=sys.stderr)
@@ -83,6 +83,11 @@ def in_one_line(work: Callable[[], int]) -> int:
     lines = [escape(line) for line in mask_known(message).splitlines()]
     print(f"{name}: " + "\n".join(lines), file=sys.stderr)
     return 1
+
+
+def _public_name(kind: type) -> str:
+    """The name under which a kind of error is documented; one of a module's own goes by its parent's."""
+    return next(one.__name__ for one in kind.__mro__ if not one.__name__.startswith("_"))
 
 
 def describe(error: Exception) -> str:

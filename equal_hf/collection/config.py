@@ -91,6 +91,13 @@ class CollectorConfig(FilterConfig):
 
     def __post_init__(self) -> None:
         FilterConfig.__post_init__(self)
+        if self.output_dir == "":
+            raise ConfigError("`output_dir` is empty: name the run folder, or leave it out")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"`seed` is {self.seed}: set it to 0 or more, and below 2**32")
+        for weights in ("target_weights", "reward_weights"):
+            if not all(map(math.isfinite, getattr(self, weights) or ())):
+                raise ConfigError(f"`{weights}` is {getattr(self, weights)}: every weight has to be finite")
         for name in ("num_rounds", "arms_per_round", "documents_per_arm", "max_documents"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -54,11 +54,14 @@ def read_json(path: Path) -> dict[str, Any]:
         [`RecordError`]: If it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordError(f"{path} is missing: is {path.parent} a run folder?") from None
     except ValueError as error:
         raise RecordError(f"{path} is damaged ({error}): restore it, or start a new run elsewhere") from error
+    if not isinstance(content, dict):
+        raise RecordError(f"{path} is damaged (it holds no object): restore it, or start a new run elsewhere")
+    return content
 
 
 def _short(value: Any) -> str:

@@ -115,9 +115,11 @@ class RoundRecords:
         """What `run.json` says.
 
         Raises:
-            [`RecordError`]: If there is none, if it cannot be read, or if a later version wrote it.
+            [`RecordError`]: If there is none, if it cannot be read or is no run's, or if a later version wrote it.
         """
         run = read_json(self.run_dir / "run.json")
+        if not isinstance(run.get("fingerprint"), dict):
+            raise RecordError(f"{self.run_dir}/run.json describes no run: is {self.run_dir} a run folder?")
         if run.get("schema", 1) > SCHEMA_VERSION:
             raise RecordError(
                 f"{self.run_dir} was written by EQUAL-HF {run.get('equal_hf')} (records of schema {run['schema']}), "

@@ -9,7 +9,8 @@ import tomllib
 import pytest
 
 from equal_hf import __version__
-from equal_hf.cli import COMMANDS, main
+from equal_hf.cli import COMMANDS, in_one_line, main
+from equal_hf.errors import EndpointError
 from tests.processes import REPOSITORY
 
 ACTIONS = [f"store {action}" for action in ("stats", "export", "prune")]
@@ -55,6 +56,16 @@ def test_all_commands_are_listed_and_wrong_usage_is_2(capsys: pytest.CaptureFixt
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture):
     assert said("--version", capsys)[:2] == (0, f"equal-hf {__version__}")
     assert tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"] == __version__
+
+
+def test_a_module_s_own_kind_of_error_goes_by_its_public_name(capsys: pytest.CaptureFixture):
+    class _StatusError(EndpointError):
+        pass
+
+    def work() -> int:
+        raise _StatusError("it answers 401")
+
+    assert in_one_line(work) == 1 and capsys.readouterr().err == "EndpointError: it answers 401\n"
 
 
 def test_what_goes_wrong_is_one_line_and_1(capsys: pytest.CaptureFixture, tmp_path):

@@ -207,6 +207,20 @@ def test_settings_that_do_not_fit_are_named(corpus, tmp_path):
         make(corpus, tmp_path, rewards=[transport_reward, transport_reward])
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": -1}, "`seed` is -1"),
+        ({"seed": 2**32}, "`seed` is 4294967296"),
+        ({"output_dir": ""}, "`output_dir` is empty"),
+        ({"reward_weights": [1.0, float("inf")]}, "`reward_weights` is"),
+    ],
+)
+def test_values_that_no_run_can_have_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        CollectorConfig(num_rounds=1, **settings)
+
+
 def test_the_prior_prefers_clusters_like_the_target(corpus, tmp_path):
     collector = make(corpus, tmp_path)
     share = [

@@ -101,6 +101,10 @@ def test_a_foreign_run_json_is_named(tmp_path):
     (tmp_path / "run.json").write_text("not json")
     with pytest.raises(RecordError, match=r"run\.json is damaged"):
         RoundRecords(tmp_path).open({}, {})
+    for content, message in (("[1]", r"run\.json is damaged"), ('{"a": 1}', "is .* a run folder")):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(RecordError, match=message):
+            RoundRecords(tmp_path).run()
 
 
 def as_version_0_1_wrote_it(folder):

@@ -45,7 +45,7 @@ class ChatResponse:
         choices = getattr(output, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
-        content = getattr(message, "content", None) or _tool_arguments(message)
+        content = _joined(getattr(message, "content", None)) or _tool_arguments(message)
         if message is None and (error := getattr(output, "error", None)):
             raise judge_error(error, usage)
         if message is None or not isinstance(content, str | None):
@@ -59,6 +59,14 @@ class ChatResponse:
             _count(getattr(counts, "prompt_tokens", None)),
             _count(getattr(counts, "completion_tokens", None)),
         )
+
+
+def _joined(content: Any) -> Any:
+    """The text of a content that comes in parts, less those of other kinds, such as what a model thought."""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return content
+    texts = [part.get("text") for part in content if part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _tool_arguments(message: Any) -> str | None:
