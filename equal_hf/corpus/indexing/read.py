@@ -119,8 +119,8 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
     _check_metadata(list(by_file.values()))
     _mark_duplicates(state)
     if state.dropped and state.ranks.first:
-        listed = ", ".join(f"{count:,} {reason}" for reason, count in state.dropped.items())
-        logger.info("`corpus`: of %s rows, these gave no document: %s", f"{state.rows:,}", listed)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in state.dropped.items())
+        logger.info("`corpus`: of %s rows, these gave no document: %s", f"{state.rows:,}", reasons)
     # What would stop a later stage is found out before anything is paid for.
     paths = [shard.path(state.documents) for shard in state.shards]
     state.schema = state.ranks.once(lambda: common_schema(paths))
