@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Usage
 from tests.extraction.endpoints import MODELS, PAIRS, completion, extractor
@@ -92,6 +94,27 @@ def test_an_empty_reply_is_invalid(documents) -> None:
     with FaultyServer(pages=MODELS, faults=[completion(), completion(None), completion("")]) as server:
         (extraction,) = extractor(server.url).extract(documents[:1])
     assert extraction.dropped == {"empty_reply": 1} and extraction.usage.requests == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"message": {"content": None}, "finish_reason": "content_filter"}, "content_filter"),
+        ({"message": {"content": '{"pairs": ['}, "finish_reason": "content_filter"}, 'content_filter: {"pairs": ['),
+        ({"message": {"content": None, "refusal": "I won't."}, "finish_reason": "stop"}, "refusal: I won't."),
+        ({"message": {"content": [{"type": "refusal", "refusal": "No."}]}, "finish_reason": "stop"}, "refusal: No."),
+    ],
+)
+def test_a_refusal_in_place_of_a_reply_is_paid_for_once(choice: dict, said: str, documents, tmp_path) -> None:
+    refusal = completion(choices=[{"index": 0, **choice}])
+    with FaultyServer(pages=MODELS) as server, ResponseStore(tmp_path / "responses.sqlite") as store:
+        server.faults = [completion(), refusal, *[completion()] * 3]
+        endpoint = extractor(server.url, concurrency=1, store=store)
+        first, second = endpoint.extract(documents[:2])
+        assert (first.dropped, first.usage) == ({"refused": 1}, Usage(5, 2, 1))
+        assert first.rejected[0].raw == said and len(second.pairs) == 1
+        assert endpoint.extract(documents[:2]) == [first, second]
+        assert len(server.chats) == 3 and store.paid(endpoint.run).usage == Usage(10, 4, 2)
 
 
 def test_what_a_server_refuses_for_good_costs_that_document_only(tgi, documents, tmp_path) -> None:

@@ -266,7 +266,10 @@ class CachedRequests:
             prompt = request.bound if chat_response.prompt_tokens is None else chat_response.prompt_tokens
             tokens = limit if chat_response.completion_tokens is None else chat_response.completion_tokens
             usage = Usage(prompt, tokens, 1)
-            response = Response(chat_response.text, "length" if chat_response.cut_short else "stop", usage)
+            finish_reason = "length" if chat_response.cut_short else "stop"
+            if chat_response.refused:
+                finish_reason, key = "refused", refusal_key(key, endpoint.identity)
+            response = Response(chat_response.text, finish_reason, usage)
             cost, dialect = settings.prices.cost(usage), endpoint.server.dialect
             self._compare(usage, request.bound)
         reservation.paid += cost

@@ -20,7 +20,7 @@ class Response:
     """An endpoint's response to one request.
 
     Args:
-        text (`str`): The reply text, as the model wrote it; for a refusal, the server's error.
+        text (`str`): The reply text, as the model wrote it; for a refusal, the server's error or the model's words.
         finish_reason (`str`): `"stop"`, `"length"` (cut short), or `"refused"` (it will be refused every time).
         usage (`Usage`): Tokens of this one request.
     """

@@ -18,19 +18,21 @@ class ChatResponse:
     >>> from types import SimpleNamespace as Fields
     >>> choice = Fields(message=Fields(content="Hello!"), finish_reason="eos_token")
     >>> ChatResponse.read(Fields(choices=[choice], usage=Fields(prompt_tokens=9, completion_tokens=None)))
-    ChatResponse(text='Hello!', cut_short=False, prompt_tokens=9, completion_tokens=None)
+    ChatResponse(text='Hello!', cut_short=False, prompt_tokens=9, completion_tokens=None, refused=False)
 
     Args:
         text (`str`): The reply text; empty where there is none.
         cut_short (`bool`): Whether it ended at the limit of tokens.
         prompt_tokens (`int`, *optional*): The server's count; `None` where it gave none.
         completion_tokens (`int`, *optional*): The same for the reply.
+        refused (`bool`): Whether the model or a filter on its words refused; the text then says so.
     """
 
     text: str
     cut_short: bool
     prompt_tokens: int | None
     completion_tokens: int | None
+    refused: bool = False
 
     @classmethod
     def read(cls, output: Any) -> ChatResponse:
@@ -50,14 +52,17 @@ class ChatResponse:
             raise judge_error(error, usage)
         if message is None or not isinstance(content, str | None):
             raise TransportFault("the answer is no chat completion", kind="malformed", usage=usage)
+        finish_reason = getattr(choice, "finish_reason", None)
+        refusal = _refusal(message, finish_reason, content or "")
         # JSON can spell a lone surrogate, which no file can hold.
-        text = mask_known((content or "").encode("utf-8", "replace").decode())  # a server may echo what it was sent
+        text = (refusal or content or "").encode("utf-8", "replace").decode()
         counts = getattr(output, "usage", None)
         return cls(
-            text,
-            getattr(choice, "finish_reason", None) == "length",
+            mask_known(text),  # a server may echo what it was sent
+            finish_reason == "length" and refusal is None,
             _count(getattr(counts, "prompt_tokens", None)),
             _count(getattr(counts, "completion_tokens", None)),
+            refusal is not None,
         )
 
 
@@ -67,6 +72,17 @@ def _joined(content: Any) -> Any:
         return content
     texts = [part.get("text") for part in content if part.get("type") == "text"]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _refusal(message: Any, finish_reason: Any, content: str) -> str | None:
+    """What is said of a refusal in place of a reply; `None` where there is none. Some gateways say more behind the
+    name of a finish reason."""
+    parts = getattr(message, "content", None)
+    words = [part.get("refusal") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    said = next((one for one in (getattr(message, "refusal", None), *words) if isinstance(one, str) and one), "")
+    if isinstance(finish_reason, str) and finish_reason.lower().startswith(("content_filter", "refusal")):
+        return f"{finish_reason}: {said or content}".removesuffix(": ")
+    return f"refusal: {said}" if said and not content.strip() else None
 
 
 def _tool_arguments(message: Any) -> str | None:

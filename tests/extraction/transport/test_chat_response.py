@@ -25,3 +25,10 @@ def test_a_content_in_parts_is_joined_without_what_was_thought():
 def test_a_content_of_another_kind_is_no_completion(content):
     with pytest.raises(TransportFault, match="no chat completion"):
         read(content)
+
+
+@pytest.mark.parametrize("refusal", [None, "", 7, ["no"]])
+def test_a_reply_with_an_empty_field_for_a_refusal_is_a_reply(refusal):
+    message = Fields(content='{"pairs": []}', refusal=refusal)
+    read = ChatResponse.read(Fields(choices=[Fields(message=message, finish_reason="stop")], usage=None))
+    assert read.text == '{"pairs": []}' and not read.refused
