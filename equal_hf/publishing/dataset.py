@@ -36,7 +36,8 @@ from equal_hf.publishing.previous_export import (
     run_identities,
 )
 from equal_hf.records.earlier_schema import current_rejected
-from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.json_files import read_json
+from equal_hf.records.run_folder import RoundRecords, read_parquet
 from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunStatistics
 from equal_hf.types import Round
@@ -118,12 +119,12 @@ def export_dataset(
     for index in indices:
         round, reward_record = records.load(index), records.reward_record(index)
         extracted = records.folder(index) / "extracted"
-        pairs = _pair_table(_masked(_read(extracted / "pairs.parquet")), round, filters)
+        pairs = _pair_table(_masked(read_parquet(extracted / "pairs.parquet")), round, filters)
         metadata = {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names}
         stats.add(records, index, round, metadata)
         decisions[index] = records.decision_table(index), reward_record or {"rewards": round.rewards}
         shards.add("train", index, pairs)
-        rejected = _masked(current_rejected(_read(extracted / "rejected.parquet")))
+        rejected = _masked(current_rejected(read_parquet(extracted / "rejected.parquet")))
         shards.add("rejected", index, rejected.append_column("round", _constant(index, rejected.num_rows, "int32")))
     names = list(dict.fromkeys(name for round in stats.rounds for name in round.rewards))
     for index, (table, rewards) in decisions.items():
@@ -131,7 +132,7 @@ def export_dataset(
     stats.contents, stats.paid = shards.finish(), money_paid(run_dir, stats.run)
 
     if summary is None and (path := Path(run_dir) / "summary.json").exists():
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_json(path)
     pushed_to = last_push(run_dir).get("repo_id") if folder == default_folder(run_dir) else None
     pictures = _draw(run_dir)
     for picture, content in pictures.items():
@@ -213,12 +214,6 @@ def _constant(value: Any, rows: int, kind: str) -> pa.Array:
     import pyarrow as pa
 
     return pa.array([value] * rows, getattr(pa, kind)())
-
-
-def _read(path: Path) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path).replace_schema_metadata(None)
 
 
 def _masked(table: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset_metadata import persons_metadata
+from equal_hf.records.json_files import read_json
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.utils.hashing import content_hash
 from equal_hf.utils.hub_repository import Repository
@@ -138,7 +139,7 @@ def default_folder(run_dir: str | Path) -> Path:
 def last_push(run_dir: str | Path) -> dict[str, str]:
     """The last push of a run: `repo_id`, `url`, `revision`, `persons_part`; empty before the first."""
     path = Path(run_dir) / PUBLISHED
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,62 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         [`RecordError`]: If it is missing or damaged.
     """
-    try:
+    with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("it holds no object")
+        return content
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file in whatever its content raises while it is read.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        [`RecordError`]: If it is missing, cannot be read, is cut short, or holds values of another shape.
+    """
+    remedy = "restore it, or start a new run elsewhere"
+    try:
+        yield
+    except RecordError:
+        raise
     except FileNotFoundError:
-        raise RecordError(f"{path} is missing: is {path.parent} a run folder?") from None
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged ({error}): restore it, or start a new run elsewhere") from error
-    if not isinstance(content, dict):
-        raise RecordError(f"{path} is damaged (it holds no object): restore it, or start a new run elsewhere")
-    return content
+        raise RecordError(f"{path} is missing: {remedy}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Arrow, safetensors and JSON each raise their own
+        known = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(known.replace(str(path), "it").split()) or type(error).__name__
+        raise RecordError(f"{path} is damaged ({reason}): {remedy}") from error
+
+
+def check_rewards(record: Mapping[str, Any], arms: int | None = None) -> None:
+    """Whether a record of rewards has the shape that everything reads.
+
+    Args:
+        record (`Mapping[str, Any]`): `rewards` by name; `mixed` and `metrics` where they are known.
+        arms (`int`, *optional*): How many values each of them has.
+
+    Raises:
+        `TypeError`: If a part has another shape.
+    """
+    rewards = record["rewards"]
+    if not isinstance(rewards, Mapping):
+        raise TypeError("`rewards` is no mapping")
+    if not isinstance(record.get("metrics", {}), Mapping):
+        raise TypeError("`metrics` is no mapping")
+    for name, values in {**rewards, **({"mixed": record["mixed"]} if "mixed" in record else {})}.items():
+        if not isinstance(values, list) or not all(_is_number(value) for value in values):
+            raise TypeError(f"`{name}` is no list of numbers")
+        if arms is not None and len(values) != arms:
+            raise TypeError(f"`{name}` has {len(values)} values for {arms} decisions")
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _short(value: Any) -> str:

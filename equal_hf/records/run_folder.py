@@ -25,7 +25,7 @@ import numpy as np
 
 from equal_hf.errors import RecordError, ResumeError
 from equal_hf.records.earlier_schema import REWARD_FILE, current_decisions, current_rewards, current_round
-from equal_hf.records.json_files import differences, read_json, write_json
+from equal_hf.records.json_files import check_rewards, differences, read_json, reading, write_json
 from equal_hf.records.schema import (
     SCHEMA_VERSION,
     decision_schema,
@@ -117,9 +117,16 @@ class RoundRecords:
         Raises:
             [`RecordError`]: If there is none, if it cannot be read or is no run's, or if a later version wrote it.
         """
-        run = read_json(self.run_dir / "run.json")
+        path = self.run_dir / "run.json"
+        if not path.exists():
+            raise RecordError(f"{path} is missing: is {self.run_dir} a run folder?")
+        run = read_json(path)
         if not isinstance(run.get("fingerprint"), dict):
             raise RecordError(f"{self.run_dir}/run.json describes no run: is {self.run_dir} a run folder?")
+        with reading(path):
+            for name, kind in (("config", Mapping), ("corpus", Mapping), ("schema", int), ("id", str)):
+                if name in run and not isinstance(run[name], kind):
+                    raise TypeError(f"`{name}` is of type {type(run[name]).__name__}")
         if run.get("schema", 1) > SCHEMA_VERSION:
             raise RecordError(
                 f"{self.run_dir} was written by EQUAL-HF {run.get('equal_hf')} (records of schema {run['schema']}), "
@@ -238,48 +245,53 @@ class RoundRecords:
         Raises:
             [`RecordError`]: If the record is damaged.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         folder = self.folder(index) / "extracted"
-        facts = current_round(read_json(folder / "round.json"))
-        try:
-            pairs = pq.read_table(folder / "pairs.parquet").to_pylist()
-            rejected = pq.read_table(folder / "rejected.parquet").to_pylist()
-            decisions = self.decision_table(index).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise RecordError(
-                f"the record in {folder} is damaged ({error}): restore it, or start a new run"
-            ) from error
-        return Round(
-            index=facts["index"],
-            decisions=tuple(
+        rejected = read_parquet(folder / "rejected.parquet")
+        decisions = self.decision_table(index).to_pylist()
+        pairs = read_parquet(folder / "pairs.parquet")
+        with reading(folder / "decisions.parquet"):
+            made = tuple(
                 Decision(row["arm"], row["score"], tuple(row["documents"]), tuple(row["rows"]), row["expected_value"])
                 for row in decisions
-            ),
-            pairs=tuple(pair_from_row(row) for row in pairs),
-            usage=Usage(**facts["usage"]),
-            rewards=facts["rewards"],
-            rejected=tuple(Rejection(**row) for row in rejected),
-            rewards_through=facts["rewards_through"],
-            last=facts["last"],
-        )
+            )
+        with reading(folder / "pairs.parquet"):
+            kept = tuple(pair_from_row(row) for row in pairs.to_pylist())
+        with reading(folder / "rejected.parquet"):
+            dropped = tuple(Rejection(**row) for row in rejected.to_pylist())
+        path = folder / "round.json"
+        facts = read_json(path)
+        with reading(path):
+            facts = current_round(facts)
+            check_rewards(facts, len(made))
+            numbers = [facts["index"], facts["rewards_through"], *facts["usage"].values()]
+            if not all(isinstance(number, int) for number in numbers):
+                raise TypeError("`index`, `rewards_through` and `usage` are not whole numbers")
+            return Round(
+                index=facts["index"],
+                decisions=made,
+                pairs=kept,
+                usage=Usage(**facts["usage"]),
+                rewards=facts["rewards"],
+                rejected=dropped,
+                rewards_through=facts["rewards_through"],
+                last=facts["last"],
+            )
 
     def decision_table(self, index: int) -> pa.Table:
         """The decisions of one round, one row each."""
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(self.folder(index) / "extracted" / "decisions.parquet")
-        return current_decisions(table.replace_schema_metadata(None))
+        return current_decisions(read_parquet(self.folder(index) / "extracted" / "decisions.parquet"))
 
     def usage_by_arm(self, index: int) -> list[Usage]:
         """What each decision's documents used in one round."""
         columns = ["prompt_tokens", "completion_tokens", "requests"]
-        return [Usage(**row) for row in self.decision_table(index).select(columns).to_pylist()]
+        with reading(self.folder(index) / "extracted" / "decisions.parquet"):
+            return [Usage(**row) for row in self.decision_table(index).select(columns).to_pylist()]
 
     def embeddings(self, index: int) -> np.ndarray:
         """Embeddings of one round's pairs, shape `(pairs, d)`."""
-        return self._tensors(index)["pairs"]
+        tensors = self._tensors(index)
+        with reading(self._tensor_path(index)):
+            return tensors["pairs"]
 
     def document_embeddings(self, index: int) -> np.ndarray | None:
         """Embeddings of one round's documents, shape `(documents, d)`; `None` where they were not recorded."""
@@ -288,7 +300,11 @@ class RoundRecords:
     def _tensors(self, index: int) -> dict[str, np.ndarray]:
         from safetensors.numpy import load_file
 
-        return load_file(self.folder(index) / "extracted" / "embeddings.safetensors")
+        with reading(path := self._tensor_path(index)):
+            return load_file(path)
+
+    def _tensor_path(self, index: int) -> Path:
+        return self.folder(index) / "extracted" / "embeddings.safetensors"
 
     def write_reward_record(self, index: int, record: Mapping[str, Any]) -> None:
         """Record the rewards of a round by name, their mixture, and the metrics they come from."""
@@ -298,6 +314,30 @@ class RoundRecords:
         """The recorded rewards of a round, or `None` before they are known."""
         for name in ("rewards.json", REWARD_FILE):
             if (path := self.folder(index) / name).exists():
-                record = read_json(path)
-                return record | {"rewards": current_rewards(record["rewards"])}
+                record, decisions = read_json(path), self.folder(index) / "extracted" / "decisions.parquet"
+                with reading(path):
+                    check_rewards({"mixed": record["mixed"], **record}, _rows(decisions))
+                    return record | {"rewards": current_rewards(record["rewards"])}
         return None
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """A table of a run, without metadata of its schema.
+
+    Raises:
+        [`RecordError`]: If it is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with reading(path):
+        return pq.read_table(path).replace_schema_metadata(None)
+
+
+def _rows(path: Path) -> int | None:
+    """How many rows a Parquet file has, from its footer; `None` where there is no file."""
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        return None
+    with reading(path):
+        return int(pq.read_metadata(path).num_rows)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from equal_hf.errors import RecordError, ResumeError
 from equal_hf.records.json_files import differences
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.statistics import read_run
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 
 
@@ -73,14 +75,47 @@ def test_a_gap_between_records_is_named(tmp_path):
         records.indices()
 
 
-@pytest.mark.parametrize("name", ["pairs.parquet", "decisions.parquet", "round.json"])
-def test_damage_is_named(tmp_path, name):
+ROUND = "rounds/round-00000/"
+EXTRACTED = ROUND + "extracted/"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((EXTRACTED + name, None) for name in ("pairs.parquet", "rejected.parquet", "decisions.parquet")),
+        *((EXTRACTED + "embeddings.safetensors", content) for content in (None, b"")),
+        *((EXTRACTED + "round.json", content) for content in (None, b"[]", b'{"rewards": {}}')),
+        *((ROUND + "rewards.json", content) for content in (None, b'{"rewards": 5}', b'{"rewards": {}}')),
+        (ROUND + "rewards.json", b'{"rewards": {"transport": [0.5]}, "mixed": [1.0, 2.0]}'),
+        (ROUND + "rewards.json", b'{"rewards": {}, "mixed": ["high", 2.0]}'),
+        ("run.json", None),
+        ("run.json", b'{"fingerprint": {}, "config": 5}'),
+        ("run.json", b'{"fingerprint": {}, "schema": "2"}'),
+    ],
+)
+def test_a_damaged_record_is_one_line_that_names_its_file_and_a_remedy(tmp_path, name, content):
+    records = RoundRecords(tmp_path)
+    records.open({}, {})
+    write(records, a_round())
+    records.write_reward_record(0, {"rewards": {"transport": [0.25, None]}, "mixed": [1.0, None], "metrics": {}})
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:20] if content is None else content)
+    with pytest.raises(RecordError) as caught:
+        read_run(tmp_path)
+        records.embeddings(0)
+    assert re.fullmatch(
+        rf"{re.escape(str(path))} is damaged \(.+\): restore it, or start a new run elsewhere", str(caught.value)
+    )
+
+
+def test_a_record_that_is_gone_is_named_with_a_remedy(tmp_path):
     records = RoundRecords(tmp_path)
     write(records, a_round())
-    path = tmp_path / "rounds/round-00000/extracted" / name
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(RecordError, match="damaged"):
+    (tmp_path / EXTRACTED / "round.json").unlink()
+    with pytest.raises(RecordError, match=r"round\.json is missing: restore it"):
         records.load(0)
+    with pytest.raises(RecordError, match=r"run\.json is missing: is .* a run folder"):
+        records.run()
 
 
 def test_resuming_under_other_settings_names_what_changed(tmp_path):
