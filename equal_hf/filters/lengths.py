@@ -55,8 +55,18 @@ class LengthFilter:
             return "no_question"
         if not answer.strip():
             return "empty_answer"
-        if len(question) <= self._max_question and normalise(question) == normalise(answer):
-            return "answer_is_question"
         if len(question) > self._max_question:
             return "question_too_long"
-        return "answer_too_long" if len(answer) > self._max_answer else None
+        asked = normalise(question)
+        too_long = len(answer) > self._max_answer
+        if not (too_long and _begins_otherwise(answer[: self._max_answer], asked)) and asked == normalise(answer):
+            return "answer_is_question"
+        return "answer_too_long" if too_long else None
+
+
+def _begins_otherwise(beginning: str, asked: str) -> bool:
+    """Whether the beginning of a long text tells that the whole is not `asked`, which spares normalising the whole."""
+    if not _LETTER.search(beginning):
+        return False  # without a token, normalising keeps punctuation
+    tokens = normalise(beginning).split()[:-2]  # the last ones may go on after the cut
+    return asked.split()[: len(tokens)] != tokens

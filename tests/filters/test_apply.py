@@ -1,6 +1,7 @@
 """Several filters together: one reason a pair, order kept, and the same decisions after a resume."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -134,3 +135,20 @@ def test_identities_are_json_and_tell_settings():
 def test_settings_that_cannot_be_are_told_at_once(settings, message):
     with pytest.raises(ConfigError, match=message):
         CollectorConfig(num_rounds=1, **settings)
+
+
+def test_a_long_answer_has_the_same_reason_without_being_normalised_whole():
+    check, document = LengthFilter().check, Document("d", "")
+    question = "What is 2 + 2, and why?"
+    normalise.cache_clear()
+    for answer, reason in (
+        ("It is a sum. " * 1000, "answer_too_long"),
+        ("... " * 5000 + question, "answer_is_question"),
+        (question.replace(" ", " " * 3000), "answer_is_question"),
+        (question + " It is a sum." * 1000, "answer_too_long"),
+    ):
+        assert check(QAPair(question, answer, document_id="d"), document) == reason
+    started = time.process_time()
+    for position in range(8):
+        check(QAPair(question, f"{position} " + "It is a sum. " * 800_000, document_id="d"), document)
+    assert time.process_time() - started < 2

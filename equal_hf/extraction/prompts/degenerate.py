@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 MIN_REPETITIONS = 4  # fewer alike are exercises of one kind, as often as not
@@ -27,8 +28,8 @@ def degenerate_reasons(pairs: Sequence[tuple[str, str]]) -> list[str | None]:
         form in the prompt), `"answer_is_question"` (both are the same text), or `"repeated_pair"` (the reply holds it
         four times or more, with no difference but a number that the answer repeats or ignores; the first is kept).
     """
-    forms = [_without_counter(*pair) for pair in pairs]
-    counts = {form: forms.count(form) for form in set(forms)}
+    forms = [_without_counter(*pair) for pair in pairs] if len(pairs) >= MIN_REPETITIONS else [()] * len(pairs)
+    counts = Counter(forms)
     reasons: list[str | None] = []
     seen: set[tuple[str, ...]] = set()
     for (question, answer), form in zip(pairs, forms, strict=True):

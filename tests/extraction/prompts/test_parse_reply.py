@@ -276,3 +276,12 @@ def test_degenerate_pairs_have_reasons_of_their_own(pairs, reasons):
     found = Counter(reason for reason in degenerate_reasons(pairs) if reason)
     assert found == reasons
     assert len(degenerate_reasons(pairs)) == len(pairs)
+
+
+def test_thousands_of_different_pairs_of_a_reply_are_told_apart_in_a_second():
+    letters = "abcdefghij"
+    names = ["".join(letters[int(digit)] for digit in str(number)) for number in range(20_000)]
+    pairs = [(f"What is {name}?", f"A thing called {name}.") for name in names]
+    started = time.process_time()
+    assert degenerate_reasons([*pairs, *[("Who?", "I.")] * 4])[-4:] == [None, *["repeated_pair"] * 3]
+    assert time.process_time() - started < 1.5
