@@ -77,6 +77,7 @@ async def probe(
     Raises:
         `EndpointError`: If the endpoint cannot be used.
     """
+    server: Server | None = None
     try:
         await _wait_until_loaded(client, config.load_timeout_s)
         try:
@@ -93,10 +94,26 @@ async def probe(
             for step in second
         ]
     except TransportFault as fault:
+        if fault.kind == "malformed" and server is not None and server.is_known:
+            raise client.error(_not_understood(server, fault)) from fault
         if fault.kind == "malformed":
             raise client.error("what answers is no model server. Correct `extractor_url`.") from fault
         raise client.error(f"it keeps failing: {fault}. {fault.remedy}") from fault
     return Findings(server, schema, bounds, tuple(overheads))
+
+
+def _not_understood(server: Server, fault: TransportFault) -> str:
+    """What a model server answered that cannot be read, and what to do about it."""
+    if fault.begins is None:
+        return f"it serves {server.model}, but its answer was not understood: {fault}. {fault.remedy}"
+    begins = f"holds {fault.begins!r}" if fault.begins else "is empty"
+    if fault.begins.startswith(("data:", "event:", "id:", ":")):
+        remedy = "It is a stream, which was not asked for: let the server or its gateway answer in one piece."
+    else:
+        remedy = (
+            "Look at the log of the server or of the gateway before it; an answer needs `choices` with a `message`."
+        )
+    return f"it serves {server.model}, but its chat answer was not understood: {fault}, it {begins}. {remedy}"
 
 
 async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:

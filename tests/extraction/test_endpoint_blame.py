@@ -145,3 +145,31 @@ def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
         assert "hidden" not in str(caught.value)
     with pytest.raises(ConfigError, match="no HTTP header can have"):
         extractor("http://127.0.0.1:9", headers={"X Key:": "hidden"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (completion(choices=None), """holds '{"choices": null"""),
+        (completion(choices=[]), """holds '{"choices": []"""),
+        (completion(choices=[{"message": {"content": 7}}]), '"content": 7'),
+        (Fault(body='{"reply": "hidden-treasure"}'), '"reply": "***"'),
+        (
+            Fault(body='data: {"choices": []}\n\ndata: [DONE]\n'),
+            "data: [DONE]'. It is a stream, which was not asked for",
+        ),
+        (Fault(body="<html>Sign in</html>"), "holds '<html>Sign in</html>'"),
+        (Fault(), "is empty"),
+    ],
+)
+def test_a_chat_answer_that_is_not_understood_is_shown(answer: Fault, words: str) -> None:
+    with FaultyServer(pages=MODELS, faults=[answer]) as server, pytest.raises(EndpointError) as caught:
+        extractor(server.url, api_key="hidden-treasure").check()
+    assert "it serves m, but its chat answer was not understood" in str(caught.value) and words in str(caught.value)
+    assert "no model server" not in str(caught.value) and "treasure" not in str(caught.value)
+
+
+def test_where_nothing_tells_of_a_model_the_url_is_to_blame() -> None:
+    wrong = pytest.raises(EndpointError, match=r"what answers is no model server\. Correct `extractor_url`")
+    with FaultyServer(faults=[Fault(body="<html>Sign in</html>")]) as server, wrong:
+        extractor(server.url, model="m").check()

@@ -23,7 +23,7 @@ from equal_hf.extraction.transport.connection_errors import (
 )
 from equal_hf.extraction.transport.faults import Blocked, Refusal, TransportFault, judge
 from equal_hf.extraction.transport.url import Address
-from equal_hf.types import Messages
+from equal_hf.types import Messages, Usage
 from equal_hf.utils.known_secrets import mask_known
 from equal_hf.utils.printable import escape, first_line
 from equal_hf.utils.retry import backoff_s
@@ -42,6 +42,8 @@ _NO_TOKEN = "none"
 # Questions about the server are answered at once, or it is in trouble; a restart of a proxy takes a few tries.
 _SHORT_TIMEOUT_S = 30.0
 _SHORT_RETRIES = 4
+# So much of an answer that is no chat completion is shown.
+_SHOWN_CHARACTERS = 120
 # So much of an error is read: enough for what servers say, and for a wait that they name behind it.
 _READ_CHARACTERS = 20_000
 
@@ -108,8 +110,13 @@ class ChatClient:
             except UnicodeEncodeError:
                 raise
             except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-                raise TransportFault("the answer is no chat completion", kind="malformed") from error
-            return ChatResponse.read(output)
+                raise self._no_completion(_unread(error)) from error
+            try:
+                return ChatResponse.read(output)
+            except TransportFault as fault:
+                if fault.kind == "malformed":
+                    raise self._no_completion(_as_json(output), fault.usage) from None
+                raise
 
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -228,6 +235,13 @@ class ChatClient:
             # A proxy's URL that is none or needs another package, a file of certificates that is not there.
             raise self._no_request(error) from error
 
+    def _no_completion(self, answer: str, usage: Usage | None = None) -> TransportFault:
+        fault = TransportFault("the answer is no chat completion", kind="malformed", usage=usage)
+        # Masked before it is cut: half a secret is one too.
+        words = self.address.redact(answer[:_READ_CHARACTERS].encode("utf-8", "replace").decode()).split()
+        fault.begins = " ".join(words)[:_SHOWN_CHARACTERS]
+        return fault
+
     def _no_request(self, error: Exception) -> EndpointError:
         words = self.address.redact(first_line(error))
         return self.error(f"no request can be made: {words}. Look at `extractor_url`, HTTP_PROXY and SSL_CERT_FILE.")
@@ -269,3 +283,18 @@ class ChatClient:
         else:
             problem = judge(status, response.headers, escape(text))
         raise self._status_error(problem) if isinstance(problem, Blocked) else problem
+
+
+def _unread(error: Exception) -> str:
+    """What could not be read, as far as the error that says so holds it."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.doc
+    return error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _as_json(output: Any) -> str:
+    try:
+        # Its fields that are null are left out by the library.
+        return json.dumps({"choices": None} | dict(output), ensure_ascii=False, default=str)
+    except (ValueError, TypeError, RecursionError):
+        return str(type(output))

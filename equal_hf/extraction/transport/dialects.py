@@ -41,6 +41,7 @@ class Server:
         max_input_tokens (`int`, *optional*): Most tokens of a prompt.
         max_total_tokens (`int`, *optional*): Most tokens of prompt and reply together.
         max_concurrent (`int`, *optional*): How many requests it takes at a time before it answers 429.
+        is_known (`bool`): Whether an answer told that it is a model server.
     """
 
     dialect: str
@@ -50,6 +51,7 @@ class Server:
     max_input_tokens: int | None = None
     max_total_tokens: int | None = None
     max_concurrent: int | None = None
+    is_known: bool = True
 
     def prompt_limit(self, max_new_tokens: int) -> int | None:
         """Most tokens of a prompt that leaves room for such a reply; `None` where the server tells no limit.
@@ -105,7 +107,7 @@ async def identify(get: GetJson, dialect: str, model: str | None) -> Server:
         dialect = "vllm" if is_vllm else "openai"
     chosen = _choose(names, model)
     lengths = [_count(entry.get("max_model_len")) for entry in entries if entry.get("id") == chosen[1]]
-    return Server(dialect, *chosen, max_total_tokens=lengths[0] if lengths else None)
+    return Server(dialect, *chosen, max_total_tokens=lengths[0] if lengths else None, is_known=bool(names))
 
 
 def guided(dialect: str, schema: dict[str, Any]) -> dict[str, Any]:

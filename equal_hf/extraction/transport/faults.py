@@ -75,7 +75,12 @@ class TransportFault(Exception):
             by kind where left out.
         usage ([`Usage`], *optional*): What it used, where the server tells.
         remedy (`str`, *optional*): What to do where it does not pass.
+
+    Attributes:
+        begins (`str`, *optional*): First words of a chat answer that is no chat completion, without secrets.
     """
+
+    begins: str | None = None
 
     def __init__(
         self,
