@@ -19,7 +19,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.corpus.row_formats import COMPRESSIONS, READERS, Reading, arrow_batches, arrow_schema
+from equal_hf.corpus.row_formats import COMPRESSIONS, READERS, Reading, arrow_batches, arrow_schema, compressed_ending
 from equal_hf.errors import CorpusError
 from equal_hf.utils.printable import first_line
 
@@ -234,6 +234,8 @@ def count_rows(file: SourceFile, open_rows: Callable[[SourceFile], Any] | None =
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnicodeDecodeError):
+        if ending := compressed_ending(error.object):
+            return f"it is compressed, which its name does not say; let the name end in {ending}"
         return f"byte 0x{error.object[error.start]:02x} is not {error.encoding.upper()}; save the file as UTF-8"
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} (column {error.colno})"

@@ -31,6 +31,8 @@ FORMATS = {
     ".arrow": "arrow",
 }
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+# What a compressed file begins with; a bzip2 file's level of compression stands in its fourth byte.
+_COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
 _BATCH_ROWS = 1024
 
 
@@ -62,6 +64,15 @@ class Reading:
     def at(self, where: str) -> None:
         """Take note of the line or row at hand."""
         self.where = where
+
+
+def compressed_ending(content: bytes) -> str | None:
+    """The ending of names of compressed files that begin as this content does; `None` where it is none of one.
+
+    >>> compressed_ending(b"\\x1f\\x8b\\x08"), compressed_ending(b"text")
+    ('.gz', None)
+    """
+    return next((ending for ending, magic in _COMPRESSED.items() if content.startswith(magic)), None)
 
 
 def _text(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
@@ -127,6 +138,11 @@ def _parsed(text: str) -> Any:
         return json.loads(text, parse_float=WrittenFloat)
     except RecursionError:
         raise ValueError("values are nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python's own limit, which only code could set
+        digits = sys.get_int_max_str_digits()
+        raise ValueError(f"a whole number has more than {digits:,} digits; write it as text, in quotes") from None
 
 
 def _is_object(text: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import shutil
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.corpus.hub import hub_errors
 from equal_hf.corpus.hub_push import check_corpus_repository
+from equal_hf.corpus.made_from import check_made_from
 from equal_hf.corpus.manifest import CARD_FILE, MANIFEST_FILE, check_files, corpus_files, read_manifest, refuse_taken
 from equal_hf.errors import CorpusError
-from equal_hf.utils.files import describe_file
+from equal_hf.utils.files import describe_file, write_file
 from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
@@ -20,17 +23,39 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MADE_FILE = "made.json"
+
 
 def check_corpus_dir(state: IndexState) -> None:
     """Refuse before the long work a folder that the last stage would refuse to replace.
 
     Raises:
         CorpusError: It holds something else.
+        ConfigError: It holds the corpus of another index, made from something else.
     """
-    if state.revisable:
-        _own_manifest(state.corpus_dir)
-    else:
+    if not state.revisable:
         refuse_taken(state.corpus_dir)
+        return
+    manifest = _own_manifest(state.corpus_dir)
+    if manifest is not None and manifest["index"] not in _made_here(state.work.folder):
+        check_made_from(manifest, state.config, state.seed, state.alignment, state.corpus_dir)
+
+
+def note_made(index_dir: Path, inputs: str) -> None:
+    """Record in an index's own folder that a corpus of these inputs is its own, to replace later."""
+    made = sorted(_made_here(index_dir) | {inputs})
+    write_file(index_dir / _MADE_FILE, json.dumps(made))
+
+
+def _made_here(index_dir: Path) -> set[str]:
+    """The inputs of corpora that this index has made; those of an earlier version are told by its written files."""
+    made: set[str] = set()
+    with contextlib.suppress(OSError, ValueError):
+        made.update(json.loads((index_dir / _MADE_FILE).read_text(encoding="utf-8")))
+    for record in (index_dir / "written").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            made.add(json.loads(record.read_text(encoding="utf-8"))["inputs"]["of"])
+    return made
 
 
 def check_hub_corpus(repo_id: str, private: bool) -> None:

@@ -92,6 +92,8 @@ def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[st
             shutil.copytree(aligned, building / EMBEDDER_FOLDER)
         about, files = _facts(state, inputs, aligned is not None), _hashes(plans, written)
         finish_corpus(building, parts, state.centroids, state.embedder, about, files, draw=draw)
+        if state.revisable:
+            corpus_folder.note_made(state.work.folder, inputs)
         corpus_folder.take_place(building, state.corpus_dir.absolute())
 
     state.ranks.once(finish)

@@ -140,6 +140,29 @@ def test_another_corpus_wants_another_folder(reference, config):
         index(config, reference[0], "--text_column", "source")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--text_column", "source", "--min_characters", "1"], "`text_column` was 'text', is 'source'"),
+        (["--n_clusters", "5"], "`n_clusters` was '8', is '5'"),
+        (["--corpus", "FILE"], "`corpus` was 'files', is 'train-00000.parquet'"),
+    ],
+)
+def test_the_corpus_of_another_index_is_not_replaced(dataset, config, tmp_path, flags, message):
+    plain = ["--align", "False", "--corpus_map", "False"]
+    index(config, tmp_path, *plain)
+    before = digests(tmp_path / "corpus")
+    elsewhere = [*plain, "--index_dir", str(tmp_path / "other")]
+    changed = [flag.replace("FILE", str(dataset[0] / "train-00000.parquet")) for flag in flags]
+    for _ in range(2):  # the refused start leaves nothing that lets the next one through
+        with pytest.raises(ConfigError, match=rf"{message}.*Set `corpus_dir`"):
+            index(config, tmp_path, *elsewhere, *changed)
+    assert digests(tmp_path / "corpus") == before
+    shutil.rmtree(tmp_path / "other")
+    index(config, tmp_path, *elsewhere)  # of the same
+    assert digests(tmp_path / "corpus") == before
+
+
 def places(folder) -> dict[str, int]:
     """The cluster of every document."""
     corpus = ClusteredCorpus.load(folder)
