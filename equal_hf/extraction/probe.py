@@ -106,14 +106,13 @@ def _not_understood(server: Server, fault: TransportFault) -> str:
     """What a model server answered that cannot be read, and what to do about it."""
     if fault.begins is None:
         return f"it serves {server.model}, but its answer was not understood: {fault}. {fault.remedy}"
-    begins = f"holds {fault.begins!r}" if fault.begins else "is empty"
     if fault.begins.startswith(("data:", "event:", "id:", ":")):
         remedy = "It is a stream, which was not asked for: let the server or its gateway answer in one piece."
     else:
         remedy = (
             "Look at the log of the server or of the gateway before it; an answer needs `choices` with a `message`."
         )
-    return f"it serves {server.model}, but its chat answer was not understood: {fault}, it {begins}. {remedy}"
+    return f"it serves {server.model}, but its chat answer was not understood: {fault.shown}. {remedy}"
 
 
 async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:

@@ -12,7 +12,7 @@ import pytest
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Usage
-from tests.extraction.endpoints import PAIRS, extractor
+from tests.extraction.endpoints import MODELS, PAIRS, completion, extractor
 from tests.servers import spawn
 from tests.servers.faults import Fault, FaultyServer
 
@@ -127,3 +127,13 @@ def test_a_key_that_is_revoked_on_the_way_ends_the_run_and_loses_nothing(tgi, do
         with pytest.raises(EndpointError, match="`extractor_api_key`"):
             endpoint.extract(documents)
         assert len(store) == 3
+
+
+def test_the_first_answer_of_no_use_that_is_paid_for_is_told_of(documents, caplog) -> None:
+    page, error = Fault(body="<html>hidden-treasure</html>"), Fault(body='{"error": "out of memory"}')
+    with FaultyServer(pages=MODELS, faults=[completion(), page, error, page, completion()]) as server:
+        (extraction,) = extractor(server.url, api_key="hidden-treasure", max_retries=4).extract(documents[:1])
+    assert len(extraction.pairs) == 1 and extraction.lost.requests == 3
+    told = [record.getMessage() for record in caplog.records if "answer of no use" in record.getMessage()]
+    assert len(told) == 2 and all("count as used" in message for message in told)
+    assert "no chat completion, it holds '<html>***</html>'" in told[0] and "out of memory" in told[1]

@@ -99,6 +99,13 @@ class TransportFault(Exception):
         self.usage = usage
         self.remedy = remedy
 
+    @property
+    def shown(self) -> str:
+        """The fact, with the first words of what came where that is known."""
+        if self.begins is None:
+            return str(self)
+        return f"{self}, it holds {self.begins!r}" if self.begins else f"{self}, it is empty"
+
 
 class Refusal(Exception):
     """The server refuses this document: too long for it, against its content policy, or at odds with its template.

@@ -21,6 +21,7 @@ from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRate
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.queue import RequestQueue
 from equal_hf.types import Messages, Usage
+from equal_hf.utils.printable import escape
 from equal_hf.utils.retry import backoff_s
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class LoadBalancer:
         self.availability = Availability(self.endpoints, self.queue, config.load_timeout_s)
         self._booked = asyncio.Semaphore(_BOOKED_AHEAD)
         self._random = Random()
+        self._warned: set[str] = set()  # kinds of faults
 
     @property
     def in_flight(self) -> int:
@@ -141,6 +143,7 @@ class LoadBalancer:
                         raise
                     if (fault.retry_after_s or 0.0) < _SHORT_WAIT_S:
                         pause_s = backoff_s(faults - 1, self._random)
+                self._warn(fault, endpoint)
                 avoid = endpoint
             except Refusal as refusal:
                 endpoint.on_response(permit, time.monotonic(), ask.prompt_tokens)
@@ -215,6 +218,18 @@ class LoadBalancer:
                 logger.warning("%s asks to wait %.0f s.", endpoint.client.address.shown, fault.retry_after_s)
         # A server that answers others is busy, not broken: the window learns from that, the request just waits.
         return fault.kind not in ("busy", "unavailable") or endpoint.answered_at_s < refused_at_s
+
+    def _warn(self, fault: TransportFault, endpoint: EndpointState) -> None:
+        """Tell once of answers of no use that may be billed: asking again takes long, and nothing else shows it."""
+        if fault.kind in ("malformed", "failed") and fault.maybe_billed and fault.kind not in self._warned:
+            self._warned.add(fault.kind)
+            address = endpoint.client.address
+            logger.warning(
+                "%s gave an answer of no use: %s. It is asked again; tokens of such answers count as used, since they "
+                "may be billed.",
+                address.shown,
+                escape(address.redact(fault.shown)),
+            )
 
     def _retries(self, fault: TransportFault) -> int:
         return min(self.max_retries, _ODD_RETRIES) if fault.kind == "odd" else self.max_retries
