@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,24 +92,32 @@ from equal_hf.extraction.budget import Prices
 from tests.extraction.test_endpoint_money import PRICES, apples
 from tests.extraction.endpoints import extractor
 
-endpoint = extractor(sys.argv[1], store=sys.argv[2], prices=PRICES, max_new_tokens=100)
+options = {"prices": PRICES, "max_new_tokens": 100, "concurrency": int(sys.argv[3])}
+endpoint = extractor(sys.argv[1], store=sys.argv[2], **options)
 endpoint.begin("killed")
-endpoint.extract(apples(4))
+endpoint.extract(apples(int(sys.argv[4])))
 """
 
 
-def test_what_a_kill_left_unanswered_counts_in_full(tmp_path) -> None:
+@pytest.mark.parametrize(("concurrency", "asked", "sent", "unanswered"), [(64, 4, 4, 4), (1, 20, 1, 2)])
+def test_what_a_kill_left_unanswered_counts_in_full(
+    concurrency: int, asked: int, sent: int, unanswered: int, tmp_path
+) -> None:
+    """Beside what was sent, no more than the next request for each slot is booked."""
     path = tmp_path / "responses.sqlite"
     with FaultyServer(pages=MODELS) as server:
         server.faults = [completion(), *[Fault(action="hang")] * 100]
-        process = subprocess.Popen([sys.executable, "-c", CLIENT, server.url, str(path)], cwd=ROOT)
-        while len(server.chats) < 5:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, server.url, str(path), str(concurrency), str(asked)], cwd=ROOT
+        )
+        while len(server.chats) < 1 + sent:
             time.sleep(0.02)
             assert process.poll() is None
+        time.sleep(0.3)  # for what is booked ahead
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         with ResponseStore(path) as store:
             left = store.paid("killed")
-            assert (left.unanswered, left.usage) == (4, Usage())
-            assert left.cost > 4 * PRICES.cost(Usage(0, 100)), "each at the most it can have cost"
+            assert sent <= left.unanswered <= unanswered and left.usage == Usage()
+            assert left.cost > left.unanswered * PRICES.cost(Usage(0, 100)), "each at the most it can have cost"
             assert store.paid("another") == Paid()

@@ -34,7 +34,8 @@ _LONG_WAIT_S = 60.0
 _SHORT_WAIT_S = 1.0
 # A client error that names no cause of its own passes at once, or is the document's own and never does.
 _ODD_RETRIES = 4
-# Writing an attempt down waits for the disk: the next few are written in advance, so that no slot stands empty.
+# Writing an attempt down waits for the disk: the next few are written in advance, so that no slot stands empty. One
+# for each slot is enough, and more would count as sent after a kill.
 _BOOKED_AHEAD = 16
 
 
@@ -87,7 +88,7 @@ class LoadBalancer:
         self.breaker = ErrorRateBreaker(config.max_error_rate, config.error_window)
         self.queue = RequestQueue(self.endpoints)
         self.availability = Availability(self.endpoints, self.queue, config.load_timeout_s)
-        self._booked = asyncio.Semaphore(_BOOKED_AHEAD)
+        self._booked = asyncio.Semaphore(min(_BOOKED_AHEAD, sum(one.concurrency.limit for one in endpoints)))
         self._random = Random()
         self._warned: set[str] = set()  # kinds of faults
 
