@@ -173,3 +173,23 @@ def test_where_nothing_tells_of_a_model_the_url_is_to_blame() -> None:
     wrong = pytest.raises(EndpointError, match=r"what answers is no model server\. Correct `extractor_url`")
     with FaultyServer(faults=[Fault(body="<html>Sign in</html>")]) as server, wrong:
         extractor(server.url, model="m").check()
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (
+            "http://me:hidden@no-such-host.invalid/v1?key=hidden",
+            "no-such-host.invalid, and there: no address is known",
+        ),
+        ("http://127.0.0.1:9/login", "127.0.0.1:9, and there: nobody listens"),
+    ],
+)
+def test_a_redirect_to_where_no_server_is_names_its_target(target: str, words: str) -> None:
+    away = Fault(302, {"Location": target})
+    pages = dict.fromkeys(("/health", "/info", "/v1/models"), away)
+    with FaultyServer(pages=pages) as server, pytest.raises(EndpointError) as caught:
+        extractor(server.url).check()
+    said = str(caught.value)
+    assert f"it redirects to http://{words}" in said and "hidden" not in said
+    assert "Set `extractor_url` to the server itself" in said and "name 127.0.0.1" not in said

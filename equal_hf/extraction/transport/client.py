@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from equal_hf.errors import EndpointError, EqualError
 from equal_hf.extraction.transport.chat_response import ChatResponse
@@ -20,6 +21,7 @@ from equal_hf.extraction.transport.connection_errors import (
     is_from_proxy,
     proxy_of,
     proxy_problem,
+    redirect_problem,
 )
 from equal_hf.extraction.transport.faults import Blocked, Refusal, TransportFault, judge
 from equal_hf.extraction.transport.url import Address
@@ -224,8 +226,25 @@ class ChatClient:
             raise self._timeout() from None
         except (httpx2.HTTPError, OSError, RuntimeError) as error:
             words = self.address.redact(first_line(error))
-            problem = connection_problem(error, self.address.host, proxy_of(self.address.base), words)
+            target = self._redirected_to(error)
+            host = self.address.host if target is None else urlsplit(target).hostname or ""
+            problem = connection_problem(error, host, proxy_of(target or self.address.base), words)
+            if target is not None:
+                problem = redirect_problem(problem, target)
             raise self._status_error(problem) if isinstance(problem, Blocked) else problem from error
+
+    def _redirected_to(self, error: Exception) -> str | None:
+        """The server that a request was sent on to, as it may be shown; `None` where it stayed."""
+        import httpx2
+
+        try:
+            url = error.request.url  # type: ignore[attr-defined]
+        except (AttributeError, RuntimeError):  # an error of another library, or of no request
+            return None
+        here = httpx2.URL(self.address.base)
+        if (url.scheme, url.host, url.port) == (here.scheme, here.host, here.port):
+            return None
+        return self.address.redact(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}")
 
     async def _open(self, context: Callable[[], AbstractAsyncContextManager[T]]) -> T:
         """A client of the libraries below, closed with this one."""

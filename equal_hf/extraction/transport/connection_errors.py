@@ -104,6 +104,20 @@ def connection_problem(error: BaseException, host: str, proxy: str | None, messa
     return TransportFault(f"{fact} ({message})" if message else fact, kind="refused", remedy=remedy)
 
 
+def redirect_problem(problem: TransportFault | Blocked, target: str) -> TransportFault | Blocked:
+    """The same, of a server that the endpoint sends requests on to.
+
+    Args:
+        problem (`TransportFault` or `Blocked`): What is wrong there.
+        target (`str`): The server, as it may be shown.
+    """
+    fact = f"it redirects to {target}, and there: {problem}"
+    if isinstance(problem, Blocked):
+        return Blocked(problem.status, fact, by_server=problem.by_server)
+    remedy = "Set `extractor_url` to the server itself, or correct the redirect."
+    return TransportFault(fact, kind=problem.kind, maybe_billed=problem.maybe_billed, remedy=remedy)
+
+
 def _tls_problem(causes: list[BaseException], host: str) -> Blocked | None:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
