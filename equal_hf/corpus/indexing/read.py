@@ -123,7 +123,8 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
         logger.info("`corpus`: of %s rows, these gave no document: %s", f"{state.rows:,}", reasons)
     # What would stop a later stage is found out before anything is paid for.
     paths = [shard.path(state.documents) for shard in state.shards]
-    state.schema = state.ranks.once(lambda: common_schema(paths))
+    names = [mask_text(file.name) for file in files for _ in by_file[file.name]["shards"]]
+    state.schema = state.ranks.once(lambda: common_schema(paths, names))
     if state.config.clusters != "auto":
         check_count(state.config.clusters, state.unique_documents())
     return {"files": len(files), "skipped_files": state.skipped, "documents_read": state.rows}

@@ -108,8 +108,12 @@ def digests_of(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, DIGEST_BYTES), np.uint8)
 
 
-def common_schema(paths: Sequence[Path]) -> pa.Schema:
+def common_schema(paths: Sequence[Path], files: Sequence[str] | None = None) -> pa.Schema:
     """The schema that the documents of all shards fit: `id`, `text`, then metadata.
+
+    Args:
+        paths (`Sequence[Path]`): The shards.
+        files (`Sequence[str]`, *optional*): For each of them, the file of the dataset that it is from, for messages.
 
     Raises:
         CorpusError: A metadata column holds values of different kinds in different shards.
@@ -119,11 +123,27 @@ def common_schema(paths: Sequence[Path]) -> pa.Schema:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise CorpusError(
-            f"A metadata column changes its type from row to row: {error}. Leave it out with `metadata_columns`."
+            f"A metadata column changes its type from row to row: {_two_types(schemas, files) or error}. Leave it out "
+            "with `metadata_columns`."
         ) from error
     schema = schema.remove(schema.get_field_index(DIGEST))
     # A column that is null throughout has no type of its own; Parquet readers expect one.
     return pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
+
+
+def _two_types(schemas: Sequence[pa.Schema], files: Sequence[str] | None) -> str:
+    """The first column whose types do not fit together, in words: its types, and a file of each."""
+    for name in dict.fromkeys(name for schema in schemas for name in schema.names):
+        found = [(number, schema.field(name)) for number, schema in enumerate(schemas) if name in schema.names]
+        before = pa.schema([found[0][1]])
+        for number, field in found[1:]:
+            try:
+                before = pa.unify_schemas([before, pa.schema([field])], promote_options="permissive")
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                first = next(other for other, known in found if not pa.types.is_null(known.type))
+                places = [f" in {files[place]}" if files else "" for place in (first, number)]
+                return f"{name!r} is {schemas[first].field(name).type}{places[0]} and {field.type}{places[1]}"
+    return ""
 
 
 def _without_mixed_unsigned(schemas: list[pa.Schema]) -> list[pa.Schema]:

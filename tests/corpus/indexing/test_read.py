@@ -109,6 +109,17 @@ def test_files_whose_ids_are_of_two_types_are_one_corpus(embedder_folder, tmp_pa
     assert set(documents(corpus)) == {f"x{number}" for number in range(12)} | {str(number) for number in range(12)}
 
 
+def test_a_column_of_two_types_is_named_with_a_file_of_each(embedder_folder, tmp_path):
+    (tmp_path / "files").mkdir()
+    for name, values in (("a", [None] * 12), ("b", list(range(12))), ("c", ["x"] * 12)):
+        table = {"text": [f"{text(number)} {name}" for number in range(12)], "page": values}
+        pq.write_table(pa.table(table), tmp_path / f"files/{name}.parquet")
+    with pytest.raises(
+        CorpusError, match=r"'page' is int64 in \S*b\.parquet and string in \S*c\.parquet.*`metadata_columns`"
+    ):
+        build(tmp_path / "files", embedder_folder, tmp_path / "run")
+
+
 def test_a_corpus_is_built_from_rows_at_hand_that_have_no_schema(mixed, embedder_folder, tmp_path):
     from equal_hf.corpus import open_dataset
 
