@@ -7,6 +7,7 @@ from pathlib import Path
 from equal_hf.corpus.clustered_corpus import ClusteredCorpus, find_clustered
 from equal_hf.corpus.config import CorpusConfig
 from equal_hf.corpus.indexing.aligned import find_aligned
+from equal_hf.corpus.indexing.folder import building_alone
 from equal_hf.corpus.indexing.pipeline import build_corpus
 from equal_hf.corpus.indexing.read import files_source
 from equal_hf.corpus.made_from import check_made_from
@@ -47,17 +48,20 @@ def open_corpus(
             raise ConfigError(f"no corpus in {corpus_dir}: every process must see the same `corpus_dir`")
         return ClusteredCorpus.load(corpus_dir)
     alignment = ranks.once(lambda: find_aligned(config, output_dir))
-    if kept:
-        corpus = ClusteredCorpus.load(corpus_dir)
-        ranks.once(lambda: check_made_from(corpus.manifest, config, seed, alignment[1], corpus_dir))
-        return corpus
-    build_corpus(
-        config,
-        corpus_dir,
-        Path(config.index_dir or Path(output_dir) / "index"),
-        seed,
-        source=files_source(config),
-        ranks=ranks,
-        alignment=alignment,
-    )
-    return ClusteredCorpus.load(corpus_dir)
+    if not kept:
+        with building_alone(corpus_dir, ranks):
+            kept = ranks.once((corpus_dir / MANIFEST_FILE).is_file)  # another start may have built it meanwhile
+            if not kept:
+                build_corpus(
+                    config,
+                    corpus_dir,
+                    Path(config.index_dir or Path(output_dir) / "index"),
+                    seed,
+                    source=files_source(config),
+                    ranks=ranks,
+                    alignment=alignment,
+                )
+                return ClusteredCorpus.load(corpus_dir)
+    corpus = ClusteredCorpus.load(corpus_dir)
+    ranks.once(lambda: check_made_from(corpus.manifest, config, seed, alignment[1], corpus_dir))
+    return corpus

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
+from filelock import FileLock
 
+from equal_hf.corpus import ClusteredCorpus
 from equal_hf.corpus.config import CorpusConfig
 from equal_hf.corpus.run_corpus import open_corpus
 from equal_hf.errors import ConfigError, CorpusError
@@ -128,3 +133,28 @@ def test_a_model_that_was_replaced_under_its_name_is_refused(run, models):
     shutil.copytree(models / "1", run / "model", dirs_exist_ok=True)
     with pytest.raises(CorpusError, match="is not the model that"):
         open_corpus(config, run / "run", 1).open_embedder()
+
+
+def test_of_two_starts_that_build_one_corpus_the_second_waits_and_uses_it(run, models):
+    """The second is a real process; this one holds the lock, as a build does."""
+    program = (
+        "import sys, logging; logging.basicConfig()\n"
+        "from equal_hf.corpus.config import CorpusConfig\n"
+        "from equal_hf.corpus.run_corpus import open_corpus\n"
+        "out, files, embedder, corpus_dir = sys.argv[1:]\n"
+        "config = CorpusConfig(corpus=files, embedder=embedder, n_clusters='4', threads=1, corpus_dir=corpus_dir)\n"
+        "print(open_corpus(config, out, 1).fingerprint)\n"
+    )
+    log, shared = run / "log", run / "shared"
+    arguments = [sys.executable, "-c", program, run / "second", run / "files", models / "0", shared]
+    with log.open("w") as out, FileLock(run / ".shared.lock"):
+        second = subprocess.Popen(arguments, stdout=out, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 90
+        while "Another process is building the corpus" not in log.read_text():
+            assert time.monotonic() < deadline and second.poll() is None, log.read_text()
+            time.sleep(0.1)
+        assert not shared.exists()
+        shutil.copytree(run / "run/corpus", shared)
+    assert second.wait(90) == 0
+    assert log.read_text().split()[-1] == ClusteredCorpus.load(shared).fingerprint
+    assert not (run / "second/index").exists()

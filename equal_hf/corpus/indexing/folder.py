@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.state import IndexState
+    from equal_hf.utils.distributed import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,36 @@ def check_corpus_dir(state: IndexState) -> None:
     manifest = _own_manifest(state.corpus_dir)
     if manifest is not None and manifest["index"] not in _made_here(state.work.folder):
         check_made_from(manifest, state.config, state.seed, state.alignment, state.corpus_dir)
+
+
+@contextlib.contextmanager
+def building_alone(corpus_dir: Path, ranks: Ranks) -> Iterator[None]:
+    """Hold the lock of a corpus folder, beside it; where another start holds it, say so and wait.
+
+    Raises:
+        CorpusError: The lock cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    target = corpus_dir.absolute()
+    lock = FileLock(target.parent / f".{target.name}.lock")
+
+    def acquire() -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                logger.warning("Another process is building the corpus in %s: waiting for it.", corpus_dir)
+                lock.acquire()
+        except OSError as error:
+            raise CorpusError(f"`corpus_dir`: {lock.lock_file} cannot be written: {error}") from error
+
+    ranks.once(acquire)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def note_made(index_dir: Path, inputs: str) -> None:

@@ -76,15 +76,16 @@ def run_index(
         repo_id = config.hub_corpus_id
         ranks.once(lambda: folder.check_hub_corpus(repo_id, config.hub_private))
     source = files_source(config)
-    ranks.once(lambda: folder.check_corpus_dir(state))
-    return run_stages(
-        state,
-        {
-            "read": lambda: read(state, source),
-            **_stages_after_read(state, aligned, draw),
-            "push": lambda: ranks.once(lambda: push(state, config, aligned)),
-        },
-    )
+    with folder.building_alone(state.corpus_dir, ranks):
+        ranks.once(lambda: folder.check_corpus_dir(state))
+        return run_stages(
+            state,
+            {
+                "read": lambda: read(state, source),
+                **_stages_after_read(state, aligned, draw),
+                "push": lambda: ranks.once(lambda: push(state, config, aligned)),
+            },
+        )
 
 
 def build_corpus(
