@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError, EqualError
 from equal_hf.utils.redaction import mask_text, remember_settings
-from equal_hf.utils.settings import fit, types_of
+from equal_hf.utils.settings import fit, refuse_infinite, types_of
 
 if TYPE_CHECKING:
     from trl import ModelConfig
@@ -53,6 +53,8 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
     os.environ.update({str(name): str(value) for name, value in env.items()})
     remember_settings(content)
     remember_settings(flags)
+    if "output_dir" in content and content["output_dir"] is None:  # transformers would take a folder of its own
+        raise ConfigError(f"`output_dir` in {path} is null: name the run folder, or leave the key out")
     content = {name: fit(name, value, hints[name]) for name, value in content.items()}
     if "bf16" in hints and not (content.get("use_cpu") or "--use_cpu" in flags) and not _has_accelerator():
         # transformers would stop over the precision alone; the checks name everything that is missing, all at once.
@@ -62,7 +64,11 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
         with contextlib.redirect_stderr(complaint):
             parser = TrlParser(list(dataclass_types))
             parser.set_defaults_with_config(**content)
-            return parser.parse_args_into_dataclasses(flags, look_for_args_file=False)
+            parsed = parser.parse_args_into_dataclasses(flags, look_for_args_file=False)
+        for config in parsed:
+            for name in types_of(config):
+                refuse_infinite(name, getattr(config, name))
+        return tuple(parsed)
     except EqualError:
         raise
     except SystemExit as stop:  # argparse prints all of its usage, then the one line that matters

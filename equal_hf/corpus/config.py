@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from equal_hf.corpus.embedder import DTYPES
 from equal_hf.errors import ConfigError
-from equal_hf.utils.settings import Range, check_settings, setting
+from equal_hf.utils.settings import Described, Range, check_settings, setting
 
 
 @dataclass
@@ -40,7 +40,7 @@ class CorpusConfig:
         None,
         "Whether the embedder that `equal-hf align` left in `output_dir` is used; if unset, where there is one.",
     )
-    n_clusters: str = setting(
+    n_clusters: Annotated[str, Described("a whole number or auto")] = setting(
         "auto", "Number of clusters, the arms of the bandit; `auto` for the square root of the documents."
     )
     kmeans_iterations: Annotated[int, Range(1)] = setting(25, "Number of iterations of k-means.")

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import math
 import numbers
 import os
 import types
@@ -79,6 +80,17 @@ class Range:
         if low is None:
             return f"{self.max:g} at most"
         return f"{low} and {self.max:g} at most" if self.above is not None else f"{low} to {self.max:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a text stands for, in messages; part of a type, as `Annotated[str, Described("a number or auto")]`.
+
+    Args:
+        words (`str`): What is needed.
+    """
+
+    words: str
 
 
 def setting(default: Any, help: str, choices: Any = None) -> Any:
@@ -140,7 +152,9 @@ def fit(name: str, value: Any, hint: Any) -> Any:
     Raises:
         [`ConfigError`]: If it has another type or lies out of range.
     """
+    refuse_infinite(name, value)
     found = _fit(value, hint)
+    refuse_infinite(name, found)
     if found is _UNFIT:
         shown = "null" if value is None else f"of type {type(value).__name__}"  # the value itself may be secret
         if isinstance(value, bool | int | float):
@@ -154,6 +168,23 @@ def fit(name: str, value: Any, hint: Any) -> Any:
         if not limit.holds(number):
             raise ConfigError(f"`{name}` is {number}: set it to {limit}")
     return found
+
+
+def refuse_infinite(name: str, value: Any) -> None:
+    """Refuse a number that is not finite, alone or in a list.
+
+    Args:
+        name (`str`): The setting; `max_grad_norm` may be infinite, which clips nothing.
+        value (`Any`): Its value.
+
+    Raises:
+        [`ConfigError`]: If one is NaN or infinite.
+    """
+    several = isinstance(value, list | tuple)
+    for position, number in enumerate(value if several else [value]):
+        if isinstance(number, float) and not math.isfinite(number) and (name, number) != ("max_grad_norm", math.inf):
+            where = f"`{name}[{position}]`" if several else f"`{name}`"
+            raise ConfigError(f"{where} is {number}: set it to a finite number")
 
 
 def _kind_of(value: Any) -> str:
@@ -254,7 +285,7 @@ def _wanted(hint: Any) -> str:
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _wanted(args[0])
+        return next((one.words for one in args[1:] if isinstance(one, Described)), _wanted(args[0]))
     if origin in _UNIONS:
         return " or ".join(dict.fromkeys(_wanted(one) for one in args if one is not type(None)))
     if origin is list and args:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trl import TrlParser
 
 from equal_hf.errors import ConfigError
-from equal_hf.utils.settings import Range, check_settings, fit, prefixed, setting, take
+from equal_hf.utils.settings import Described, Range, check_settings, fit, prefixed, setting, take
 
 
 @dataclass
@@ -56,7 +56,11 @@ def test_one_value_where_a_list_is_meant_is_a_list_of_one() -> None:
         (date(2024, 1, 1), str | None, "`x` is of type date, but a text is needed: put it in quotes"),
         ({"a": None}, dict[str, str], "`x` is of type dict, but a mapping"),
         ("three", Literal["one", "two"], "'one' or 'two'"),
-        (float("nan"), float, "`x` is nan"),
+        (float("nan"), float, "`x` is nan: set it to a finite number"),
+        (math.inf, float, "`x` is inf: set it to a finite number"),
+        ("inf", float, "`x` is inf: set it to a finite number"),
+        ([1.0, float("nan")], list[float] | None, r"`x\[1\]` is nan: set it to a finite number"),
+        (1.0, Annotated[str, Described("a whole number or auto")], "`x` is 1.0, but a whole number or auto is needed"),
         (["a"], dict[str, str], "`x` is a list of str, but a mapping"),
     ],
 )
