@@ -88,7 +88,7 @@ class RoundRecords:
                 )
             if changes := differences(run["fingerprint"], wanted):
                 raise ResumeError(
-                    f"{self.run_dir} holds a run with other settings: {'; '.join(changes[:8])}. "
+                    f"{self.run_dir} holds a run with other settings: {'; '.join(map(_in_words, changes[:8]))}. "
                     "Change them back to resume it, or set `output_dir` to a new folder to start another run."
                 )
             return True
@@ -319,6 +319,14 @@ class RoundRecords:
                     check_rewards({"mixed": record["mixed"], **record}, _rows(decisions))
                     return record | {"rewards": current_rewards(record["rewards"])}
         return None
+
+
+def _in_words(change: str) -> str:
+    """A change of the fingerprint; two hashes of items tell a reader nothing."""
+    key = change.partition(":")[0]
+    if key == "protected" or key.endswith(".protected"):
+        return f"{key}: the items of the target changed, which no pair may repeat"
+    return f"{key}: the items of the target changed" if key.startswith("reference.") else change
 
 
 def read_parquet(path: Path) -> pa.Table:

@@ -126,6 +126,16 @@ def test_resuming_under_other_settings_names_what_changed(tmp_path):
         RoundRecords(tmp_path).open({"seed": 1, "bandit": {"alpha": 0.2}}, {})
 
 
+def test_a_target_that_changed_is_told_in_words(tmp_path):
+    first = RoundRecords(tmp_path)
+    assert first.open({"protected": "29cd", "reference": {"gsm8k": "11aa"}}, {}) is False
+    first.close()
+    with pytest.raises(ResumeError, match="protected: the items of the target changed") as caught:
+        RoundRecords(tmp_path).open({"protected": "f4e8", "reference": {"gsm8k": "22bb"}}, {})
+    assert "reference.gsm8k: the items of the target changed" in str(caught.value)
+    assert "f4e8" not in str(caught.value) and "22bb" not in str(caught.value)
+
+
 def test_records_without_a_run_are_refused(tmp_path):
     write(RoundRecords(tmp_path), a_round())
     with pytest.raises(ResumeError, match=r"no run\.json"):
