@@ -36,14 +36,17 @@ def run(args: argparse.Namespace) -> int:
     """Publish, or say what would be.
 
     Raises:
+        [`ConfigError`]: If no repository can be called so.
         [`PublishError`]: If no round is recorded, the Hub refuses, or the repository holds something else.
         [`RecordError`]: If the folder holds no run, or damaged records.
     """
     from equal_hf.publishing.dataset import dataset_files, export_dataset
     from equal_hf.publishing.hub import files_to_send, publish_dataset
+    from equal_hf.utils.hub_repository import check_repository_name
     from equal_hf.utils.hub_retry import limit_silence
     from equal_hf.utils.logging import messages_shown
 
+    check_repository_name(args.repo_id, "`--repo-id`")
     limit_silence()
     if args.dry_run:
         folder = export_dataset(args.run)  # under the name it has: the card is given this one by a push

@@ -28,11 +28,18 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     from equal_hf.selection.config import REWARD_FUNCTIONS
     from equal_hf.target import target_shares
     from equal_hf.training.sharding import refuse_sharded
+    from equal_hf.utils.hub_repository import check_repository_name
 
     try:
         target_shares(run.by_name(), args.target_weights)
     except ConfigError as error:
         yield Check("settings", "problem", str(error))
+    for name, repo_id in (("hub_dataset_id", run.hub_dataset_id), ("hub_model_id", args.hub_model_id)):
+        try:
+            if repo_id is not None:
+                check_repository_name(repo_id, f"`{name}`")
+        except ConfigError as error:
+            yield Check("settings", "problem", str(error))
     weights, rewards = args.reward_weights, run.reward_funcs
     if weights is not None and len(weights) != len(rewards):
         found = f"`reward_weights` has {len(weights)} values for {len(rewards)} reward functions"

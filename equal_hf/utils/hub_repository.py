@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equal_hf.errors import PublishError
+from equal_hf.errors import ConfigError, PublishError
 from equal_hf.utils.hub_retry import DamagedAnswer
 
 if TYPE_CHECKING:
@@ -21,6 +21,28 @@ logger = logging.getLogger(__name__)
 
 _VISIBILITY = {True: "private", False: "public", None: "of the account's default visibility"}
 _noted: set[str] = set()
+
+
+def check_repository_name(repo_id: str, setting: str) -> None:
+    """Refuse a name that no repository can have.
+
+    Args:
+        repo_id (`str`): `name` or `namespace/name`.
+        setting (`str`): The setting that holds it, for messages.
+
+    Raises:
+        [`ConfigError`]: If the Hub allows no such name.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        raise ConfigError(
+            f"{setting} is {repo_id!r}, which no repository can be called: set it to `user/name`, of letters, digits, "
+            "`-`, `_` and `.`, 96 characters at most"
+        ) from None
 
 
 def open_repository(api: HfApi, repo_id: str, repo_type: str, private: bool | None, setting: str) -> str:

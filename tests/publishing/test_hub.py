@@ -573,3 +573,11 @@ def wait_until(condition, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b/c", "user/-x", "x" * 97])
+def test_a_name_that_no_repository_can_have_is_refused_first(name, tmp_path, capsys):
+    from equal_hf.cli import main
+
+    assert main(["publish", str(tmp_path), f"--repo-id={name}", "--dry-run"]) != 0
+    assert "which no repository can be called" in "".join(capsys.readouterr())
