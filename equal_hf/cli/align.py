@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.cli.index import render_stages
+from equal_hf.cli.index import render_stages, run_on_ranks
 from equal_hf.errors import ConfigError
 from equal_hf.utils.printable import escape
 
@@ -47,23 +44,7 @@ def run(args: argparse.Namespace) -> int:
         [`ConfigError`]: If the configuration is wrong.
         [`CorpusError`]: If the corpus cannot be read, or the trainer failed.
     """
-    # Libraries greet on standard output when they are imported; that is for the result alone.
-    with contextlib.redirect_stdout(sys.stderr):
-        from equal_hf.cli.index_arguments import parse_index
-        from equal_hf.utils.distributed import Ranks
-        from equal_hf.utils.logging import set_up_terminal
-
-        ranks = Ranks()
-        try:
-            set_up_terminal(is_main_process=ranks.first)
-            settings, output_dir, seed = parse_index(args.config, args.settings)
-            summary = align(settings, output_dir, seed, args.stage, ranks)
-        finally:
-            ranks.close()
-    if ranks.first:
-        for line in [json.dumps(summary)] if args.json else render(summary):
-            print(line)
-    return 0
+    return run_on_ranks(args, align, render)
 
 
 def align(

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError
@@ -45,6 +45,21 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.stage in _OF_ALIGN:
         raise ConfigError(f"`--stage {args.stage}` is a stage of `equal-hf align`: run that command")
+    return run_on_ranks(args, index, render)
+
+
+def run_on_ranks(
+    args: argparse.Namespace,
+    command: Callable[[IndexArguments, str, int, str | None, Ranks], dict[str, Any]],
+    render: Callable[[dict[str, Any]], Iterable[str]],
+) -> int:
+    """Run a command of an index on all ranks; the first prints what it came to.
+
+    Args:
+        args (`argparse.Namespace`): `config`, `settings`, `stage` and `json`.
+        command (`Callable`): Takes settings, run folder, seed, stage and ranks, and returns a summary.
+        render (`Callable`): The lines of a summary.
+    """
     # Libraries greet on standard output when they are imported; that is for the result alone.
     with contextlib.redirect_stdout(sys.stderr):
         from equal_hf.cli.index_arguments import parse_index
@@ -54,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
         ranks = Ranks()
         try:
             set_up_terminal(is_main_process=ranks.first)
-            settings, output_dir, seed = parse_index(args.config, args.settings)
-            summary = index(settings, output_dir, seed, args.stage, ranks)
+            summary = command(*parse_index(args.config, args.settings), args.stage, ranks)
         finally:
             ranks.close()
     if ranks.first:
