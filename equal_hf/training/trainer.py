@@ -135,6 +135,7 @@ class EqualTrainer(ModelFolderTrainer):
         self.rounds_trained = self._rounds_of(str(resume_from_checkpoint)) if resume_from_checkpoint else 0
         tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
         track_rounds(self, tables)
+        as_set = self.args.eval_on_start, self.args.num_train_epochs
         try:
             with self.round_feed.view as view:
                 if view.is_live:
@@ -152,6 +153,8 @@ class EqualTrainer(ModelFolderTrainer):
                 if wants_pool:
                     output = self._train_pool(in_pool, **kwargs)
         finally:
+            # A control in the same process is made from these settings, and starts at its beginning.
+            self.args.eval_on_start, self.args.num_train_epochs = as_set
             self.round_feed.close()
         return output
 

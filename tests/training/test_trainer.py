@@ -155,8 +155,10 @@ def test_a_finished_run_is_not_trained_further(world, tmp_path):
     first.train()
     first.data_collector.close()
     again = make(world, tmp_path, extractor=Watched(), num_rounds=4, max_documents=12)
+    settings = again.args.to_dict()
     again.train(resume_from_checkpoint=True)
     assert (again.rounds_trained, again.steps_trained, Watched.asked) == (2, 6, 0)
+    assert again.args.to_dict() == settings  # of which a control in the same process is made
 
 
 @pytest.mark.parametrize(
