@@ -84,7 +84,9 @@ class ContaminationFilter:
         repeats = [self._decontaminator.contaminated(_pair(rejection)) for rejection in rejections]
         # A reply that held a protected pair may break its words by escapes; it goes as a whole.
         replies = {rejection.raw for rejection, repeated in zip(rejections, repeats, strict=True) if repeated}
-        replies |= {rejection.raw for rejection in rejections if self._holds(rejection.raw)}
+        # Several pairs come of one reply, which may be long: each is looked at once.
+        others = {rejection.raw for rejection in rejections} - replies
+        replies |= {reply for reply in others if self._holds(reply)}
         withheld = []
         for rejection, repeated in zip(rejections, repeats, strict=True):
             question, answer, raw = rejection.question, rejection.answer, rejection.raw
@@ -97,9 +99,8 @@ class ContaminationFilter:
         return withheld
 
     def _holds(self, reply: str) -> bool:
-        return bool(reply) and (
-            self._decontaminator.shares_ngram(reply) or self._decontaminator.shares_ngram(_unescape(reply))
-        )
+        # Mostly the two are the same text.
+        return any(self._decontaminator.shares_ngram(text) for text in {reply, _unescape(reply)} if text)
 
     def _source(self, pair: QAPair) -> str:
         """Where an item that a pair repeats is from. Built only when one is found, which is seldom."""
