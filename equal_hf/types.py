@@ -98,19 +98,39 @@ class Rejection:
 class Usage:
     """What extraction used, in tokens and requests. Adds up.
 
-    >>> Usage(10, 2, 1) + Usage(5, 1, 1)
-    Usage(prompt_tokens=15, completion_tokens=3, requests=2)
+    Args:
+        prompt_tokens (`int`): Tokens of the prompts.
+        completion_tokens (`int`): Tokens of the replies, thinking included.
+        requests (`int`): Requests.
+        cached_tokens (`int`): Those prompt tokens that the provider had cached.
+        reasoning_tokens (`int`): Those completion tokens that the model thought with.
+
+    >>> Usage(10, 2, 1) + Usage(5, 1, 1, cached_tokens=4)
+    Usage(prompt_tokens=15, completion_tokens=3, requests=2, cached_tokens=4, reasoning_tokens=0)
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     requests: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.requests + other.requests,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.requests - other.requests,
+            self.cached_tokens - other.cached_tokens,
+            self.reasoning_tokens - other.reasoning_tokens,
         )
 
 

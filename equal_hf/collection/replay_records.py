@@ -10,7 +10,7 @@ give nobody a reward.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -84,10 +84,10 @@ def recorded_documents(runs: Iterable[RoundRecords]) -> dict[RowKey, Recorded]:
 def _split(usage: Usage, parts: int) -> list[Usage]:
     """Usage in equal parts that add up to it.
 
-    >>> _split(Usage(10, 3, 2), 2)
-    [Usage(prompt_tokens=5, completion_tokens=1, requests=1), Usage(prompt_tokens=5, completion_tokens=2, requests=1)]
+    >>> [astuple(part) for part in _split(Usage(10, 3, 2, 4), 2)]
+    [(5, 1, 1, 2, 0), (5, 2, 1, 2, 0)]
     """
-    counts = (usage.prompt_tokens, usage.completion_tokens, usage.requests)
+    counts = astuple(usage)
     ends = [[count * part // parts for count in counts] for part in range(parts + 1)]
     return [Usage(*(b - a for a, b in zip(start, end, strict=True))) for start, end in pairwise(ends)]
 

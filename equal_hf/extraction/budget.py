@@ -113,7 +113,7 @@ class Admission:
             worst_cost (`int`, *optional*, defaults to `0`): The cost that was reserved for it.
             paid (`int`, *optional*, defaults to `0`): What it cost.
         """
-        self._reserved += Usage(-worst.prompt_tokens, -worst.completion_tokens, -worst.requests)
+        self._reserved -= worst
         self._reserved_cost -= worst_cost
         self.used += used
         self.paid += paid

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DECISION_COLUMNS = {"promised": "expected_value"}
+LATER_COUNTS = ("cached_tokens", "reasoning_tokens")
 REWARD_FILE = "credited.json"
 
 
@@ -39,8 +40,14 @@ def current_rejected(table: pa.Table) -> pa.Table:
 
 
 def current_decisions(table: pa.Table) -> pa.Table:
-    """A table of decisions under today's column names."""
-    return table.rename_columns([DECISION_COLUMNS.get(name, name) for name in table.column_names])
+    """A table of decisions under today's column names; what was not counted then is 0."""
+    import pyarrow as pa
+
+    table = table.rename_columns([DECISION_COLUMNS.get(name, name) for name in table.column_names])
+    for name in LATER_COUNTS:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([0] * table.num_rows, pa.int64()))
+    return table
 
 
 def current_round(facts: Mapping[str, Any]) -> dict[str, Any]:

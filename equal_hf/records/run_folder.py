@@ -17,7 +17,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,9 +212,7 @@ class RoundRecords:
                 "rows": list(decision.rows),
                 "expected_value": decision.expected_value,
                 "pairs": len(pairs),
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "requests": usage.requests,
+                **asdict(usage),
             }
             for decision, pairs, usage in zip(round.decisions, yields, usage_by_arm, strict=True)
         ]
@@ -283,7 +281,7 @@ class RoundRecords:
 
     def usage_by_arm(self, index: int) -> list[Usage]:
         """What each decision's documents used in one round."""
-        columns = ["prompt_tokens", "completion_tokens", "requests"]
+        columns = [field.name for field in fields(Usage)]
         with reading(self.folder(index) / "extracted" / "decisions.parquet"):
             return [Usage(**row) for row in self.decision_table(index).select(columns).to_pylist()]
 

@@ -103,6 +103,8 @@ def decision_schema() -> pa.Schema:
             ("prompt_tokens", pa.int64()),
             ("completion_tokens", pa.int64()),
             ("requests", pa.int64()),
+            ("cached_tokens", pa.int64()),
+            ("reasoning_tokens", pa.int64()),
         ]
     )
 

@@ -13,8 +13,10 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import read_run
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 
+BY_ARM = [Usage(6, 3, 1), Usage(4, 2, 1)]
 
-def a_round(index=0):
+
+def a_round(index=0, usage=BY_ARM[0] + BY_ARM[1]):
     pairs = (
         QAPair("What?\n\u2028", "That. 🙂", "d1", cluster=4, span=(0, 9), method="doctest"),
         QAPair("Who?", "", "d2", cluster=2, model="m", model_revision="r", prompt_hash="h"),
@@ -23,7 +25,7 @@ def a_round(index=0):
         index,
         (Decision(4, 1.5, ("d1",), (3,), 0.25), Decision(2, float("inf"), ("d2",))),
         pairs,
-        Usage(10, 5, 2),
+        usage,
         {"transport": [0.25, None]},
         (Rejection("d1", "duplicate", "q", "a"), Rejection("d2", "not_json", raw="<html>")),
         rewards_through=index - 1,
@@ -31,15 +33,16 @@ def a_round(index=0):
     )
 
 
-def write(records, round):
+def write(records, round, by_arm=BY_ARM):
     documents = {d: Document(d, f"text {d}", metadata={"license": "mit", "round": 7}) for d in ("d1", "d2")}
-    records.write_extracted(round, np.eye(2), documents, [Usage(6, 3, 1), Usage(4, 2, 1)], 2 * np.eye(2))
+    records.write_extracted(round, np.eye(2), documents, by_arm, 2 * np.eye(2))
 
 
 def test_a_round_reads_back_as_it_was_written(tmp_path):
-    records = RoundRecords(tmp_path)
-    write(records, a_round())
-    assert records.load(0) == a_round()
+    records, by_arm = RoundRecords(tmp_path), [Usage(6, 3, 1, 4, 2), Usage(4, 2, 1, 0, 1)]
+    round = a_round(usage=Usage(10, 5, 2, cached_tokens=4, reasoning_tokens=3))
+    write(records, round, by_arm)
+    assert (records.load(0), records.usage_by_arm(0)) == (round, by_arm)
     np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
     np.testing.assert_array_equal(records.document_embeddings(0), 2 * np.eye(2))
     np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
@@ -162,9 +165,11 @@ def as_version_0_1_wrote_it(folder):
     for round in (folder / "rounds").iterdir():
         table = pq.read_table(round / "extracted/decisions.parquet")
         names = ["promised" if name == "expected_value" else name for name in table.column_names]
-        pq.write_table(table.rename_columns(names), round / "extracted/decisions.parquet")
+        table = table.rename_columns(names).drop_columns(["cached_tokens", "reasoning_tokens"])
+        pq.write_table(table, round / "extracted/decisions.parquet")
         facts = json.loads((round / "extracted/round.json").read_text())
         facts["credited_through"] = facts.pop("rewards_through")
+        facts["usage"] = {name: facts["usage"][name] for name in ("prompt_tokens", "completion_tokens", "requests")}
         (round / "extracted/round.json").write_text(json.dumps(facts))
         rewards = json.loads((round / "rewards.json").read_text())
         rewards["rewards"]["worth"] = rewards["rewards"].pop("value")
@@ -185,7 +190,7 @@ def test_a_run_of_version_0_1_is_read_reported_and_published_but_not_resumed(tmp
     records.close()
     export_dataset(tmp_path, tmp_path / "now")
     as_version_0_1_wrote_it(tmp_path)
-    assert records.load(0) == a_round()
+    assert (records.load(0), records.usage_by_arm(0)) == (a_round(), BY_ARM)
     assert records.reward_record(0)["rewards"] == {"value": [0.5, None]}
     assert write_report(tmp_path, pictures=False).is_file()
     export_dataset(tmp_path, tmp_path / "then")
