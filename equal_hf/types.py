@@ -50,6 +50,8 @@ class QAPair:
         model_revision (`str`, *optional*): That model's revision, `"unknown"` where the server does not tell.
         prompt_hash (`str`, *optional*): Hash of the extraction prompt, empty for an explicit pair.
         response_key (`str`, *optional*): Key of its reply in the response store, empty for an explicit pair.
+        grade (`int`, *optional*): How well it fits the target by the model that wrote it, from 0 to 3; `None` where it
+            was not asked, or gave no such number.
     """
 
     question: str
@@ -62,6 +64,7 @@ class QAPair:
     model_revision: str = ""
     prompt_hash: str = ""
     response_key: str = ""
+    grade: int | None = None
 
     def messages(self) -> dict[str, Messages]:
         """The pair in TRL's conversational prompt-completion form."""

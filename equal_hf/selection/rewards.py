@@ -4,7 +4,8 @@ A reward function is a plain function `f(round, **context) -> list[float | None]
 round, in order; `None` means the arm has no reward. Its decorator [`known_at`] says when its value can be known:
 
 - `"extracted"`: as soon as the round's pairs are there. Context: `pair_embeddings` (`np.ndarray` of shape
-  `(pairs, d)`, row i belongs to `round.pairs[i]`), `reference_embeddings` (`np.ndarray` of shape `(m, d)`),
+  `(pairs, d)`, row i belongs to `round.pairs[i]`), `pair_values` ([`RoundValues`], what the round's pairs are worth),
+  `reference_embeddings` (`np.ndarray` of shape `(m, d)`),
   `pool_embeddings` (`np.ndarray` of shape `(p, d)`, pairs of earlier rounds, at most [`MAX_POOL_PAIRS`] of them),
   `earlier_embeddings` (`list[np.ndarray]`, the earlier pairs of each arm of the round), `document_values`
   (`np.ndarray` of shape `(documents, targets)`, in the order they were drawn; nan where a document was lost on the

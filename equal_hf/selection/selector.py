@@ -21,6 +21,7 @@ from equal_hf.selection.bandits import Bandit, Pull
 from equal_hf.selection.experimental.loss_attribution import TrainedRound, trained_round
 from equal_hf.selection.neighbours import find_neighbours
 from equal_hf.selection.pair_sample import PairHistory
+from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES, PairValues
 from equal_hf.selection.per_target import weighted_rewards
 from equal_hf.selection.reward_scaling import RewardScaler
 from equal_hf.selection.rewards import RewardFunction, Stage, document_prior, stage_of
@@ -71,6 +72,8 @@ class Selector:
         documents_per_arm (`int`, *optional*, defaults to `10`): Documents of a pull, by which arms are judged.
         discount (`float`, *optional*, defaults to `1.0`): Factor on what the value model learned, at every round.
         learns (`bool`, *optional*, defaults to `True`): `False` keeps the value model at nearness alone.
+        pair_values (`Sequence[str]`, *optional*): What says what pairs are worth, as for [`PairValues`].
+        pair_value_weights (`Sequence[float]`, *optional*): Weight of each; all 1 where left out.
 
     Raises:
         [`ConfigError`]: If two rewards have one name, or weights do not fit.
@@ -90,6 +93,8 @@ class Selector:
         documents_per_arm: int = 10,
         discount: float = 1.0,
         learns: bool = True,
+        pair_values: Sequence[str] = DEFAULT_PAIR_VALUES,
+        pair_value_weights: Sequence[float] | None = None,
     ) -> None:
         self.bandit, self.profiles, self.references, self._embeddings = bandit, profiles, dict(references), embeddings
         self.order = "random" if bandit.identity()["policy"] == "uniform" else order
@@ -111,6 +116,13 @@ class Selector:
                 weights=list(shares.values()),
                 discount=discount,
             )
+        self.pair_values = PairValues(
+            list(self.references.values()),
+            profiles.samples,
+            profiles.count,
+            functions=pair_values,
+            weights=pair_value_weights,
+        )
         self.scaler = RewardScaler(self.weights, self._priors())
         neighbours = None
         if (radius := bandit.neighbour_radius) > 0:
@@ -200,16 +212,16 @@ class Selector:
         for decision in round.decisions:
             self._remove(decision.arm, decision.rows)
         context = self._pairs.context(round, pair_embeddings)
-        pair_values = np.zeros((round.documents, len(self.references)))
+        values = self.pair_values.take(round, pair_embeddings, context["pool_embeddings"])
+        pair_values = self.pair_values.mix(values.documents)
         document_values = np.zeros_like(pair_values)
         if self.value_model is not None:
             assert document_embeddings is not None
-            pair_values = self.value_model.round_values(round, pair_embeddings, context["pool_embeddings"])
             document_values = self.value_model.nearness(document_embeddings) * pair_values
         self._pairs.add(round, pair_embeddings)
         self._taken.append((document_embeddings, pair_values))
         usage = list(arm_usage or [Usage()] * len(round.decisions))
-        return {**context, "document_values": document_values, "arm_usage": usage}
+        return {**context, "pair_values": values, "document_values": document_values, "arm_usage": usage}
 
     def _remove(self, arm: int, rows: Sequence[int]) -> None:
         self._drawn.setdefault(arm, []).extend(rows)

@@ -10,8 +10,7 @@ drawn from it next. It orders documents inside a cluster, and is what a bandit e
 >>> model = ValueModel([reference], [documents], np.array([4]))
 >>> int(model.expected(documents).argmax())
 0
->>> nothing, three_pairs = documents[:0], documents[:3]
->>> model.update(documents[:2], model.pair_values([nothing, three_pairs]))
+>>> model.update(documents[:2], np.array([[0.0], [1.5]]))
 >>> int(model.expected(documents).argmax())  # the nearest one gave no pair
 1
 """
@@ -25,23 +24,18 @@ import numpy as np
 
 from equal_hf.errors import ConfigError
 from equal_hf.selection.ridge_regression import Ridge
-from equal_hf.types import Round
 
 # Documents less near than this share of all count as not near at all.
 FLOOR = 0.01
-# Cosine similarity from which a pair is a near-copy of another.
-NEAR_COPY = 0.95
 MIN_PAIR_VALUE = 1e-3
-# A document that was lost on the way, or that a replay has no record of, says nothing about its kind.
-LOST = frozenset({"transport_error", "not_recorded"})
 
 
 class ValueModel:
     """Expected value of documents, learned across clusters.
 
     Everything is measured against the corpus itself, so nothing depends on the embedder's scale: nearness is the mean
-    similarity to the reference above the least similar documents', in units of its average over all documents; a pair
-    counts by how far up the documents' own similarities it lies (1 above all of them, 0 at their median or below).
+    similarity to the reference above the least similar documents', in units of its average over all documents. What
+    the pairs of a document count is for [`PairValues`] to say.
 
     Args:
         references (`Sequence[np.ndarray]`): The reference embeddings of each target, shape `(m, d)`.
@@ -49,8 +43,6 @@ class ValueModel:
             sample of it, shape `(s_i, d)`.
         sizes (`np.ndarray` of shape `(k,)`): Documents of every cluster.
         weights (`Sequence[float]`, *optional*): Weight of each target; all the same where left out.
-        pairs_per_document (`int`, *optional*, defaults to `3`): How many pairs of one document count: further ones
-            are on the same matter.
         discount (`float`, *optional*, defaults to `1.0`): Factor on what was learned, at every round, for corpora or
             targets that drift.
     """
@@ -62,14 +54,12 @@ class ValueModel:
         sizes: np.ndarray,
         *,
         weights: Sequence[float] | None = None,
-        pairs_per_document: int = 3,
         discount: float = 1.0,
     ) -> None:
         given = np.ones(len(references)) if weights is None else np.asarray(weights, dtype=np.float64)
         if len(given) != len(references) or (given < 0).any() or not given.sum() > 0:
             raise ConfigError(f"{len(references)} targets have weights {given.tolist()}: give one each, above 0")
         self.weights = given / given.sum()
-        self.pairs_per_document = pairs_per_document
         # The mean similarity to a reference is the similarity to its mean.
         self._directions = np.stack([np.asarray(r, dtype=np.float32).mean(axis=0) for r in references], axis=1)
         self._samples = np.concatenate([np.asarray(sample, dtype=np.float32) for sample in samples])
@@ -97,52 +87,6 @@ class ValueModel:
         """How near documents lie to each target, shape `(n, targets)`; 1 on average over the corpus."""
         return np.clip(embeddings @ self._directions - self._floor, 0.0, None) / self._unit
 
-    def pair_values(
-        self, pairs_by_document: Sequence[np.ndarray], pool_embeddings: np.ndarray | None = None
-    ) -> np.ndarray:
-        """What the pairs of a round's documents count for each target.
-
-        Args:
-            pairs_by_document (`Sequence[np.ndarray]`): Embeddings of each document's pairs, shape `(n_i, d)`.
-            pool_embeddings (`np.ndarray` of shape `(p, d)`, *optional*): Pairs there are already, or a sample of them:
-                a near-copy of one, or of an earlier one of the round, counts for nothing.
-
-        Returns:
-            `np.ndarray` of shape `(documents, targets)`: Each at most `pairs_per_document`; 0 without pairs.
-        """
-        values = np.zeros((len(pairs_by_document), len(self.weights)))
-        ends = np.cumsum([len(pairs) for pairs in pairs_by_document])
-        if not len(ends) or not ends[-1]:
-            return values
-        pairs = np.concatenate([np.asarray(pairs, dtype=np.float32) for pairs in pairs_by_document if len(pairs)])
-        fresh = _fresh(pairs, pool_embeddings)
-        similarity = pairs @ self._directions
-        ranks = [np.interp(similarity[:, t], column, rank) for t, (column, rank) in enumerate(self._by_target())]
-        # 0 at the documents' median or below, 1 above all of them.
-        quality = np.clip(2.0 * np.stack(ranks, axis=1) - 1.0, 0.0, None)
-        for document, (start, end) in enumerate(zip(ends - [len(p) for p in pairs_by_document], ends, strict=True)):
-            if counted := int(fresh[start:end].sum()):
-                mean = quality[start:end][fresh[start:end]].mean(axis=0)
-                values[document] = min(counted, self.pairs_per_document) * mean
-        return values
-
-    def round_values(self, round: Round, embeddings: np.ndarray, pool_embeddings: np.ndarray) -> np.ndarray:
-        """[`pair_values`] of a round's documents in the order they were drawn; nan for one that was lost on the way.
-
-        Args:
-            round ([`Round`]): The round.
-            embeddings (`np.ndarray` of shape `(pairs, d)`): Embeddings of its pairs.
-            pool_embeddings (`np.ndarray` of shape `(p, d)`): As for [`pair_values`].
-        """
-        ids = [document for decision in round.decisions for document in decision.documents]
-        positions: dict[str, list[int]] = {document: [] for document in ids}
-        for position, pair in enumerate(round.pairs):
-            positions[pair.document_id].append(position)
-        values = self.pair_values([embeddings[positions[document]] for document in ids], pool_embeddings)
-        lost = {rejection.document_id for rejection in round.rejected if rejection.reason in LOST}
-        values[[document in lost and not positions[document] for document in ids]] = np.nan
-        return values
-
     def expected_by_target(self, embeddings: np.ndarray) -> np.ndarray:
         """Expected value of documents for each target, shape `(n, targets)`."""
         return self.nearness(embeddings) * self._expected_pair_values(embeddings)
@@ -159,7 +103,7 @@ class ValueModel:
 
         Args:
             embeddings (`np.ndarray` of shape `(n, d)`): The documents.
-            values (`np.ndarray` of shape `(n, targets)`): What their pairs count, by [`pair_values`]. Divided by what
+            values (`np.ndarray` of shape `(n, targets)`): What their pairs count, by [`PairValues`]. Divided by what
                 each document cost, they teach what pays per unit of cost.
         """
         if len(embeddings):
@@ -203,19 +147,3 @@ class ValueModel:
             sums = np.bincount(self._cluster[best], column[best], minlength=len(remaining))
             expected[:, target] = np.where(taken > 0, sums / np.maximum(taken, 1), expected[:, target])
         return expected
-
-
-def _fresh(pairs: np.ndarray, pool: np.ndarray | None) -> np.ndarray:
-    """Which pairs are no near-copies of one in the pool or of a fresh one before them."""
-    fresh = np.ones(len(pairs), dtype=bool)
-    if pool is not None and len(pool):
-        fresh &= (pairs @ pool.T).max(axis=1) < NEAR_COPY
-    seen = np.empty_like(pairs)
-    count = 0
-    for i in np.flatnonzero(fresh):
-        if count and (seen[:count] @ pairs[i]).max() >= NEAR_COPY:
-            fresh[i] = False
-        else:
-            seen[count] = pairs[i]
-            count += 1
-    return fresh

@@ -27,34 +27,12 @@ def test_before_any_pair_it_is_nearness():
 def test_it_learns_which_kinds_give_pairs_across_clusters():
     model, samples = make()
     barren, fruitful = samples[0], samples[1]
-    pairs = [np.tile(np.eye(8, dtype=np.float32)[0], (2, 1))] * 10
-    model.update(barren[:10], model.pair_values([np.zeros((0, 8))] * 10))
+    model.update(barren[:10], np.zeros((10, 1)))
     model.update(fruitful[:10], np.full((10, 1), 2.0))
-    assert model.pair_values(pairs[:1])[0, 0] > 0
     before = make()[0]
     lost = model.expected(barren[10:]).mean() / before.expected(barren[10:]).mean()
     won = model.expected(fruitful[10:]).mean() / before.expected(fruitful[10:]).mean()
     assert lost < 0.4 * won
-
-
-def test_pairs_count_by_how_near_they_are_and_only_so_many():
-    model, _ = make()
-    near, far = np.eye(8, dtype=np.float32)[0], -np.eye(8, dtype=np.float32)[0]
-    axes = np.eye(8, dtype=np.float32)[1:6]
-    apart = unit(near + 0.4 * axes)  # five pairs about the target, not copies of each other
-    values = model.pair_values([apart[:1], apart, far[None], np.zeros((0, 8))])[:, 0]
-    assert values[0] == pytest.approx(1.0, abs=0.2)
-    assert values[1] == pytest.approx(3 * values[0], rel=0.2)
-    assert values[2] == values[3] == 0.0
-
-
-def test_near_copies_count_once():
-    model, _ = make()
-    pair = np.eye(8, dtype=np.float32)[:1]
-    alone, twice, again = model.pair_values([pair]), model.pair_values([pair, pair]), model.pair_values([pair], pair)
-    assert alone[0, 0] > 0
-    assert twice[:, 0].tolist() == [alone[0, 0], 0.0]
-    assert again[0, 0] == 0.0
 
 
 def test_an_arm_is_expected_to_give_what_would_be_drawn_next():

@@ -1,0 +1,116 @@
+"""What pairs are worth: nearness by its two measures, grades, their mixture, and what documents are worth by them."""
+
+import numpy as np
+import pytest
+
+from equal_hf.errors import ConfigError
+from equal_hf.selection.pair_value import PairValues, fresh_pairs
+from equal_hf.types import Decision, QAPair, Rejection, Round
+from tests.selection.planted import unit
+
+NEAR = np.eye(8, dtype=np.float32)[0]
+AXES = np.eye(8, dtype=np.float32)[1:6]
+
+
+def make(functions=("nearness", "grade"), weights=None, references=1):
+    rng = np.random.default_rng(0)
+    samples = [unit(rng.normal(size=(20, 8)) + 2 * np.eye(8)[i]) for i in range(6)]
+    wanted = [unit(np.eye(8)[t] + 0.05 * rng.normal(size=(10, 8))) for t in range(references)]
+    return PairValues(wanted, samples, np.full(6, 20), functions=functions, weights=weights)
+
+
+def taken(by_document, grades=(), lost=(), index=0):
+    """A round of these documents' pairs, with their embeddings."""
+    ids = [str(place) for place in range(len(by_document))]
+    grades = iter(grades)
+    pairs = [
+        QAPair("q", "a", i, 0, grade=next(grades, None)) for i, own in zip(ids, by_document, strict=True) for _ in own
+    ]
+    rejected = tuple(Rejection(ids[place], "transport_error") for place in lost)
+    round = Round(index, (Decision(0, 1.0, tuple(ids)),), tuple(pairs), rejected=rejected)
+    return round, np.concatenate([np.asarray(own).reshape(-1, 8) for own in by_document])
+
+
+def worth(values, by_document, pool=None, **further):
+    return values.mix(values.take(*taken(by_document, **further), pool).documents)[:, 0]
+
+
+def test_pairs_count_by_how_near_they_are_and_only_so_many():
+    apart = unit(NEAR + 0.4 * AXES)  # five pairs about the target, not copies of each other
+    values = worth(make(), [apart[:1], apart[1:], -NEAR[None], []])
+    assert values[0] == pytest.approx(1.0, abs=0.2)
+    assert values[1] == pytest.approx(3 * values[0], rel=0.2)
+    assert values[2] == values[3] == 0.0
+
+
+def test_near_copies_count_once():
+    pair = NEAR[None]
+    alone, again = worth(make(), [pair]), worth(make(), [pair], pool=pair)
+    assert alone[0] > 0
+    assert worth(make(), [pair, pair]).tolist() == [alone[0], 0.0]
+    assert again[0] == 0.0
+    assert fresh_pairs(np.zeros((0, 8)), pair).tolist() == []
+
+
+def test_a_document_that_was_lost_says_nothing():
+    values = worth(make(), [[], [], NEAR[None]], lost=[0])
+    assert np.isnan(values).tolist() == [True, False, False] and values[1] == 0
+
+
+def test_the_nearest_references_see_a_target_of_several_kinds():
+    """A pair like a tenth of the reference is far from its mean, and near to some of it."""
+    rng = np.random.default_rng(1)
+    reference = unit(np.eye(8)[[0] * 45 + [1] * 5] + 0.02 * rng.normal(size=(50, 8)))
+    samples = [unit(rng.normal(size=(200, 8)) + np.eye(8)[0])]
+    values = PairValues([reference], samples, np.array([200]), functions=["nearness", "nearest"])
+    to_mean, to_nearest = values.take(*taken([np.eye(8)[1:2]])).pairs[0, :, 0]
+    assert to_mean < 0.1 and to_nearest > 0.9
+
+
+def test_grades_are_mixed_with_nearness_by_weights():
+    values = make(weights=[1.0, 3.0])
+    told = values.take(*taken([[NEAR, -NEAR], [-AXES[0]]], grades=[0, 3, None]))
+    assert told.names == ("nearness", "grade")
+    np.testing.assert_allclose(told.pairs[:, 1, 0], [0.0, 1.0, np.nan])
+    np.testing.assert_allclose(values.weights, [0.25, 0.75])
+    # The mean of the grades so far stands in for the one that is missing.
+    np.testing.assert_allclose(told.mixed[:, 0], [0.25 * told.pairs[0, 0, 0], 0.75, 0.75 / 2], atol=1e-6)
+    np.testing.assert_allclose(values.mix(told.documents)[:, 0], [2 * told.mixed[:2, 0].mean(), told.mixed[2, 0]])
+
+
+def test_weights_of_later_rounds_count_for_what_is_there():
+    """Documents keep each function's values, so the mixture of all is by the weights of now."""
+    values = make()
+    early = values.take(*taken([[NEAR], [-NEAR]]))
+    assert values.weights.tolist() == [1.0, 0.0]
+    values.take(*taken([[-NEAR]], grades=[3], index=1))
+    np.testing.assert_allclose(values.mix(early.documents)[:, 0], early.documents[:, 0, 0] / 2)
+
+
+def test_without_grades_they_count_nothing_and_nearness_stands_in():
+    np.testing.assert_array_equal(worth(make(), [[NEAR], [AXES[0]]]), worth(make(["nearness"]), [[NEAR], [AXES[0]]]))
+    np.testing.assert_array_equal(worth(make(["grade"]), [[NEAR]]), worth(make(["nearness"]), [[NEAR]]))
+    assert worth(make(["grade"]), [[NEAR, -NEAR]], grades=[0, 0])[0] == 0.0
+
+
+def test_every_target_has_its_own_values():
+    told = make(references=2).take(*taken([[NEAR], [AXES[0]]], grades=[3, 0]))
+    assert told.mixed.shape == (2, 2) and told.documents.shape == (2, 2, 2)
+    assert told.pairs[0, 0, 0] > 0.9 > told.pairs[0, 0, 1]
+    assert told.pairs[0, 1].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "functions, weights, told",
+    [
+        (["nearnes"], None, "`pair_values` names nearnes: choose from nearness"),
+        (["grade", "grade"], None, "`pair_values`"),
+        ([], None, "`pair_values`"),
+        (["grade"], [1.0, 2.0], "`pair_value_weights` has 2 values for 1 functions"),
+        (["grade"], [0.0], "`pair_value_weights`"),
+        (["nearness", "grade"], [float("nan"), 1.0], "`pair_value_weights`"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(functions, weights, told):
+    with pytest.raises(ConfigError, match=told):
+        make(functions, weights)
