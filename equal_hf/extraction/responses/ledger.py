@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from equal_hf.extraction.responses.batch_table import BatchWrite
 from equal_hf.types import Messages, Usage
 from equal_hf.utils.hashing import content_hash
 
@@ -160,7 +161,7 @@ class LeaseReleased:
     owner: str
 
 
-Write = AttemptStarted | ResponseReceived | AttemptFailed | LeaseWanted | LeaseReleased
+Write = AttemptStarted | ResponseReceived | AttemptFailed | LeaseWanted | LeaseReleased | BatchWrite
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 
 from equal_hf.errors import RecordError
+from equal_hf.extraction.responses.batch_table import KEEPER, OPEN, REQUESTS, BatchedRequest, BatchWrite, OpenBatch
 from equal_hf.extraction.responses.leases import LEASE_S, is_gone
 from equal_hf.extraction.responses.ledger import (
     AttemptFailed,
@@ -161,6 +162,22 @@ class ResponseStore:
             cost, Usage(prompt, completion, requests), unanswered, Usage(lost_prompt, lost_completion, unanswered)
         )
 
+    def open_batches(self) -> list[OpenBatch]:
+        """Batches that no process has seen the end of, oldest first."""
+        with self._guard():
+            return [OpenBatch(*row) for row in self._connection.execute(OPEN)]
+
+    def batched(self, *, batch: str | None = None, run: str | None = None) -> list[BatchedRequest]:
+        """Requests in open batches.
+
+        Args:
+            batch (`str`, *optional*): Those of this batch.
+            run (`str`, *optional*): Those that this run pays for.
+        """
+        query = f"{REQUESTS} WHERE batch = coalesce(?, batch) AND run = coalesce(?, run)"
+        with self._guard():
+            return [BatchedRequest(*row) for row in self._connection.execute(query, (batch, run))]
+
     def __len__(self) -> int:
         with self._guard():
             return self._connection.execute("SELECT count(*) FROM responses").fetchone()[0]
@@ -188,6 +205,9 @@ class ResponseStore:
         stored = self._select(wanted.key)
         if stored and stored[0].finish_reason != "refused" and stored[0].serves(stored[1], wanted.max_new_tokens):
             return stored[0]
+        keeper = self._connection.execute(KEEPER, (wanted.key,)).fetchone()
+        if keeper and keeper[0] != wanted.owner:  # it is in a batch, and paid for there
+            return False
         lease = self._connection.execute(_LEASED, (wanted.key,)).fetchone()
         if lease and lease[0] != wanted.owner and lease[1] > now and not is_gone(lease[0]):
             return False
@@ -196,6 +216,9 @@ class ResponseStore:
 
     def _write(self, write: Write, now: float) -> Response | bool | None:
         execute = self._connection.execute
+        if isinstance(write, BatchWrite):
+            write.apply(execute, now)
+            return None
         if isinstance(write, LeaseWanted):
             return self._lease(write, now)
         if isinstance(write, LeaseReleased):

@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 from equal_hf.errors import RecordError
+from equal_hf.extraction.responses.batch_table import TABLES
 
 # Tells our files from other programs' SQLite files; the bytes spell "EQUA".
 _APPLICATION_ID = 0x45515541
-_VERSION = 4
-# Creating what is missing brings a file up to date: version 1 had no ledger, version 3 no leases; version 2 called a
-# dialect a flavour.
+_VERSION = 5
+# Creating what is missing brings a file up to date: version 1 had no ledger, version 3 no leases, version 4 no
+# batches; version 2 called a dialect a flavour.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY,
@@ -39,8 +40,9 @@ CREATE TABLE IF NOT EXISTS attempts (
     sent_unix_s REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS attempts_by_run ON attempts (run);
-CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, ends_unix_s REAL NOT NULL) WITHOUT ROWID
+CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, ends_unix_s REAL NOT NULL) WITHOUT ROWID;
 """
+_SCHEMA += TABLES
 _BUSY_TIMEOUT_S = 60.0
 
 
