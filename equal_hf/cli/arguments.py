@@ -48,6 +48,15 @@ class RunArguments(PublishConfig, SelectionConfig, TargetConfig, CorpusConfig):
     price_per_million_completion_tokens: Annotated[float, Range(0)] = setting(
         0.0, "Price of a million completion tokens, in the currency of `max_cost`."
     )
+    price_per_million_cached_tokens: Annotated[float, Range(0)] | None = setting(
+        None, "Price of a million prompt tokens that the provider had cached; that of prompt tokens if unset."
+    )
+    price_factor_flex: Annotated[float, Range(0)] = setting(
+        0.5, "What a request of the flex tier costs, as a share of the full price."
+    )
+    price_factor_batch: Annotated[float, Range(0)] = setting(
+        0.5, "What a request in a provider's batch costs, as a share of the full price."
+    )
     response_store: str | None = setting(
         None, "File of responses, `<output_dir>/responses.sqlite` if unset; runs that share it never pay twice."
     )
@@ -58,13 +67,13 @@ class RunArguments(PublishConfig, SelectionConfig, TargetConfig, CorpusConfig):
     def __post_init__(self) -> None:
         for config in (CorpusConfig, TargetConfig, SelectionConfig, PublishConfig):
             config.__post_init__(self)
-        _ = self.endpoint  # which checks itself
+        _ = self.endpoint, self.prices  # which check themselves
         check_settings(self, only=RunArguments)
         for name in self.required:
             if not getattr(self, name) or (name == "target" and {NULL, ""} & set(self.target)):
                 raise ConfigError(f"`{name}` is not set: name a Hub dataset or a local file or folder")
         priced = [name for name in self.reward_funcs if name.endswith(PER_COST)]
-        if priced and self.prices == Prices():
+        if priced and self.prices.free:
             raise ConfigError(
                 f"`reward_funcs` names {', '.join(priced)}, but `price_per_million_prompt_tokens` and "
                 "`price_per_million_completion_tokens` are 0: set what the endpoint charges, or use "
@@ -80,7 +89,13 @@ class RunArguments(PublishConfig, SelectionConfig, TargetConfig, CorpusConfig):
     @property
     def prices(self) -> Prices:
         """What the endpoint charges."""
-        return Prices(self.price_per_million_prompt_tokens, self.price_per_million_completion_tokens)
+        return Prices(
+            self.price_per_million_prompt_tokens,
+            self.price_per_million_completion_tokens,
+            self.price_per_million_cached_tokens,
+            self.price_factor_flex,
+            self.price_factor_batch,
+        )
 
     def store_path(self, output_dir: str | Path) -> Path:
         """The file of responses.

@@ -145,7 +145,6 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
 
 
 def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) -> tuple[Load, list[str]]:
-    from equal_hf.extraction.budget import Prices
 
     reply_tokens = request_s = None
     endpoint, store = run.endpoint, run.store_path(output_dir)
@@ -162,7 +161,7 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
     elif endpoint.concurrency > _CONCURRENCY_IF_UNKNOWN:
         at_most = _CONCURRENCY_IF_UNKNOWN  # how many a server takes shows only under load
     per_minute = (endpoint.requests_per_minute, endpoint.tokens_per_minute)
-    if run.prices == Prices():
+    if run.prices.free:
         known.append("no price is set (`price_per_million_prompt_tokens`, `price_per_million_completion_tokens`)")
     load = Load(
         run.prices,

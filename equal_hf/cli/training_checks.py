@@ -24,7 +24,6 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
         run ([`RunArguments`]): The arguments.
         args ([`EqualConfig`]): The trainer's settings.
     """
-    from equal_hf.extraction.budget import Prices
     from equal_hf.selection.config import REWARD_FUNCTIONS
     from equal_hf.target import target_shares
     from equal_hf.training.sharding import refuse_sharded
@@ -46,7 +45,7 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
         yield Check("settings", "problem", found, "give one each")
     if len(set(rewards)) != len(rewards):
         yield Check("settings", "problem", f"`reward_funcs` names one twice: {', '.join(rewards)}", "name each once")
-    if args.max_cost is not None and (run.extractor != "endpoint" or run.prices == Prices()):
+    if args.max_cost is not None and (run.extractor != "endpoint" or run.prices.free):
         found = "`max_cost` is set but nothing costs anything"
         remedy = "set `price_per_million_prompt_tokens` and `price_per_million_completion_tokens`, and an endpoint"
         yield Check("settings", "problem", found, remedy)

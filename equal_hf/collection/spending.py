@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.budget import NANO, Prices, nano
+from equal_hf.extraction.budget import NANO, nano
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.types import Allowance, Usage
 
@@ -28,7 +28,7 @@ class Spending:
     def __init__(self, args: CollectorConfig, extractor: Extractor) -> None:
         self.args = args
         self._ledger = extractor if isinstance(extractor, PaidExtractor) else None
-        if args.max_cost is not None and (self._ledger is None or self._ledger.prices == Prices()):
+        if args.max_cost is not None and (self._ledger is None or self._ledger.prices.free):
             raise ConfigError(
                 "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
                 "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"

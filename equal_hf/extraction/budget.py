@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 from equal_hf.errors import ConfigError
@@ -38,39 +40,78 @@ NANO = 1_000_000_000
 class Prices:
     """Prices of an endpoint, in any one currency. Costs are whole billionths, so sums are exact.
 
-    >>> prices = Prices(prompt=0.5, completion=1.5)
+    A thinking model's reasoning tokens are completion tokens, and cost the same. The most that a request can cost is
+    the cost of its worst case, of which no token is cached.
+
+    >>> prices = Prices(prompt=0.5, completion=1.5, cached=0.05)
     >>> prices.cost(Usage(1_000_000, 1_000_000)) == nano(2.0)
+    True
+    >>> prices.cost(Usage(1_000_000, 1_000_000, cached_tokens=1_000_000), "batch") == nano(0.775)
     True
 
     Args:
         prompt (`float`): Price of a million prompt tokens.
         completion (`float`): Price of a million completion tokens.
+        cached (`float`, *optional*): Price of a million prompt tokens that the provider had cached; `prompt` if unset.
+        flex, batch (`float`): What a request of that service tier costs, as a share of the full price.
 
     Raises:
-        [`ConfigError`]: If one is below 0.
+        [`ConfigError`]: If one is below 0, or `cached` above `prompt`.
     """
 
     prompt: float = 0.0
     completion: float = 0.0
+    cached: float | None = None
+    flex: float = 0.5
+    batch: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "completion"):
-            if not (price := getattr(self, name)) >= 0:
+        for name in ("prompt", "completion", "cached"):
+            price = getattr(self, name)
+            if price is not None and not 0 <= price < math.inf:
                 raise ConfigError(f"`price_per_million_{name}_tokens` is {price}. Set it to 0 or more.")
+        for name in ("flex", "batch"):
+            if not 0 <= (factor := getattr(self, name)) < math.inf:
+                raise ConfigError(f"`price_factor_{name}` is {factor}. Set it to 0 or more.")
+        if self.cached is not None and self.cached > self.prompt:
+            raise ConfigError(
+                f"`price_per_million_cached_tokens` is {self.cached}, above `price_per_million_prompt_tokens`, which "
+                f"is {self.prompt}. Set it to at most that, or leave it out."
+            )
 
-    def cost(self, usage: Usage) -> int:
+    @property
+    def free(self) -> bool:
+        """Whether nothing costs anything."""
+        return not (self.prompt or self.completion)
+
+    def cost(self, usage: Usage, tier: str = "") -> int:
         """Billionths of the currency, rounded up for each request.
 
         Args:
             usage ([`Usage`]): Tokens of one request.
+            tier (`str`, *optional*, defaults to `""`): The service tier it is answered at: `"flex"`, `"batch"`, or any
+                other at the full price.
         """
-        per_token = NANO / 1_000_000
-        return math.ceil((usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) * per_token)
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        full = (
+            (usage.prompt_tokens - cached) * _exact(self.prompt)
+            + cached * _exact(self.prompt if self.cached is None else self.cached)
+            + usage.completion_tokens * _exact(self.completion)
+        )
+        factor = {"flex": self.flex, "batch": self.batch}.get(tier, 1)
+        return math.ceil(full * _exact(factor) * NANO / 1_000_000)
 
 
-def nano(amount: float) -> int:
-    """An amount of money in billionths, rounded down, as befits a cap."""
-    return math.floor(amount * NANO)
+@cache
+def _exact(amount: float) -> Fraction:
+    """The number as it is written: 0.1 is a tenth, so that costs are what a bill says."""
+    return Fraction(str(amount))
+
+
+def nano(amount: float, *, up: bool = False) -> int:
+    """An amount of money in billionths: rounded down, as befits a cap, or up, as befits what is paid."""
+    exact = Fraction(str(amount)) * NANO
+    return math.ceil(exact) if up else math.floor(exact)
 
 
 class Admission:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import random
 from collections import deque
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.extraction.budget import Admission
+from equal_hf.errors import ConfigError
+from equal_hf.extraction.budget import Admission, Prices, nano
 from equal_hf.types import Allowance, Usage
 
 
@@ -64,3 +66,44 @@ def test_documents_overlap_while_there_is_room() -> None:
 def test_no_allowance_admits_everything() -> None:
     admission = Admission(None)
     assert {admission.decide(Usage(10**12, 10**12)) for _ in range(100)} == {"go"}
+
+
+def test_costs_are_what_the_prices_say_as_written() -> None:
+    """Binary fractions would make 3 tokens at 0.1 a million cost 301 billionths."""
+    assert Prices(0.1, 0.1).cost(Usage(3, 0)) == Prices(0.1, 0.1).cost(Usage(0, 3)) == 300
+    assert nano(0.29) == nano(0.29, up=True) == 290_000_000
+    assert (nano(1.5e-9), nano(1.5e-9, up=True)) == (1, 2)
+    assert Prices(0.0001).cost(Usage(1)) == 1, "rounded up"
+
+
+def test_tokens_of_every_kind_have_their_price() -> None:
+    prices, usage = Prices(2.0, 8.0, cached=0.5, flex=0.4), Usage(1000, 100, 1, cached_tokens=600, reasoning_tokens=90)
+    full = 400 * 2000 + 600 * 500 + 100 * 8000
+    assert prices.cost(usage) == full
+    assert prices.cost(usage, "batch") == full // 2
+    assert prices.cost(usage, "flex") == full * 4 // 10
+    assert prices.cost(usage, "priority") == full, "a tier of no price of its own"
+    assert Prices(2.0, 8.0).cost(usage) == Prices(2.0, 8.0).cost(Usage(1000, 100)), "cached at the prompt's price"
+    assert prices.cost(Usage(10, 0, 1, cached_tokens=999)) == 10 * 500, "no server caches more than it was sent"
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_worst_case_costs_at_least_what_it_bounds(prompt: int, completion: int, cached: int) -> None:
+    prices = Prices(0.37, 1.13, cached=0.037)
+    for tier in ("", "flex", "batch"):
+        used = Usage(prompt, completion, 1, min(cached, prompt))
+        assert prices.cost(used, tier) <= prices.cost(Usage(prompt, completion, 1), tier)
+
+
+@pytest.mark.parametrize(
+    ("prices", "setting"),
+    [
+        ({"prompt": -1.0}, "price_per_million_prompt_tokens"),
+        ({"completion": float("inf")}, "price_per_million_completion_tokens"),
+        ({"prompt": 1.0, "cached": 2.0}, "price_per_million_cached_tokens"),
+        ({"batch": float("nan")}, "price_factor_batch"),
+    ],
+)
+def test_prices_out_of_range_are_refused_by_the_setting(prices, setting) -> None:
+    with pytest.raises(ConfigError, match=setting):
+        Prices(**prices)

@@ -121,13 +121,22 @@ class LedgerAttemptLog:
         # Processes share a store, so the name comes from no counter.
         self.attempt = secrets.randbits(62)
         self._requests.in_flight[self.attempt] = self
-        await self._requests.writer.write(
-            AttemptStarted(self.attempt, self._requests.run, self._request.key, self.worst, self.cost)
+        requests = self._requests
+        await requests.writer.write(
+            AttemptStarted(
+                self.attempt,
+                requests.run,
+                self._request.key,
+                self.worst,
+                self.cost,
+                model=requests.settings.model,
+                endpoint=requests.only_endpoint,
+            )
         )
 
-    async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None) -> bool:
+    async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None, endpoint: str = "") -> bool:
         cost = self.cost if usage is None else self._requests.settings.prices.cost(usage)
-        await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed, usage, cost))
+        await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed, usage, cost, endpoint))
         self._requests.in_flight.pop(self.attempt, None)
         if maybe_billed and not self._reservation.lose(usage or self.worst, cost):
             self.spent = True
@@ -148,6 +157,9 @@ class CachedRequests:
     def __init__(self, balancer: LoadBalancer, store: ResponseStore, settings: Settings, run: str) -> None:
         self.balancer, self.store, self.settings, self.run = balancer, store, settings, run
         self.writer = StoreWriter(store)
+        shown = [endpoint.client.address.shown for endpoint in balancer.endpoints]
+        # Of several, which one an attempt goes to is known when it is sent; what a kill leaves, nobody knows.
+        self.only_endpoint = shown[0] if len(shown) == 1 else ""
         # Two requests for the same response, as of two copies of a paragraph, become one.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._owner = owner_id()
@@ -255,7 +267,7 @@ class CachedRequests:
             ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
             chat_response, endpoint = await self.balancer.chat(ask, attempts)
         except Refusal as refusal:
-            response, cost, dialect = Response(str(refusal), "refused", Usage(requests=1)), 0, ""
+            response, cost, dialect, shown = Response(str(refusal), "refused", Usage(requests=1)), 0, "", ""
             key = refusal_key(key, refusal.server)
         except TransportFault as fault:
             if attempts.spent:
@@ -269,11 +281,12 @@ class CachedRequests:
             finish_reason = "length" if chat_response.cut_short else "stop"
             if chat_response.refused:
                 finish_reason, key = "refused", refusal_key(key, endpoint.identity)
-            response = Response(chat_response.text, finish_reason, usage)
-            cost, dialect = settings.prices.cost(usage), endpoint.server.dialect
+            cost = settings.prices.cost(usage)
+            response = Response(chat_response.text, finish_reason, usage, cost=cost)
+            dialect, shown = endpoint.server.dialect, endpoint.client.address.shown
             self._compare(usage, request.bound)
         reservation.paid += cost
-        received = ResponseReceived(key, response, limit, dialect, settings.model, attempts.attempt, cost)
+        received = ResponseReceived(key, response, limit, dialect, settings.model, attempts.attempt, cost, shown)
         stored = await self.writer.write(received)
         self.in_flight.pop(attempts.attempt, None)
         if key != request.key:

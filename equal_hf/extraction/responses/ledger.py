@@ -24,11 +24,16 @@ class Response:
         text (`str`): The reply text, as the model wrote it; for a refusal, the server's error or the model's words.
         finish_reason (`str`): `"stop"`, `"length"` (cut short), or `"refused"` (it will be refused every time).
         usage (`Usage`): Tokens of this one request.
+        reasoning (`str`): What the model thought before its reply, where the server tells it.
+        cost (`int`, *optional*): What was paid for it when it was asked for, in billionths of the currency; `None`
+            where that is not known. No part of what makes two responses equal.
     """
 
     text: str
     finish_reason: str
     usage: Usage
+    reasoning: str = ""
+    cost: int | None = field(default=None, compare=False)
 
     def serves(self, stored_max_new_tokens: int, max_new_tokens: int) -> bool:
         """Whether a response obtained under one limit answers a request under another."""
@@ -85,6 +90,9 @@ class AttemptStarted:
         key (`str`): Key of the response.
         worst (`Usage`): The most tokens it can use.
         cost (`int`): The most it can cost, in billionths of the currency.
+        model (`str`): Model id.
+        tier (`str`): Service tier it is sent at: `"flex"`, `"batch"`, or empty.
+        endpoint (`str`): Where it goes, as it may be shown; empty where that is not known yet.
     """
 
     attempt: int
@@ -92,6 +100,9 @@ class AttemptStarted:
     key: str
     worst: Usage
     cost: int
+    model: str = ""
+    tier: str = ""
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,8 @@ class ResponseReceived:
         dialect, model (`str`): Dialect and model id, for information.
         attempt (`int`, *optional*): The attempt; `None` for a response that is put in without one.
         cost (`int`): What it cost, in billionths of the currency.
+        endpoint (`str`): Where it came from, as it may be shown.
+        tier (`str`, *optional*): The service tier it was answered at, where that is not the one it was sent at.
     """
 
     key: str
@@ -114,6 +127,8 @@ class ResponseReceived:
     model: str = ""
     attempt: int | None = None
     cost: int = 0
+    endpoint: str = ""
+    tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +140,14 @@ class AttemptFailed:
         maybe_billed (`bool`): Whether it may have been billed all the same; its worst case then stays in the ledger.
         usage ([`Usage`], *optional*): What it used, where the server tells; takes the place of the worst case.
         cost (`int`): What that cost, in billionths of the currency.
+        endpoint (`str`): Where it was sent, as it may be shown; empty where it was not.
     """
 
     attempt: int
     maybe_billed: bool
     usage: Usage | None = None
     cost: int = 0
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

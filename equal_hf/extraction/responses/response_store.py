@@ -46,21 +46,37 @@ from equal_hf.types import Usage
 from equal_hf.utils.known_secrets import mask_known
 
 # A second response replaces the first only where the first would not serve, so all processes agree on one response.
+# Columns are named, so that later versions can add some while this one has the file open.
 _PUT = """
-INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO responses (
+    key, text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens, dialect, model, created_unix_s,
+    cached_tokens, reasoning_tokens, reasoning, cost
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
     text = excluded.text, finish_reason = excluded.finish_reason, prompt_tokens = excluded.prompt_tokens,
     completion_tokens = excluded.completion_tokens, max_new_tokens = excluded.max_new_tokens,
-    dialect = excluded.dialect, created_unix_s = excluded.created_unix_s
+    dialect = excluded.dialect, created_unix_s = excluded.created_unix_s, cached_tokens = excluded.cached_tokens,
+    reasoning_tokens = excluded.reasoning_tokens, reasoning = excluded.reasoning, cost = excluded.cost
 WHERE (finish_reason = 'length' AND excluded.max_new_tokens > max_new_tokens)
     OR (finish_reason = 'refused'
         AND (excluded.finish_reason <> 'refused' OR excluded.max_new_tokens < max_new_tokens))
 """
-_GET = "SELECT text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens FROM responses WHERE key = ?"
-_STARTED = "INSERT INTO attempts VALUES (?, ?, ?, 'sent', ?, ?, ?, ?)"
-_ANSWERED = "UPDATE attempts SET state = 'answered', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
-_LOST = "UPDATE attempts SET state = 'lost' WHERE id = ?"
-_LOST_SO_MUCH = "UPDATE attempts SET state = 'lost', prompt_tokens = ?, completion_tokens = ?, cost = ? WHERE id = ?"
+_GET = """
+SELECT text, finish_reason, prompt_tokens, completion_tokens, max_new_tokens, cached_tokens, reasoning_tokens,
+    reasoning, cost
+FROM responses WHERE key = ?
+"""
+_STARTED = """
+INSERT INTO attempts (
+    id, run, key, state, prompt_tokens, completion_tokens, cost, sent_unix_s, model, tier, endpoint, day
+) VALUES (?, ?, ?, 'sent', ?, ?, ?, ?, ?, ?, ?, date(?, 'unixepoch'))
+"""
+# What an attempt became; a day is the one it ended on, and an endpoint the one it was sent to.
+_ENDED = "day = date(?, 'unixepoch'), endpoint = coalesce(nullif(?, ''), endpoint)"
+_BOOKED = "prompt_tokens = ?, completion_tokens = ?, cached_tokens = ?, reasoning_tokens = ?, cost = ?"
+_ANSWERED = f"UPDATE attempts SET state = 'answered', {_BOOKED}, {_ENDED}, tier = coalesce(?, tier) WHERE id = ?"
+_LOST = f"UPDATE attempts SET state = 'lost', {_ENDED} WHERE id = ?"
+_LOST_SO_MUCH = f"UPDATE attempts SET state = 'lost', {_BOOKED}, {_ENDED} WHERE id = ?"
 _UNBILLED = "DELETE FROM attempts WHERE id = ?"
 _RENEW = "UPDATE leases SET ends_unix_s = ? WHERE owner = ?"
 _LEASED = "SELECT owner, ends_unix_s FROM leases WHERE key = ?"
@@ -148,19 +164,17 @@ class ResponseStore:
     def paid(self, run: str) -> Paid:
         """What a run paid so far."""
         query = """
-            SELECT coalesce(sum(cost), 0), coalesce(sum(CASE state WHEN 'answered' THEN prompt_tokens END), 0),
-                coalesce(sum(CASE state WHEN 'answered' THEN completion_tokens END), 0),
-                count(CASE state WHEN 'answered' THEN 1 END), count(CASE WHEN state <> 'answered' THEN 1 END),
-                coalesce(sum(CASE WHEN state <> 'answered' THEN prompt_tokens END), 0),
-                coalesce(sum(CASE WHEN state <> 'answered' THEN completion_tokens END), 0)
-            FROM attempts WHERE run = ?
+            SELECT state = 'answered', count(*), sum(cost), sum(prompt_tokens), sum(completion_tokens),
+                sum(cached_tokens), sum(reasoning_tokens)
+            FROM attempts WHERE run = ? GROUP BY state = 'answered'
         """
         with self._guard():
-            row = self._connection.execute(query, (run,)).fetchone()
-        cost, prompt, completion, requests, unanswered, lost_prompt, lost_completion = row
-        return Paid(
-            cost, Usage(prompt, completion, requests), unanswered, Usage(lost_prompt, lost_completion, unanswered)
-        )
+            rows = self._connection.execute(query, (run,)).fetchall()
+        cost, used = 0, {False: Usage(), True: Usage()}
+        for answered, requests, paid, prompt, completion, cached, reasoning in rows:
+            cost += paid
+            used[bool(answered)] += Usage(prompt, completion, requests, cached, reasoning)
+        return Paid(cost, used[True], used[False].requests, used[False])
 
     def open_batches(self) -> list[OpenBatch]:
         """Batches that no process has seen the end of, oldest first."""
@@ -198,7 +212,11 @@ class ResponseStore:
     def _select(self, key: str) -> tuple[Response, int] | None:
         row = self._connection.execute(_GET, (key,)).fetchone()
         # Earlier versions stored what a server echoed as it came.
-        return row and (Response(mask_known(row[0]), row[1], Usage(row[2], row[3], 1)), row[4])
+        if row is None:
+            return None
+        text, finish_reason, prompt, completion, limit, cached, thought, reasoning, cost = row
+        usage = Usage(prompt, completion, 1, cached, thought)
+        return Response(mask_known(text), finish_reason, usage, mask_known(reasoning), cost), limit
 
     def _lease(self, wanted: LeaseWanted, now: float) -> Response | bool:
         """The stored response if it serves; else whether the lease is now the asker's."""
@@ -225,24 +243,27 @@ class ResponseStore:
             execute("DELETE FROM leases WHERE key = ? AND owner = ?", (write.key, write.owner))
             return None
         if isinstance(write, AttemptStarted):
-            worst = write.worst
-            tokens = (worst.prompt_tokens, worst.completion_tokens)
-            execute(_STARTED, (write.attempt, write.run, write.key, *tokens, write.cost, now))
+            tokens = (write.worst.prompt_tokens, write.worst.completion_tokens)
+            sent_to = (write.model, write.tier, write.endpoint)
+            execute(_STARTED, (write.attempt, write.run, write.key, *tokens, write.cost, now, *sent_to, now))
             return None
         if isinstance(write, AttemptFailed):
             if write.usage is not None:
-                tokens = (write.usage.prompt_tokens, write.usage.completion_tokens)
-                execute(_LOST_SO_MUCH, (*tokens, write.cost, write.attempt))
+                execute(_LOST_SO_MUCH, (*_counts(write.usage), write.cost, now, write.endpoint, write.attempt))
+            elif write.maybe_billed:
+                execute(_LOST, (now, write.endpoint, write.attempt))
             else:
-                execute(_LOST if write.maybe_billed else _UNBILLED, (write.attempt,))
+                execute(_UNBILLED, (write.attempt,))
             return None
         response = write.response
-        tokens = (response.usage.prompt_tokens, response.usage.completion_tokens)
-        row = (write.key, mask_known(response.text), response.finish_reason, *tokens, write.max_new_tokens)
+        prompt, completion, *parts = _counts(response.usage)
+        reply = (mask_known(response.text), response.finish_reason, prompt, completion, write.max_new_tokens)
+        further = (*parts, mask_known(response.reasoning), write.cost)
         execute("DELETE FROM leases WHERE key = ?", (write.key,))
-        changed = execute(_PUT, (*row, write.dialect, write.model, now)).rowcount
+        changed = execute(_PUT, (write.key, *reply, write.dialect, write.model, now, *further)).rowcount
         if write.attempt is not None:
-            execute(_ANSWERED, (*tokens, write.cost, write.attempt))
+            booked = (prompt, completion, *parts, write.cost)
+            execute(_ANSWERED, (*booked, now, write.endpoint, write.tier, write.attempt))
         if changed:
             return response
         stored = self._select(write.key)
@@ -259,6 +280,10 @@ class ResponseStore:
                     f"The response store {self.path} cannot be used: {error}. If it is damaged, move it away: "
                     "responses are then asked for, and paid for, again. If the disk is full, make room."
                 ) from error
+
+
+def _counts(usage: Usage) -> tuple[int, int, int, int]:
+    return usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens
 
 
 class StoreWriter:

@@ -45,12 +45,13 @@ class AttemptLog(Protocol):
     async def sending(self) -> None:
         """An attempt is next in line to be sent."""
 
-    async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None) -> bool:
+    async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None, endpoint: str = "") -> bool:
         """It got no usable answer; returns whether another attempt can be paid for.
 
         Args:
             maybe_billed (`bool`): Whether the server may have generated a reply.
             usage ([`Usage`], *optional*): What it used, where that is known.
+            endpoint (`str`): Where it was sent, as it may be shown; empty where it was not.
         """
 
 
@@ -134,7 +135,8 @@ class LoadBalancer:
                 endpoint.on_error(permit, time.monotonic(), fault.kind)
                 counts = await self._after(fault, endpoint, permit, refused_at_s)
                 refused_at_s = time.monotonic()
-                if not await attempts.unanswered(maybe_billed=fault.maybe_billed, usage=fault.usage):
+                shown = endpoint.client.address.shown
+                if not await attempts.unanswered(maybe_billed=fault.maybe_billed, usage=fault.usage, endpoint=shown):
                     raise
                 if counts:
                     faults += 1

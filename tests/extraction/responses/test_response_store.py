@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import RecordError
-from equal_hf.extraction.responses.ledger import Response, response_key
+from equal_hf.extraction.responses import store_file
+from equal_hf.extraction.responses.ledger import (
+    AttemptFailed,
+    AttemptStarted,
+    Paid,
+    Response,
+    ResponseReceived,
+    response_key,
+)
 from equal_hf.extraction.responses.response_store import ResponseStore
+from equal_hf.extraction.responses.store_file import _LATER_COLUMNS
 from equal_hf.types import Usage
 from tests.servers import ROOT
 
@@ -121,9 +131,97 @@ def test_files_of_others_are_refused_and_left_alone(tmp_path) -> None:
         assert path.read_bytes() == before
 
 
+def as_version_4_wrote_it(path) -> None:
+    """Takes a store back to the columns that version 4 had."""
+    with sqlite3.connect(path) as connection:
+        for table, columns in _LATER_COLUMNS.items():
+            for column in columns:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 4")
+    connection.close()
+
+
+PAID = [
+    AttemptStarted(1, "run", "key", Usage(100, 50, 1), 999, model="m", endpoint="https://one", tier="flex"),
+    ResponseReceived("key", reply(), 16, "tgi", "m", 1, cost=77),
+]
+
+
+def test_a_store_of_version_4_is_taken_over_with_what_its_ledger_says(path) -> None:
+    with ResponseStore(path) as store:
+        store.commit(PAID)
+    as_version_4_wrote_it(path)
+    with ResponseStore(path) as store:
+        response = store.get("key", 16)
+        assert (response, response.cost, response.reasoning) == (reply(), 77, "")
+        assert store.paid("run") == Paid(77, Usage(7, 3, 1))
+    with sqlite3.connect(path) as connection:
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        assert connection.execute("SELECT day, model, endpoint, tier FROM attempts").fetchall() == [
+            (today, "m", "", "")
+        ]
+    connection.close()
+
+
+OLD_WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("SELECT count(*) FROM responses").fetchone()
+print("open", flush=True)
+sys.stdin.readline()
+connection.execute("INSERT INTO responses VALUES ('late', 'text', 'stop', 7, 3, 16, 'tgi', 'm', 1.5)")
+"""
+
+
+def test_a_store_that_an_earlier_version_has_open_is_left_as_it_is_until_that_ends(path, monkeypatch) -> None:
+    monkeypatch.setattr(store_file, "_IN_USE_TIMEOUT_S", 0.2)
+    with ResponseStore(path) as store:
+        store.commit(PAID)
+    as_version_4_wrote_it(path)
+    command = [sys.executable, "-c", OLD_WRITER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as old:
+        assert old.stdout.readline() == "open\n"
+        with pytest.raises(RecordError, match="earlier version of EQUAL-HF, and another process has it open: wait"):
+            ResponseStore(path)
+        old.communicate("go on\n")
+        assert old.returncode == 0, "it could still write"
+    with ResponseStore(path) as store:
+        assert (store.get("late", 1), len(store)) == (reply(), 2)
+
+
+def test_processes_that_take_a_store_over_at_once_all_can(path) -> None:
+    with ResponseStore(path) as store:
+        store.commit(PAID)
+    as_version_4_wrote_it(path)
+    processes = [writer(path, name, 5) for name in "abc"]
+    assert [process.communicate(timeout=60) and process.returncode for process in processes] == [0, 0, 0]
+    with ResponseStore(path) as store:
+        assert len(store) == 1 + 4 * 5 and store.get("key", 16).cost == 77
+
+
+def test_tokens_of_every_kind_reasoning_and_where_it_went_are_kept(path) -> None:
+    thought = Response("text", "stop", Usage(70, 30, 1, 60, 20), "Let me think.")
+    with ResponseStore(path) as store:
+        store.commit(
+            [
+                AttemptStarted(1, "run", "key", Usage(100, 50, 1), 999, model="m", tier="flex"),
+                AttemptStarted(2, "run", "lost", Usage(100, 50, 1), 500, model="m", endpoint="https://one"),
+                ResponseReceived("key", thought, 64, "openai", "m", 1, cost=77, endpoint="https://two", tier=""),
+                AttemptFailed(2, maybe_billed=True, usage=Usage(90, 40, 1, 10, 5), cost=400, endpoint="https://two"),
+            ]
+        )
+        assert (store.get("key", 64), store.get("key", 64).cost) == (thought, 77)
+        assert store.paid("run") == Paid(477, Usage(70, 30, 1, 60, 20), 1, Usage(90, 40, 1, 10, 5))
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT state, tier, endpoint, model FROM attempts ORDER BY id").fetchall()
+    connection.close()
+    assert rows == [("answered", "", "https://two", "m"), ("lost", "", "https://two", "m")]
+
+
 def test_a_store_of_the_version_that_said_flavour_is_taken_over(path) -> None:
     with ResponseStore(path) as store:
         store.put("key", reply(), 16, dialect="tgi")
+    as_version_4_wrote_it(path)
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE responses RENAME COLUMN dialect TO flavour")
         connection.execute("PRAGMA user_version = 2")
@@ -164,6 +262,7 @@ WRITER = """
 import sys
 from equal_hf.extraction.responses.ledger import Response
 from equal_hf.extraction.responses.response_store import ResponseStore
+from equal_hf.extraction.responses.store_file import _LATER_COLUMNS
 from equal_hf.types import Usage
 
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
