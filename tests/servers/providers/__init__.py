@@ -1,0 +1,8 @@
+"""Providers by name, written from their documentation: `PROVIDERS["openai"]`."""
+
+from __future__ import annotations
+
+from tests.servers.providers import openai
+from tests.servers.providers.rules import Rules
+
+PROVIDERS: dict[str, Rules] = {rules.name: rules for rules in (openai.CHAT, openai.REASONING, openai.O_SERIES)}

@@ -1,0 +1,314 @@
+"""A stand-in for one provider: its paths, refusals, replies and counts, and the bill that it would send.
+
+    with StandIn("openai-reasoning") as server:
+        EndpointExtractor(server.url, api_key=server.rules.key, model=server.rules.model).extract(documents)
+        server.seen[-1].body        # what was sent
+        server.bill.total           # what it costs
+        server.faults += [Fault(498, {"Retry-After": "0.2"})]       # for the next chat requests
+
+Replies are those of `tests.servers.marked`, a function of the request alone. What a provider takes and says is in
+`tests.servers.providers`. As a process of its own, which prints its URL first and answers its bill at `/bill`:
+
+    python -m tests.servers.standin --provider openai --port 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from tests.servers.bill import Bill, Tokens
+from tests.servers.faults import Fault, Seen
+from tests.servers.llama import exit_with_stdin
+from tests.servers.marked import answer, cut, thoughts, tokens_of
+from tests.servers.providers import PROVIDERS
+from tests.servers.providers.check import Refused, check, thinking
+from tests.servers.providers.rules import Problem, Rules
+
+# A cached beginning is a whole number of such steps.
+_STEP = 128
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What came of one chat request, whatever form it is told in."""
+
+    model: str
+    content: str
+    reasoning: str
+    refusal: str | None
+    finish_reason: str
+    tokens: Tokens
+    cost: int
+    tier: str
+
+
+class StandIn:
+    """The server, on a thread of this process.
+
+    Args:
+        provider (`str` or `Rules`): Which one, by its name in `PROVIDERS`.
+        delay_s (`float`, *optional*, defaults to `0.0`): How long a chat request takes.
+        clock (`Callable`, *optional*): Seconds since 1970, for the days of the bill.
+
+    Attributes:
+        rules ([`Rules`]): May be exchanged at any time, as a provider changes its mind.
+        faults (`list[Fault]`): What the next chat requests get instead of a reply, in order of arrival.
+        judge (`Callable`, *optional*): Asked about each chat body and how many came before it; may give a fault.
+        change_reply (`Callable`, *optional*): Applied to the JSON of each chat reply.
+        seen (`list[Seen]`): All requests; `path` holds the query too.
+        bill ([`Bill`]): What it all costs.
+    """
+
+    def __init__(self, provider: str | Rules, *, delay_s: float = 0.0, clock: Callable[[], float] = time.time) -> None:
+        self.rules = PROVIDERS[provider] if isinstance(provider, str) else provider
+        self.delay_s = delay_s
+        self.clock = clock
+        self.faults: list[Fault] = []
+        self.judge: Callable[[dict[str, Any], int], Fault | None] | None = None
+        self.change_reply: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self.seen: list[Seen] = []
+        self.bill = Bill(self.rules.rates)
+        self.under_way = self.most_under_way = 0
+        self._beginnings: set[tuple[str, int, int]] = set()
+        self._origin = ""
+
+    @property
+    def url(self) -> str:
+        """What a user would set as the endpoint's URL."""
+        return f"{self._origin}{self.rules.prefix}/v1"
+
+    @property
+    def chats(self) -> list[Seen]:
+        """The chat requests so far."""
+        return [seen for seen in self.seen if seen.path.partition("?")[0].endswith("/chat/completions")]
+
+    # ---- life ----
+
+    def __enter__(self) -> StandIn:
+        config = uvicorn.Config(self.app(), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+        socket = config.bind_socket()
+        socket.listen(256)
+        self._origin = f"http://127.0.0.1:{socket.getsockname()[1]}"
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join()
+
+    def routes(self) -> list[Route]:
+        """All paths; others may be put before them."""
+        prefix = self.rules.prefix
+        return [
+            Route(f"{prefix}/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/bill", self.show_bill),
+            Route("/{path:path}", self.page, methods=["GET", "POST"]),
+        ]
+
+    def app(self) -> Starlette:
+        handlers = {Refused: lambda _, refused: self.refusal(refused.problem)}
+        return Starlette(routes=self.routes(), exception_handlers=handlers)
+
+    def refusal(self, problem: Problem) -> Response:
+        return JSONResponse(self.rules.error(problem), problem.status, dict(problem.headers))
+
+    # ---- paths ----
+
+    async def show_bill(self, _: Request) -> Response:
+        return JSONResponse(self.bill.rows())
+
+    async def page(self, request: Request) -> Response:
+        """Any other path: a page of the provider, or 404."""
+        await self.let_in(request)
+        page = self.rules.pages.get(request.url.path.removeprefix(self.rules.prefix))
+        if request.method != "GET" or page is None:
+            message = f"Invalid URL ({request.method} {request.url.path})"
+            raise Refused(Problem(404, message, code="unknown_url"))
+        return PlainTextResponse(page) if isinstance(page, str) else JSONResponse(page)
+
+    async def chat(self, request: Request) -> Response:
+        body = await self.let_in(request)
+        count = len(self.chats) - 1
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is None and self.judge is not None:
+            fault = self.judge(body, count)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            if fault is not None:
+                return Response(fault.body, fault.status, dict(fault.headers), "application/json")
+            generation = self.generate(body)
+        finally:
+            self.under_way -= 1
+        reply = self.completion(generation)
+        return JSONResponse(self.change_reply(reply) if self.change_reply else reply, headers=dict(self.rules.headers))
+
+    async def let_in(self, request: Request) -> Any:
+        """Note a request down, look at its key, and give its JSON."""
+        raw = await request.body()
+        try:
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            body = None
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.seen.append(Seen(request.method, path, headers, body, time.monotonic()))
+        rules = self.rules
+        told = [
+            headers.get("authorization", "").removeprefix("Bearer ") if name == "bearer" else headers.get(name, "")
+            for name in rules.key_headers
+        ]
+        if rules.key and rules.key not in told:
+            message = f"Incorrect API key provided: {(max(told) or 'none')[:4]}***."
+            raise Refused(Problem(401, message, code="invalid_api_key"))
+        if request.method == "POST" and not isinstance(body, dict):
+            raise Refused(Problem(400, "We could not parse the JSON body of your request."))
+        return body
+
+    # ---- one chat request ----
+
+    def generate(self, body: dict[str, Any], tier: str | None = None) -> Generation:
+        """Answer a chat request and charge for it.
+
+        Args:
+            body (`dict[str, Any]`): The request.
+            tier (`str`, *optional*): What it is charged by, where the request does not say, as for a batch.
+
+        Raises:
+            `Refused`: If the provider refuses it.
+        """
+        rules = self.rules
+        form, schema = check(rules, body)
+        messages = body["messages"]
+        prompt = _text(messages[-1])
+        limit = next((body[name] for name in rules.limits if body.get(name) is not None), None)
+        sent = self.prompt_tokens(messages)
+        if limit is not None and len(sent) + limit > rules.context and not rules.truncates:
+            message = (
+                f"This model's maximum context length is {rules.context} tokens. However, you requested "
+                f"{len(sent) + limit} tokens ({len(sent)} in the messages, {limit} in the completion). Please reduce "
+                "the length of the messages or completion."
+            )
+            raise Refused(Problem(400, message, "messages", "context_length_exceeded"))
+        if len(sent) > rules.context:
+            sent = sent[:4] + sent[4 - rules.context :]
+            prompt = prompt[_start_of_last(prompt, rules.context - 4) :]
+        said = answer(prompt, schema, {"guided": "guided", "json": "json"}.get(form, "free"))
+        if said.refusal and rules.forbidden == "filter":
+            message = (
+                "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. "
+                "Please modify your prompt and retry."
+            )
+            raise Refused(Problem(400, message, "prompt", "content_filter", kind=None))
+        room = rules.context - len(sent) if limit is None else limit
+        thought = thoughts(prompt, min(thinking(rules, body, prompt), room)) if rules.reasoning else ""
+        thought_tokens = len(tokens_of(thought))
+        text = cut(said.text, room - thought_tokens)
+        refusal = said.refusal if rules.forbidden == "refusal" else None
+        if said.refusal and refusal is None:
+            text = cut(said.refusal, room - thought_tokens)
+        whole = text == (said.text or (said.refusal or "")) or refusal is not None
+        content_tokens = len(tokens_of(refusal or text))
+        tokens = Tokens(len(sent), self.cached(body["model"], sent), thought_tokens + content_tokens, thought_tokens)
+        charged = tier or {"auto": "default"}.get(body.get("service_tier"), body.get("service_tier")) or "default"
+        day = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
+        cost = self.bill.add(day, body["model"], charged, tokens)
+        finish = "stop" if whole else "length"
+        return Generation(body["model"], text, thought, refusal, finish, tokens, cost, charged)
+
+    def completion(self, generation: Generation) -> dict[str, Any]:
+        """A generation in the provider's form."""
+        rules, content = self.rules, generation.content
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if rules.reasoning == "think" and generation.reasoning:
+            ended = generation.finish_reason == "stop" or content
+            message["content"] = f"<think>\n{generation.reasoning}" + (f"\n</think>\n\n{content}" if ended else "")
+        elif not content and (rules.reasoning not in ("", "hidden") or generation.refusal):
+            message["content"] = None
+        message |= rules.message
+        if rules.reasoning not in ("", "hidden", "think"):
+            message[rules.reasoning] = generation.reasoning or None
+        if generation.refusal:
+            message["refusal"] = generation.refusal
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": generation.finish_reason}
+        reply = {
+            "id": f"chatcmpl-{len(self.seen)}",
+            "object": "chat.completion",
+            "created": int(self.clock()),
+            "model": generation.model,
+            "choices": [choice | dict(rules.choice)],
+            "usage": rules.usage(generation.tokens, generation.cost),
+        }
+        if rules.tiers:
+            reply["service_tier"] = generation.tier
+        return reply | dict(rules.reply)
+
+    @staticmethod
+    def prompt_tokens(messages: list[dict[str, Any]]) -> list[str]:
+        """The prompt as the model sees it."""
+        tokens = []
+        for message in messages:
+            tokens += ["<start>", str(message.get("role")), *tokens_of(_text(message)), "<end>"]
+        return [*tokens, "<start>", "assistant"]
+
+    def cached(self, model: str, tokens: list[str]) -> int:
+        """How much of the prompt's beginning was seen before; it is remembered from now on."""
+        if not (least := self.rules.caches_from):
+            return 0
+        sizes = range(least, len(tokens) + 1, _STEP)
+        keys = [(model, size, hash(tuple(tokens[:size]))) for size in sizes]
+        found = [size for size, key in zip(sizes, keys, strict=True) if key in self._beginnings]
+        self._beginnings.update(keys)
+        return max(found, default=0)
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _start_of_last(text: str, tokens: int) -> int:
+    """Where the last so many tokens begin."""
+    dropped = max(0, len(tokens_of(text)) - tokens)
+    return len(cut(text, dropped)) if dropped else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--provider", choices=sorted(PROVIDERS), default="openai")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    parser.add_argument("--delay-s", type=float, default=0.0, help="how long a chat request takes")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input is closed")
+    options = parser.parse_args()
+    if options.exit_with_stdin:
+        exit_with_stdin()
+    standin = StandIn(options.provider, delay_s=options.delay_s)
+    config = uvicorn.Config(standin.app(), host="127.0.0.1", port=options.port, log_level="warning", lifespan="off")
+    socket = config.bind_socket()
+    socket.listen(256)
+    print(f"http://127.0.0.1:{socket.getsockname()[1]}{standin.rules.prefix}/v1", flush=True)
+    uvicorn.Server(config).run(sockets=[socket])
+
+
+if __name__ == "__main__":
+    main()
