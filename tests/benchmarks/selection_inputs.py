@@ -1,17 +1,21 @@
-"""What a comparison of selection policies is about: documents, the pairs they give, a target, and their embeddings."""
+"""What a comparison of selection policies is about: documents, the pairs they give, a target, and what each costs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from equal_hf.target import Target, load_target
-from equal_hf.types import Document, QAPair
+from equal_hf.types import Document, QAPair, Usage
 
-EMBEDDERS = ("marks", "words")
+# What extraction costs where nothing is extracted: the instructions come on top of a document, of which a token is
+# four characters, and every pair that comes back is that long.
+INSTRUCTIONS_TOKENS, CHARACTERS_PER_TOKEN, PAIR_TOKENS = 450, 4, 120
+COMPLETION_PRICE = 4  # of a token, in prices of a prompt token
+UNITS = ("documents", "tokens", "money")
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Inputs:
         pairs (`list[QAPair]`): What a perfect extractor would return, document after document.
         starts (`np.ndarray` of shape `(documents + 1,)`): Where each document's pairs begin.
         target (`Target`): The target task, its reference set whole.
-        labels (`np.ndarray` of shape `(documents,)`, *optional*): Target-like pairs of each document; scores alone see
-            them.
+        labels (`np.ndarray` of shape `(documents,)`, *optional*): Target-like pairs of each document; scores and
+            graders alone see them.
     """
 
     ids: list[str]
@@ -37,6 +41,28 @@ class Inputs:
     def pairs_of(self, documents: np.ndarray) -> np.ndarray:
         """Positions of the documents' pairs, document after document."""
         return np.concatenate([np.arange(self.starts[d], self.starts[d + 1]) for d in documents] or [np.zeros(0, int)])
+
+    def usage(self, documents: np.ndarray) -> Usage:
+        """What extracting documents uses; one without pairs costs its prompt."""
+        prompt, completion = self._tokens(documents)
+        return Usage(int(prompt.sum()), int(completion.sum()), len(documents))
+
+    def costs(self, unit: str) -> np.ndarray:
+        """What extracting each document costs in `"documents"`, `"tokens"` or `"money"`, shape `(documents,)`."""
+        if unit == "documents":
+            return np.ones(len(self.ids))
+        prompt, completion = self._tokens(np.arange(len(self.ids)))
+        return (prompt + completion * (COMPLETION_PRICE if unit == "money" else 1)).astype(np.float64)
+
+    def _tokens(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        characters = np.array([len(self.texts[document]) for document in documents], dtype=np.int64)
+        pairs = self.starts[documents + 1] - self.starts[documents]
+        return characters // CHARACTERS_PER_TOKEN + INSTRUCTIONS_TOKENS, PAIR_TOKENS * pairs
+
+
+def affordable(drawn: np.ndarray, costs: np.ndarray, budget: float) -> np.ndarray:
+    """The documents that a budget pays for when they are bought in that order, up to the first it cannot."""
+    return drawn[: int(np.searchsorted(np.cumsum(costs[drawn]), budget * (1 + 1e-9), side="right"))]
 
 
 def read_inputs(documents: str, pairs: str | None, targets: str, labels: str | None) -> Inputs:
@@ -59,63 +85,33 @@ def read_inputs(documents: str, pairs: str | None, targets: str, labels: str | N
             if document in found:
                 found[document].append(QAPair(question or "", answer or "", document))
         by_document = [found[i] for i in ids]
-    useful = None
-    if labels is not None:
-        table = pd.read_parquet(labels).set_index("id")["n_target_like_qa"]
-        useful = table.reindex(ids).fillna(0).to_numpy(dtype=np.int64)
-    split_column = "split" if Path(targets).is_file() else None
-    return Inputs(
+    read = Inputs(
         ids=ids,
         texts=texts,
         pairs=[pair for group in by_document for pair in group],
         starts=np.cumsum([0, *(len(group) for group in by_document)]),
-        target=load_target(targets, split_column=split_column, n_reference=None),
-        labels=useful,
+        target=_read_target(targets),
+        labels=None,
+    )
+    return read if labels is None else replace(read, labels=_read_labels(labels, ids))
+
+
+def for_target(inputs: Inputs, targets: str, labels: str | None) -> Inputs:
+    """The same documents and pairs for another target."""
+    return replace(
+        inputs,
+        target=_read_target(targets),
+        labels=None if labels is None else _read_labels(labels, inputs.ids),
     )
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """Unit vectors of everything, float32."""
-
-    documents: np.ndarray
-    pairs: np.ndarray
-    reference: np.ndarray
-    held_out: np.ndarray
+def _read_target(path: str) -> Target:
+    return load_target(path, split_column="split" if Path(path).is_file() else None, n_reference=None)
 
 
-def embed(inputs: Inputs, embedder: str, dimension: int = 128) -> Embedded:
-    """Embed with a model fitted on the documents (`marks`, `words`) or a sentence-transformers folder."""
-    if embedder in EMBEDDERS:
-        encode = _fit_lsa(inputs.texts, embedder, dimension)
-    else:
-        from equal_hf.corpus.embedder import Embedder
+def _read_labels(path: str, ids: Sequence[str]) -> np.ndarray:
+    import pandas as pd
 
-        encode = Embedder(embedder).encode
-    return Embedded(
-        documents=encode(inputs.texts),
-        pairs=encode([pair.text() for pair in inputs.pairs]),
-        reference=encode([item.text() for item in inputs.target.reference]),
-        held_out=encode([item.text() for item in inputs.target.validation]),
-    )
-
-
-def _fit_lsa(texts: Sequence[str], kind: str, dimension: int):
-    """Latent semantic analysis: TF-IDF, then the leading singular directions.
-
-    `marks` counts words, numbers and marks; `words` counts words less English stop words.
-    """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    tokens = {"token_pattern": r"\w+|[^\w\s]"} if kind == "marks" else {"stop_words": "english"}
-    counts = TfidfVectorizer(sublinear_tf=True, min_df=min(3, len(texts)), **tokens)
-    weighted = counts.fit_transform(texts)
-    svd = TruncatedSVD(min(dimension, *(side - 1 for side in weighted.shape)), random_state=0).fit(weighted)
-
-    def encode(batch: Sequence[str]) -> np.ndarray:
-        vectors = svd.transform(counts.transform(batch)) if len(batch) else np.zeros((0, len(svd.components_)))
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)
-
-    return encode
+    table = pd.read_parquet(path)
+    counts = table.set_index(table["id"].astype(str))["n_target_like_qa"]
+    return counts.reindex(ids).fillna(0).to_numpy(dtype=np.int64)

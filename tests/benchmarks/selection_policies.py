@@ -14,6 +14,8 @@ from equal_hf.selection.experimental.transport_rewards import (
     pooled_transport_reward,
 )
 from equal_hf.selection.rewards import RewardFunction, transport_reward, value_reward
+from tests.benchmarks import selection_baselines as baselines
+from tests.benchmarks.selection_baselines import Baseline
 
 
 @dataclass(frozen=True)
@@ -21,31 +23,48 @@ class Policy:
     """One way to select.
 
     Args:
-        rank (`str`, *optional*): All documents by this, no clusters: `"mean"` or `"nearest"` of the reference.
+        baseline (`Callable`, *optional*): All documents in the order they are bought, no clusters.
         bandit (`Callable[[], Bandit]`, *optional*): Makes the bandit over clusters.
         rewards (`tuple[RewardFunction, ...]`): What pays it.
         order (`str`): Inside a cluster: `"random"`, `"nearest"` or `"value"`.
         learns (`bool`): Whether the value model learns from what documents gave.
         unscaled_alpha (`float`, *optional*): UCB's α for rewards that are not put on a common scale.
+        grades (`str`, *optional*): What pairs carry as the extracting model's grade: `"graded"`, a grader's that errs;
+            `"oracle"`, what the labels say.
     """
 
-    rank: str | None = None
+    baseline: Baseline | None = None
     bandit: Callable[[], Bandit] | None = None
     rewards: tuple[RewardFunction, ...] = (transport_reward,)
     order: str = "random"
     learns: bool = True
     unscaled_alpha: float | None = None
+    grades: str | None = None
 
 
 def _by_value(bandit: Callable[[], Bandit], **changes) -> Policy:
     return Policy(**{"bandit": bandit, "rewards": (value_reward,), "order": "value"} | changes)
 
 
-POLICIES: dict[str, Policy] = {
+# Always compared.
+BASELINES: dict[str, Policy] = {
     "uniform": Policy(bandit=Uniform),
-    "nearest-mean": Policy(rank="mean"),
-    "nearest-5": Policy(rank="nearest"),
+    "nearest-mean": Policy(baselines.nearest_mean),
+    "nearest-5": Policy(baselines.nearest_five),
+    "bm25": Policy(baselines.bm25),
+    "round-robin": Policy(baselines.round_robin),
+    "classifier": Policy(baselines.classifier),
     "paper": Policy(bandit=lambda: UCB(prior_weight=0.0, neighbour_radius=0.2), unscaled_alpha=0.001),
+    "cal": Policy(baselines.cal),
+}
+# Compared where there is a grader.
+GRADED: dict[str, Policy] = {
+    "cal-graded": Policy(baselines.cal_graded, grades="graded"),
+    "cal-oracle": Policy(baselines.cal_oracle, grades="oracle"),
+    "ours-graded": _by_value(UCB, grades="graded"),
+    "ours-oracle": _by_value(UCB, grades="oracle"),
+}
+POLICIES: dict[str, Policy] = BASELINES | {
     "ours": _by_value(UCB),
     # What each part buys, from the paper's method upwards.
     "ucb-cold": Policy(bandit=lambda: UCB(prior_weight=0.0)),
@@ -67,5 +86,3 @@ POLICIES: dict[str, Policy] = {
     "value-transport": _by_value(UCB, rewards=(transport_reward, value_reward)),
     "value-marginal": _by_value(UCB, rewards=(value_reward, marginal_transport_reward)),
 }
-BASELINES = ("uniform", "nearest-mean", "nearest-5", "paper")
-COMPARED = (*BASELINES, "ours")

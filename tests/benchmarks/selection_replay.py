@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,9 +10,13 @@ import numpy as np
 from equal_hf.corpus.kmeans import nearest_centroids, train_centroids
 from equal_hf.corpus.profiles import ClusterProfiles, principal_directions
 from equal_hf.selection.selector import Selector
-from equal_hf.types import Decision, Round, Usage
-from tests.benchmarks.selection_inputs import Embedded, Inputs
+from equal_hf.target import TargetItem
+from equal_hf.types import Decision, QAPair, Round
+from tests.benchmarks.selection_embed import Embedded
+from tests.benchmarks.selection_grader import Grader
+from tests.benchmarks.selection_inputs import Inputs, affordable
 from tests.benchmarks.selection_policies import Policy
+from tests.benchmarks.selection_texts import TextFeatures
 
 
 @dataclass(frozen=True)
@@ -19,59 +24,82 @@ class Setting:
     """What all policies of one seed share.
 
     Args:
-        seed (`int`): Seeds the reference sample, the clustering and every draw.
-        reference (`np.ndarray` of shape `(m, d)`): The reference sample.
+        inputs, embedded, texts: Documents, pairs and target, as read, as embedded and as counted words.
+        seed (`int`): Seeds the reference sample, the clustering, every draw and the grader's errors.
+        items (`list[TargetItem]`): The reference sample.
+        reference (`np.ndarray` of shape `(m, d)`): Its embeddings.
         members (`list[np.ndarray]`): Documents of each cluster in stored order, a seeded shuffle.
         profiles (`ClusterProfiles`): What is known of the clusters for free.
         arms, documents (`int`): A round: arms pulled, documents drawn from each.
+        costs (`np.ndarray` of shape `(documents,)`): What each document costs, in the unit of the budget.
+        grader (`Grader`, *optional*): Grades pairs, for policies that ask for grades.
     """
 
+    inputs: Inputs
+    embedded: Embedded
+    texts: TextFeatures
     seed: int
+    items: list[TargetItem]
     reference: np.ndarray
     members: list[np.ndarray]
     profiles: ClusterProfiles
     arms: int
     documents: int
+    costs: np.ndarray
+    grader: Grader | None
 
 
 def make_setting(
-    embedded: Embedded, seed: int, *, clusters: int, n_reference: int, arms: int, documents: int
+    inputs: Inputs,
+    embedded: Embedded,
+    texts: TextFeatures,
+    seed: int,
+    *,
+    clusters: int,
+    n_reference: int,
+    arms: int,
+    documents: int,
+    costs: np.ndarray,
+    grader: Grader | None = None,
 ) -> Setting:
     rng = np.random.default_rng(seed)
     n = min(n_reference, len(embedded.reference))
-    reference = embedded.reference[rng.choice(len(embedded.reference), n, replace=False)]
+    chosen = rng.choice(len(embedded.reference), n, replace=False)
     centroids = train_centroids(embedded.documents, clusters, seed=seed, threads=1, giant_factor=np.inf)
     labels, _ = nearest_centroids(embedded.documents, centroids.vectors, threads=1)
     shuffled = rng.permutation(len(embedded.documents))
     members = [shuffled[labels[shuffled] == arm] for arm in np.unique(labels)]
     vectors = (embedded.documents[member] for member in members)
     profiles = ClusterProfiles.compute(vectors, principal_directions(embedded.documents))
-    return Setting(seed, reference, members, profiles, arms, documents)
-
-
-def ranked(policy: Policy, setting: Setting, embedded: Embedded) -> np.ndarray:
-    """All documents, most similar first."""
-    similarity = embedded.documents @ setting.reference.T
-    if policy.rank == "mean":
-        scores = similarity.mean(axis=1)
-    else:
-        nearest = min(5, similarity.shape[1])
-        scores = np.partition(similarity, -nearest, axis=1)[:, -nearest:].mean(axis=1)
-    return np.argsort(-scores, kind="stable")
+    items = [inputs.target.reference[place] for place in chosen]
+    return Setting(
+        inputs,
+        embedded,
+        texts,
+        seed,
+        items,
+        embedded.reference[chosen],
+        members,
+        profiles,
+        arms,
+        documents,
+        costs,
+        grader,
+    )
 
 
 class Replay:
     """One run of a policy, through the same [`Selector`] as a collector's."""
 
-    def __init__(self, policy: Policy, setting: Setting, inputs: Inputs, embedded: Embedded) -> None:
+    def __init__(self, policy: Policy, setting: Setting) -> None:
         assert policy.bandit is not None
-        self.setting, self.inputs, self.embedded = setting, inputs, embedded
+        self.setting, self.grades = setting, policy.grades
         self.selector = Selector(
             policy.bandit(),
             policy.rewards,
             setting.profiles,
             {"target": setting.reference},
-            lambda arm: embedded.documents[setting.members[arm]],
+            lambda arm: setting.embedded.documents[setting.members[arm]],
             order=policy.order,
             documents_per_arm=setting.documents,
             learns=policy.learns,
@@ -81,18 +109,19 @@ class Replay:
             self.selector.bandit.alpha = policy.unscaled_alpha / self.selector.scaler.spread("transport")
         self.drawn: list[int] = []
 
-    def run(self, budget: int) -> np.ndarray:
-        """Documents in the order they were drawn, `budget` of them."""
-        index = 0
-        while len(self.drawn) < min(budget, len(self.inputs.ids)):
-            self._round(index, budget - len(self.drawn))
+    def run(self, budget: float) -> np.ndarray:
+        """Documents in the order they were drawn, as many at least as the budget pays for."""
+        index, spent = 0, 0.0
+        while spent < budget and len(self.drawn) < len(self.setting.inputs.ids):
+            new = self._round(index)
+            spent += self.setting.costs[new].sum()
             index += 1
         return np.array(self.drawn)
 
-    def _round(self, index: int, budget: int) -> None:
-        setting, inputs, embedded = self.setting, self.inputs, self.embedded
+    def _round(self, index: int) -> np.ndarray:
+        setting, inputs, embedded = self.setting, self.setting.inputs, self.setting.embedded
         rng = np.random.default_rng([setting.seed, index])
-        draws = self.selector.draw(setting.arms, setting.documents, rng, budget)
+        draws = self.selector.draw(setting.arms, setting.documents, rng)
         batches = [setting.members[draw.arm][list(draw.rows)] for draw in draws]
         by_arm = [inputs.pairs_of(batch) for batch in batches]
         round = Round(
@@ -101,30 +130,30 @@ class Replay:
                 Decision(draw.arm, draw.score, tuple(inputs.ids[d] for d in batch), draw.rows, draw.expected_value)
                 for draw, batch in zip(draws, batches, strict=True)
             ),
-            tuple(
-                replace(inputs.pairs[place], cluster=draw.arm)
-                for draw, group in zip(draws, by_arm, strict=True)
-                for place in group
-            ),
+            tuple(pair for draw, places in zip(draws, by_arm, strict=True) for pair in self._pairs(places, draw.arm)),
         )
         context = self.selector.take(
             round,
             embedded.pairs[np.concatenate(by_arm)],
             embedded.documents[np.concatenate(batches)],
-            [Usage(prompt_tokens=int(tokens(inputs, batch).sum())) for batch in batches],
+            [inputs.usage(batch) for batch in batches],
         )
         self.selector.record_rewards(round, self.selector.rewards("extracted", round, **context))
         self.selector.advance(index)
-        self.drawn += np.concatenate(batches).tolist()
+        drawn = np.concatenate(batches)
+        self.drawn += drawn.tolist()
+        return drawn
+
+    def _pairs(self, places: np.ndarray, arm: int) -> Sequence[QAPair]:
+        pairs = [replace(self.setting.inputs.pairs[place], cluster=arm) for place in places]
+        if self.grades is None:
+            return pairs
+        assert self.setting.grader is not None
+        grades = self.setting.grader.grades(places, oracle=self.grades == "oracle")
+        return [replace(pair, grade=int(grade)) for pair, grade in zip(pairs, grades, strict=True)]
 
 
-def tokens(inputs: Inputs, documents: np.ndarray) -> np.ndarray:
-    """Tokens that extracting documents costs, near enough: a quarter of their characters."""
-    return np.array([len(inputs.texts[d]) // 4 for d in documents])
-
-
-def select(policy: Policy, setting: Setting, inputs: Inputs, embedded: Embedded, budget: int) -> np.ndarray:
-    """The documents a policy draws under a budget, in order."""
-    if policy.rank is not None:
-        return ranked(policy, setting, embedded)[:budget]
-    return Replay(policy, setting, inputs, embedded).run(budget)
+def select(policy: Policy, setting: Setting, budget: float) -> np.ndarray:
+    """The documents a policy buys with a budget, in the unit of the setting's costs, in order."""
+    drawn = policy.baseline(setting, budget) if policy.baseline is not None else Replay(policy, setting).run(budget)
+    return affordable(drawn, setting.costs, budget)
