@@ -17,6 +17,7 @@ from equal_hf.utils.known_secrets import mask_known
 from equal_hf.utils.logging import mask_tracebacks
 from equal_hf.utils.printable import escape, show_any_text
 from equal_hf.utils.stop_signals import Terminated, interrupted_by_sigterm
+from equal_hf.utils.waiting import hush
 
 NETWORK_LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "urllib3", "ssl", "sqlite3")
 # In the order in which a newcomer needs them.
@@ -68,6 +69,7 @@ def in_one_line(work: Callable[[], int]) -> int:
         message, name = str(error), _public_name(type(error))
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
+        hush()
         print("terminated" if terminated else "interrupted", file=sys.stderr)
         return 143 if terminated else 130
     except BrokenPipeError:  # `equal-hf … | head` is no failure

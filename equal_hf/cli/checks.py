@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN
 from equal_hf.cli.machine_checks import (
     Check,
     check_device,
@@ -27,11 +28,14 @@ from equal_hf.cli.training_checks import chat_tokenizer, check_model, check_sett
 from equal_hf.errors import ConfigError, EndpointError, EqualError
 from equal_hf.types import Document
 from equal_hf.utils.redaction import mask_text
+from equal_hf.utils.waiting import duration
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
+    from equal_hf.collection.config import CollectorConfig
     from equal_hf.training.config import EqualConfig
 
+SLOW_S = 10.0  # a short document takes a second or two from most servers
 LOAD_TIMEOUT_S = 30.0  # a run waits for a server that is loading; whoever asks what is wrong does not want to
 _TEXT = (
     "Water boils at 100 degrees Celsius at sea level. At higher altitudes the air pressure is lower, so water boils "
@@ -84,7 +88,7 @@ def checks(
         yield from check_model(args, model, tokenizer)
     if not any(check.fails for check in repositories):
         yield from check_targets(run, args, model, tokenizer)
-    yield check_endpoint(run, start)
+    yield check_endpoint(run, args, start)
     if start:
         yield from check_publishing(run, args, model)
     else:
@@ -112,11 +116,12 @@ def require(checks: Iterable[Check]) -> None:
         raise ConfigError(f"this run cannot start; {how_many} to fix:{listed}{hint}")
 
 
-def check_endpoint(run: RunArguments, start: bool = False) -> Check:
+def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False) -> Check:
     """What the endpoint is, what it allows, whether it heeds a schema, and how long a short document takes.
 
     Args:
         run ([`RunArguments`]): The arguments.
+        args ([`CollectorConfig`]): How many documents the run will draw.
         start (`bool`, *optional*, defaults to `False`): A run starts: one short request is enough, and a server that
             is loading is waited for.
     """
@@ -152,14 +157,39 @@ def check_endpoint(run: RunArguments, start: bool = False) -> Check:
     )
     found = (
         f"{listed}. A short document took {seconds:.1f} s, {usage.prompt_tokens} prompt and "
-        f"{usage.completion_tokens} completion tokens, and gave {len(extraction.pairs)} pairs"
+        f"{usage.completion_tokens} completion tokens, and gave {len(extraction.pairs)} pairs. "
+        + _speed(seconds, args, sum(one["max_concurrent"] for one in endpoints))
     )
     if not extraction.pairs:
         reasons = ", ".join(extraction.dropped) or "an empty reply"
         return Check("endpoint", "note", found, f"no pair came of it ({reasons}): is the model instruction-tuned?")
     if any(one["schema"] != "heeded" for one in endpoints):
         return Check("endpoint", "note", found, "serve it with guided decoding, or expect more replies to be dropped")
+    if seconds > SLOW_S:
+        remedy = (
+            "it is slow: give the server more slots or a faster model, or lower `extractor_max_new_tokens` "
+            f"({run.endpoint.max_new_tokens}) or `max_documents`"
+        )
+        return Check("endpoint", "note", found, remedy)
     return Check("endpoint", "ok", found)
+
+
+def _speed(seconds: float, args: CollectorConfig, slots: int) -> str:
+    """What the time of one document means for a run.
+
+    >>> from equal_hf.collection.config import CollectorConfig
+    >>> _speed(83.0, CollectorConfig(max_documents=36, arms_per_round=4, documents_per_arm=3), slots=4)
+    '36 documents at this speed: 49 min 48 s one at a time, 12 min 27 s if 4 at a time are each as fast'
+    """
+    a_round = args.arms_per_round * args.documents_per_arm
+    documents = args.planned_rounds * a_round
+    if args.max_documents is not None:
+        documents = min(documents, args.max_documents)
+    many = min(slots, CONCURRENCY_IF_UNKNOWN, a_round, documents)
+    text = f"{documents:,} documents at this speed: {duration(documents * seconds)} one at a time"
+    if many == 1:
+        return text
+    return f"{text}, {duration(documents * seconds / many)} if {many} at a time are each as fast"
 
 
 def check_hub(

@@ -12,6 +12,7 @@ from typing import Any
 
 from equal_hf.cli.machine_checks import Check
 from equal_hf.errors import ConfigError
+from equal_hf.utils.logging import messages_shown
 from equal_hf.utils.printable import escape
 
 _SIGNS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
@@ -41,15 +42,17 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.settings and args.config is None:
         raise ConfigError(f"{args.settings[0].split('=')[0]} is a setting of a recipe: name its YAML first")
-    with contextlib.redirect_stdout(sys.stderr):  # libraries greet on standard output
-        looked_at = list(_checks(args))
+    out, looked_at = sys.stdout, []
+    with contextlib.redirect_stdout(sys.stderr), messages_shown():  # libraries greet on standard output
+        for check in _checks(args):
+            looked_at.append(check)
+            if not args.json:  # some take long, so each is shown as it comes
+                print(f"{_SIGNS[check.status]}  {check.name}: {escape(check.found)}", file=out)
+                if check.remedy:
+                    print(f"         → {escape(check.remedy)}", file=out)
+                out.flush()
     if args.json:
         print(json.dumps([asdict(check) for check in looked_at], indent=2))
-    else:
-        for check in looked_at:
-            print(f"{_SIGNS[check.status]}  {check.name}: {escape(check.found)}")
-            if check.remedy:
-                print(f"         → {escape(check.remedy)}")
     return int(any(check.fails for check in looked_at))
 
 

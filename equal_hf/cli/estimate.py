@@ -21,6 +21,8 @@ from equal_hf.types import Allowance
 REPLY_SHARE = 0.5
 # A request's own speed on a busy GPU; what a server does at once comes on top.
 TOKENS_PER_S = 30.0
+# How many requests a server takes at a time, if it does not tell, shows only under load.
+CONCURRENCY_IF_UNKNOWN = 64
 
 
 @dataclass(frozen=True, slots=True)

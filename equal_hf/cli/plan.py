@@ -12,16 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.cli.estimate import Load, Plan, estimate
+from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Load, Plan, estimate
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.types import Allowance
+from equal_hf.utils.logging import messages_shown
 from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.extraction.survey import Survey
-
-_CONCURRENCY_IF_UNKNOWN = 64
 
 
 def add_parser(subparsers: Any) -> None:
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.sample < 1:
         raise ConfigError(f"`--sample` is {args.sample}: set it to 1 or more")
     # Libraries greet on standard output when they are imported; that is for the result alone.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), messages_shown():
         plan, assumptions = _plan(args)
     if args.json:
         print(json.dumps(asdict(plan) | {"assumptions": assumptions}, indent=2))
@@ -158,8 +157,8 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
     at_most = endpoint.concurrency
     if measured.server is not None and measured.server.max_concurrent:
         at_most = min(at_most, measured.server.max_concurrent)
-    elif endpoint.concurrency > _CONCURRENCY_IF_UNKNOWN:
-        at_most = _CONCURRENCY_IF_UNKNOWN  # how many a server takes shows only under load
+    elif endpoint.concurrency > CONCURRENCY_IF_UNKNOWN:
+        at_most = CONCURRENCY_IF_UNKNOWN
     per_minute = (endpoint.requests_per_minute, endpoint.tokens_per_minute)
     if run.prices.free:
         known.append("no price is set (`price_per_million_prompt_tokens`, `price_per_million_completion_tokens`)")

@@ -26,6 +26,7 @@ from equal_hf.extraction.transport.rate_limit import RateLimiter
 from equal_hf.extraction.transport.url import Address
 from equal_hf.utils.hub_retry import wait_for_hub
 from equal_hf.utils.printable import first_line
+from equal_hf.utils.waiting import waiting
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,9 @@ class Connection:
         clients = [ChatClient(address, config.timeout_s) for address in addresses]
         try:
             contacts = (probe(client, config, prompt, sampling, second, tokenizer) for client in clients)
-            findings = await asyncio.gather(*contacts)
             shown = [client.address.shown for client in clients]
+            with waiting(f"the first reply of {', '.join(shown)}"):
+                findings = await asyncio.gather(*contacts)
             settings = agree(findings, shown, config, sampling, prices)
             bounds = findings[0].bounds
             reserve = ChunkExtractor.reserve(config.max_new_tokens, findings[0].overheads, counts=bounds.counts)

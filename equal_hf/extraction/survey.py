@@ -11,10 +11,12 @@ from equal_hf.extraction.probe import probe
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.chunking import Chunker
 from equal_hf.extraction.requests.documents import sendable
+from equal_hf.extraction.requests.pace import pace
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import Server
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.utils.event_loop import LoopThread
+from equal_hf.utils.waiting import waiting
 
 # What English text comes to in most tokenizers, for endpoints that count no tokens.
 _BYTES_PER_TOKEN = 4
@@ -69,7 +71,8 @@ def survey(texts: Sequence[str], config: EndpointConfig, prompt: PromptTemplate)
 
     async def ask() -> Survey:
         try:
-            found = await probe(client, replace(config, load_timeout_s=0), prompt, generate=False)
+            with waiting(f"{client.address.shown} to say what it serves"):
+                found = await probe(client, replace(config, load_timeout_s=0), prompt, generate=False)
             server, bounds = found.server, found.bounds
             limits = (server.prompt_limit(config.max_new_tokens), config.max_input_tokens)
             limit = min((limit for limit in limits if limit is not None), default=None)
@@ -77,12 +80,17 @@ def survey(texts: Sequence[str], config: EndpointConfig, prompt: PromptTemplate)
                 return Survey(_by_bytes(texts, prompt, limit), server, None, False)
             bounds.require_room(limit)
             chunker = Chunker(client.post, bounds, prompt, limit)
-            documents = []
-            for text in texts:
-                chunks = await chunker.plan(sendable(text), tight=True)
-                tokens = sum(chunk.prompt_tokens for chunk in chunks)
-                of_text = max(1, tokens - len(chunks) * bounds.empty)
-                documents.append(SampledDocument(tokens, of_text, len(chunks) or 1))
+            documents: list[SampledDocument] = []
+
+            def told(seconds: float) -> str:
+                return f"{client.address.shown} counts tokens: {pace(len(documents), len(texts), seconds)}"
+
+            with waiting("counts", told):
+                for text in texts:
+                    chunks = await chunker.plan(sendable(text), tight=True)
+                    tokens = sum(chunk.prompt_tokens for chunk in chunks)
+                    of_text = max(1, tokens - len(chunks) * bounds.empty)
+                    documents.append(SampledDocument(tokens, of_text, len(chunks) or 1))
             return Survey(documents, server, None, True)
         finally:
             await client.close()

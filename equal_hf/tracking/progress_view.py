@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from equal_hf.collection.config import CollectorConfig
+from equal_hf.utils.waiting import current, duration, show_elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +58,14 @@ class ProgressView:
                 console=Console(stderr=True), get_renderable=self._render, refresh_per_second=2, transient=True
             )
             self._live.start()
+            show_elsewhere(True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
+            show_elsewhere(False)
             self._live.stop()
             self._live = None
 
@@ -90,7 +93,8 @@ class ProgressView:
             if name.startswith(_PREFIX):
                 self._dropped[name.removeprefix(_PREFIX)] += int(count)
         if self.enabled and not recorded:
-            logger.info("%s", self.line(metrics, best))
+            left = self.time_left_s()
+            logger.info("%s%s", self.line(metrics, best), f", about {duration(left)} left" if left else "")
 
     def line(self, metrics: Mapping[str, float], best: tuple[int, float] | None = None) -> str:
         """One round in one line."""
@@ -145,6 +149,8 @@ class ProgressView:
         done = 0 if self._first is None else metrics["equal/documents_total"] - self._first
         rows["speed"] = f"{60 * done / took:,.1f} documents a minute" if done else "-"
         rows["time"] = _clock(took) + ("" if left is None else f", about {_clock(left)} left")
+        if (waits := current()) is not None:
+            rows["now"] = waits
         for label, text in rows.items():
             grid.add_row(Text(label, style="dim"), Text(text))
         return grid

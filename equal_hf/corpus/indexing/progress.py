@@ -8,9 +8,9 @@ import time
 from types import TracebackType
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from equal_hf.utils.waiting import LINE_EVERY_S, duration
 
-LINE_EVERY_S = 30.0
+logger = logging.getLogger(__name__)
 
 
 class Progress:
@@ -78,17 +78,3 @@ class Progress:
         if self._total is None or rate <= 0:
             return text
         return f"{text}, {duration((self._total - self._done) / rate)} left"
-
-
-def duration(seconds: float) -> str:
-    """A time span in words.
-
-    >>> duration(8.4), duration(95), duration(7322)
-    ('8 s', '1 min 35 s', '2 h 2 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -19,9 +19,11 @@ from equal_hf.extraction.budget import Admission
 from equal_hf.extraction.requests.cached_requests import BudgetSpentError, CachedRequests, DocumentReservation
 from equal_hf.extraction.requests.chunking import Chunk, Chunker
 from equal_hf.extraction.requests.chunks import ChunkExtractor
+from equal_hf.extraction.requests.pace import pace, waits_for
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Allowance, Document, Extraction, Rejection, Usage
 from equal_hf.utils.retry import backoff_s
+from equal_hf.utils.waiting import waiting
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -62,7 +64,10 @@ class Batch:
 
         self.total = len(documents)
         try:
-            with tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar:
+            with (
+                tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar,
+                waiting("replies", self._told, None if bar.disable else lambda text: bar.set_postfix_str(text)),
+            ):
                 extractions = await self._run(documents, allowance or Allowance(), bar)
         finally:
             self.requests.close()
@@ -77,6 +82,10 @@ class Batch:
             usage.requests,
         )
         return extractions
+
+    def _told(self, seconds: float) -> str:
+        """What is waited for after so many seconds; on a thread of its own."""
+        return f"{waits_for(self.requests.balancer.endpoints)}: {pace(self.done, self.total, seconds)}"
 
     async def _run(self, documents: Sequence[Document], allowance: Allowance, bar: tqdm[Any]) -> list[Extraction]:
         limited = allowance != Allowance()

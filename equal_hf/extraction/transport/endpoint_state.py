@@ -82,10 +82,14 @@ class EndpointState:
         A request that is still under way counts with its age, so an endpoint that hangs looks slow before it times
         out. What was seen halves with each minute without an answer, so one that was slow is tried again in time.
         """
-        age = now - next(iter(self._under_way.values()), now)
+        age = self.oldest_s(now)
         if self._latency_s is None:
             return age
         return max(age, self._latency_s * 0.5 ** ((now - self.answered_at_s) / _FORGET_S))
+
+    def oldest_s(self, now: float) -> float:
+        """For how long the first of the requests under way is; 0 where there is none."""
+        return now - next(iter(self._under_way.copy().values()), now)  # a copy: other threads ask too
 
     def acquire(self, now: float, tokens: int) -> Permit:
         """Count a request that is sent now."""
