@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         [`RecordError`]: If the folder holds no run, or damaged records.
     """
     from equal_hf.collection.replay_records import recorded_documents, replay
+    from equal_hf.records.changes import value_at
     from equal_hf.records.run_folder import RoundRecords
 
     records = [RoundRecords(folder) for folder in (args.run, *args.also)]
@@ -70,15 +71,18 @@ def run(args: argparse.Namespace) -> int:
         if other.run()["fingerprint"]["corpus"] != fingerprint["corpus"]:
             raise ConfigError(f"{other.run_dir} ran on another corpus than {args.run}: leave it out of `--also`")
     recorded = recorded_documents(records)
+    rounds, changes = args.rounds or len(records[0].indices()), run_json.get("changes", [])
     played = list(
         replay(
             _selector(args, settings, fingerprint),
             recorded,
-            rounds=args.rounds or len(records[0].indices()),
+            rounds=rounds,
             arms_per_round=fingerprint["arms_per_round"],
             documents_per_arm=fingerprint["documents_per_arm"],
             seed=fingerprint["seed"],
-            max_documents=fingerprint["max_documents"],
+            max_documents=[
+                value_at("max_documents", fingerprint["max_documents"], changes, index) for index in range(rounds)
+            ],
             feedback_lag=fingerprint["feedback_lag"],
         )
     )

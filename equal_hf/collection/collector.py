@@ -16,6 +16,7 @@ Inside [`EqualTrainer`] a round is opened before its epoch and its rewards are r
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import warnings
@@ -32,6 +33,7 @@ from equal_hf.collection.spending import Spending
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.filters.base import Filter, remember
+from equal_hf.records.changes import changed_values, require_room
 from equal_hf.records.history import History
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
@@ -159,7 +161,8 @@ class EqualDataCollector:
         """
         if self._history is not None:
             return self._history
-        resumed = self.records.open(self.fingerprint(), sanitise(self.config) | sanitise(self.args))
+        fingerprint, config = self.fingerprint(), sanitise(self.config) | sanitise(self.args)
+        resumed = self.records.open(fingerprint, config)
         self._note_corpus()
         if isinstance(self.extractor, PaidExtractor):
             self.extractor.begin(self.records.run_id())
@@ -173,10 +176,26 @@ class EqualDataCollector:
             self.selector.take(round, self.records.embeddings(index), self.records.document_embeddings(index))
             if (record := self.records.reward_record(index)) is not None:
                 self.selector.record_rewards(round, record["rewards"], record["metrics"])
+        if resumed:
+            self._change(history, fingerprint, config)
         if resumed and history.rounds:
             logger.info("Resuming %s after %d recorded rounds", self.args.output_dir, history.rounds)
         self._history = history
         return history
+
+    def _change(self, history: History, fingerprint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Go on under changed limits, or, after a review, with another prompt or reference."""
+        changed = changed_values(self.records.run()["fingerprint"], json.loads(json.dumps(fingerprint)))
+        args = self.args
+        require_room(changed, self.spending.spent(history), str(self.records.run_dir))
+        goes_on = history.rounds < args.planned_rounds and bool(self.selector.remaining.sum())
+        goes_on = goes_on and (args.max_documents is None or history.documents < args.max_documents)
+        self.records.change(fingerprint, config, from_round=history.rounds, goes_on=goes_on)
+        for name, (before, now) in changed.items():
+            logger.info("From round %d on `%s` is %s; it was %s", history.rounds, name, now, before)
+        changes = self.records.run().get("changes", [])
+        if goes_on and changes and changes[-1]["from_round"] == history.rounds:
+            history.finished = False  # the last round ended the run under earlier limits
 
     def _note_corpus(self) -> None:
         """For cards, when a run begins: later, the folder that a name is of may not be at hand."""

@@ -9,7 +9,7 @@ give nobody a reward.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from itertools import pairwise
 
@@ -100,7 +100,7 @@ def replay(
     arms_per_round: int,
     documents_per_arm: int,
     seed: int,
-    max_documents: int | None = None,
+    max_documents: int | Sequence[int | None] | None = None,
     feedback_lag: int = 0,
 ) -> Iterator[ReplayedRound]:
     """Select round by round, from the records instead of an extractor.
@@ -109,16 +109,19 @@ def replay(
         selector ([`Selector`]): The policy to try, before its first round.
         recorded (`Mapping[RowKey, Recorded]`): What is known, by [`recorded_documents`].
         rounds (`int`): Rounds at most.
-        arms_per_round, documents_per_arm, seed, max_documents, feedback_lag: As in [`CollectorConfig`].
+        arms_per_round, documents_per_arm, seed, feedback_lag: As in [`CollectorConfig`].
+        max_documents (`int` or `Sequence[int | None]`, *optional*): As there; where it was changed in the run, one
+            for each round.
 
     Yields:
         [`ReplayedRound`]: Ends early where documents or budget run out, or after a round of which nothing is recorded.
     """
-    budget = max_documents
+    drawn = 0
     for index in range(rounds):
+        limit = max_documents if max_documents is None or isinstance(max_documents, int) else max_documents[index]
         selector.advance(index - 1 - feedback_lag)
         rng = np.random.default_rng([seed, index])
-        draws = selector.draw(arms_per_round, documents_per_arm, rng, budget)
+        draws = selector.draw(arms_per_round, documents_per_arm, rng, None if limit is None else limit - drawn)
         if not draws:
             return
         round, embeddings, missing, usage = _round(index, draws, recorded)
@@ -129,7 +132,7 @@ def replay(
         yield ReplayedRound(_rewarded(round, rewards), missing, mixed)
         if len(missing) == round.documents:
             return
-        budget = None if budget is None else budget - round.documents
+        drawn += round.documents
 
 
 def _round(

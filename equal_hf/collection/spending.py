@@ -12,6 +12,7 @@ from equal_hf.types import Allowance, Usage
 
 if TYPE_CHECKING:
     from equal_hf.extraction.protocol import Extractor
+    from equal_hf.records.history import History
 
 
 class Spending:
@@ -50,6 +51,21 @@ class Spending:
             None if args.max_completion_tokens is None else args.max_completion_tokens - used.completion_tokens,
             None if args.max_cost is None else nano(args.max_cost) - self._paid(),
         )
+
+    def spent(self, history: History) -> dict[str, float]:
+        """What is spent, by the name of the limit.
+
+        Args:
+            history ([`History`]): The rounds so far.
+        """
+        used = history.usage + (Usage() if self._ledger is None else self._ledger.paid().lost)
+        return {
+            "num_rounds": history.rounds,
+            "max_documents": history.documents,
+            "max_prompt_tokens": used.prompt_tokens,
+            "max_completion_tokens": used.completion_tokens,
+            "max_cost": self._paid() / NANO,
+        }
 
     def totals(self) -> dict[str, float]:
         """Money paid so far, by the name that trackers use; empty where calls cost none."""

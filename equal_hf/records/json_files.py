@@ -1,4 +1,4 @@
-"""JSON files of a run: written whole or not at all, read with errors that name them, compared key by key."""
+"""JSON files of a run: written whole or not at all, and read with errors that name them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ from typing import Any
 
 from equal_hf.errors import RecordError
 from equal_hf.utils.files import write_file
-
-
-def differences(recorded: Any, wanted: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, as `key: recorded → wanted`.
-
-    >>> differences({"seed": 1, "a": {"b": 2}}, {"seed": 1, "a": {"b": 3}})
-    ['a.b: 2 → 3']
-    """
-    if isinstance(recorded, dict) and isinstance(wanted, dict):
-        changes = []
-        for key in sorted(recorded.keys() | wanted.keys()):
-            changes += differences(recorded.get(key), wanted.get(key), f"{path}.{key}" if path else key)
-        return changes
-    return [] if recorded == wanted else [f"{path}: {_short(recorded)} → {_short(wanted)}"]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -110,8 +96,3 @@ def check_rewards(record: Mapping[str, Any], arms: int | None = None) -> None:
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equal_hf.errors import RecordError, ResumeError
+from equal_hf.records.changes import changed_values, not_changeable
 from equal_hf.records.earlier_schema import REWARD_FILE, current_decisions, current_rewards, current_round
-from equal_hf.records.json_files import check_rewards, differences, read_json, reading, write_json
+from equal_hf.records.json_files import check_rewards, read_json, reading, write_json
 from equal_hf.records.schema import (
     SCHEMA_VERSION,
     decision_schema,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _FOLDER = re.compile(r"round-(\d{5,})")
+# Measures of a run at its end, and the final training on all its pairs.
+OF_A_FINISHED_RUN = ("result.json", "summary.json", "pool")
 
 
 class RoundRecords:
@@ -61,7 +64,8 @@ class RoundRecords:
         """Start a run in this folder, or take up the one that is there.
 
         Args:
-            fingerprint (`Mapping[str, Any]`): JSON-able; everything that decides what the records hold.
+            fingerprint (`Mapping[str, Any]`): JSON-able; everything that decides what the records hold. What of it
+                may change is left as it is, for [`change`].
             config (`Mapping[str, Any]`): The sanitised configuration, kept for readers.
 
         Returns:
@@ -86,9 +90,11 @@ class RoundRecords:
                     "`replay` and `publish` read it. To go on with it, use the version that wrote it; to start "
                     "another run, set `output_dir` to a new folder."
                 )
-            if changes := differences(run["fingerprint"], wanted):
+            changed = changed_values(run["fingerprint"], wanted)
+            if fixed := not_changeable(changed, under_review=run.get("reviewed") == len(self.indices())):
+                words = (_in_words(key, *changed[key]) for key in fixed[:8])
                 raise ResumeError(
-                    f"{self.run_dir} holds a run with other settings: {'; '.join(map(_in_words, changes[:8]))}. "
+                    f"{self.run_dir} holds a run with other settings: {'; '.join(words)}. "
                     "Change them back to resume it, or set `output_dir` to a new folder to start another run."
                 )
             return True
@@ -111,6 +117,30 @@ class RoundRecords:
         if run.get(name) != value:
             write_json(self.run_dir / "run.json", run | {name: value})
 
+    def change(
+        self, fingerprint: Mapping[str, Any], config: Mapping[str, Any], *, from_round: int, goes_on: bool
+    ) -> None:
+        """Take up changed settings from a round on, which [`open`] found to be free to change.
+
+        Args:
+            fingerprint, config: As of [`open`], and as they are now.
+            from_round (`int`): The first round under the new ones.
+            goes_on (`bool`): Whether more rounds may follow. What was measured at the end of the run is out of date
+                then, and removed.
+        """
+        run, wanted = self.run(), json.loads(json.dumps(fingerprint))
+        changed = changed_values(run["fingerprint"], wanted)
+        if not changed:
+            return
+        if goes_on:
+            for name in OF_A_FINISHED_RUN:
+                path = self.run_dir / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        changes = [*run.get("changes", []), {"from_round": from_round, "changed": changed}]
+        write_json(
+            self.run_dir / "run.json", run | {"fingerprint": wanted, "config": dict(config), "changes": changes}
+        )
+
     def run(self) -> dict[str, Any]:
         """What `run.json` says.
 
@@ -124,7 +154,13 @@ class RoundRecords:
         if not isinstance(run.get("fingerprint"), dict):
             raise RecordError(f"{self.run_dir}/run.json describes no run: is {self.run_dir} a run folder?")
         with reading(path):
-            for name, kind in (("config", Mapping), ("corpus", Mapping), ("schema", int), ("id", str)):
+            for name, kind in (
+                ("config", Mapping),
+                ("corpus", Mapping),
+                ("schema", int),
+                ("id", str),
+                ("changes", list),
+            ):
                 if name in run and not isinstance(run[name], kind):
                     raise TypeError(f"`{name}` is of type {type(run[name]).__name__}")
         if run.get("schema", 1) > SCHEMA_VERSION:
@@ -319,12 +355,18 @@ class RoundRecords:
         return None
 
 
-def _in_words(change: str) -> str:
+def _in_words(key: str, recorded: Any, wanted: Any) -> str:
     """A change of the fingerprint; two hashes of items tell a reader nothing."""
-    key = change.partition(":")[0]
     if key == "protected" or key.endswith(".protected"):
         return f"{key}: the items of the target changed, which no pair may repeat"
-    return f"{key}: the items of the target changed" if key.startswith("reference.") else change
+    if key.startswith("reference."):
+        return f"{key}: the items of the target changed"
+    return f"{key}: {_short(recorded)} → {_short(wanted)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def read_parquet(path: Path) -> pa.Table:

@@ -1,6 +1,7 @@
 """The main recipe, as a user starts it."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -189,6 +190,27 @@ def test_another_configuration_in_the_same_folder_is_refused(finished, config):
     with pytest.raises(EqualError, match="documents_per_arm: 4 → 5"):
         main(["--config", str(config), "--output_dir", str(folder), "--documents_per_arm", "5"])
     assert digests(folder / "rounds") == before
+
+
+def test_a_finished_run_goes_on_when_its_limit_is_raised(finished, config, tmp_path, capsys):
+    from recipes.mistral_math import main
+
+    folder, _ = finished
+    shutil.copytree(folder, tmp_path / "run")
+    before = digests(folder / "rounds")
+    main(["--config", str(config), "--output_dir", str(tmp_path / "run"), "--num_rounds", "4"])
+    after = digests(tmp_path / "run" / "rounds")
+    assert {name: after[name] for name in before} == before
+    assert (tmp_path / "run" / "rounds" / "round-00003" / "rewards.json").exists()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for name in ("equal", "uniform"):
+        assert (summary[name]["rounds"], summary[name]["documents"], summary[name]["steps"]) == (4, 48, 8)
+    first = json.loads((folder / "summary.json").read_text())
+    assert summary["equal"]["test_loss"] != first["equal"]["test_loss"]
+    assert len(load_dataset(summary["dataset"], split="train")) == summary["equal"]["pairs"]
+    # The earlier, smaller limit is below what is spent now.
+    with pytest.raises(EqualError, match="`num_rounds` was 4 and is 3 now"):
+        main(["--config", str(config), "--output_dir", str(tmp_path / "run")])
 
 
 def test_the_real_recipes_yaml_is_valid():

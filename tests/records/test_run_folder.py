@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import RecordError, ResumeError
-from equal_hf.records.json_files import differences
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import read_run
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
@@ -209,8 +208,3 @@ def test_a_run_of_a_later_version_is_refused_with_that_version(tmp_path):
     path.write_text(json.dumps(run | {"equal_hf": "9.1", "schema": 99}))
     with pytest.raises(RecordError, match=r"written by EQUAL-HF 9\.1 \(records of schema 99\)"):
         folder.open({"seed": 1}, {})
-
-
-def test_differences_are_nested_and_short():
-    assert differences({"a": [1]}, {"a": [2], "b": 1}) == ["a: [1] → [2]", "b: null → 1"]
-    assert len(differences({"a": "x" * 500}, {"a": "y"})[0]) < 120
