@@ -19,9 +19,10 @@ from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import Settings
 from equal_hf.extraction.requests.chunking import TokenBounds, Tokenizer
+from equal_hf.extraction.transport.chat_body import Capabilities, chat_body
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.client import ChatClient
-from equal_hf.extraction.transport.dialects import Server, guided, identify
+from equal_hf.extraction.transport.dialects import Server, identify
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.utils.retry import backoff_s
 
@@ -136,14 +137,18 @@ async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
 
 async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[ChatResponse, str]:
     """One short chat request: does it work, and is the schema heeded?"""
-    guide = guided(server.dialect, PAIRS_SCHEMA)
+
+    def body(schema: dict[str, Any] | None) -> dict[str, Any]:
+        capabilities = Capabilities(server.dialect)
+        return chat_body(capabilities, server.requested_model, _MESSAGES, schema, _MAX_TOKENS, sampling)
+
     try:
-        response = await _persist(client, server, sampling | guide)
+        response = await _persist(client, body(PAIRS_SCHEMA))
     except (Refusal, TransportFault) as problem:
         if isinstance(problem, TransportFault) and problem.kind != "odd":
             raise
         try:
-            response = await _persist(client, server, sampling)
+            response = await _persist(client, body(None))
         except Refusal as again:
             raise client.error(f"it refuses a simple request: {again}. Look at the server's log.") from again
         logger.warning(
@@ -160,11 +165,11 @@ async def _first_request(client: ChatClient, server: Server, sampling: dict[str,
     return response, "heeded"
 
 
-async def _persist(client: ChatClient, server: Server, body: dict[str, Any]) -> ChatResponse:
+async def _persist(client: ChatClient, body: dict[str, Any]) -> ChatResponse:
     random = Random()
     for attempt in range(_RETRIES + 1):
         try:
-            return await client.chat(_MESSAGES, server.requested_model, _MAX_TOKENS, body)
+            return await client.chat(body)
         except TransportFault as fault:
             # What answers something else altogether is no model server, and will not become one; one that names the
             # schema will not take it.

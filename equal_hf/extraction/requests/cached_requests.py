@@ -274,10 +274,7 @@ class CachedRequests:
                 raise BudgetSpentError(str(fault)) from fault
             raise
         else:
-            # Where the server does not count, the bounds do.
-            prompt = request.bound if chat_response.prompt_tokens is None else chat_response.prompt_tokens
-            tokens = limit if chat_response.completion_tokens is None else chat_response.completion_tokens
-            usage = Usage(prompt, tokens, 1)
+            usage = chat_response.usage(request.bound, limit)
             finish_reason = "length" if chat_response.cut_short else "stop"
             if chat_response.refused:
                 finish_reason, key = "refused", refusal_key(key, endpoint.identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +14,23 @@ from equal_hf.utils.known_secrets import mask_known
 
 @dataclass(frozen=True, slots=True)
 class ChatResponse:
-    """What is taken from a chat completion, whose fields the client library leaves unchecked.
+    """What is taken from a chat completion.
 
-    >>> from types import SimpleNamespace as Fields
-    >>> choice = Fields(message=Fields(content="Hello!"), finish_reason="eos_token")
-    >>> ChatResponse.read(Fields(choices=[choice], usage=Fields(prompt_tokens=9, completion_tokens=None)))
-    ChatResponse(text='Hello!', cut_short=False, prompt_tokens=9, completion_tokens=None, refused=False)
+    >>> choice = {"message": {"content": "Hello!"}, "finish_reason": "stop"}
+    >>> response = ChatResponse.read({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": None}})
+    >>> response.text, response.usage(prompt_bound=12, completion_bound=16)
+    ('Hello!', Usage(prompt_tokens=9, completion_tokens=16, requests=1))
 
     Args:
         text (`str`): The reply text; empty where there is none.
         cut_short (`bool`): Whether it ended at the limit of tokens.
         prompt_tokens (`int`, *optional*): The server's count; `None` where it gave none.
-        completion_tokens (`int`, *optional*): The same for the reply.
+        completion_tokens (`int`, *optional*): The same for the reply, thoughts included.
         refused (`bool`): Whether the model or a filter on its words refused; the text then says so.
+        reasoning (`str`): What the model thought before it replied, where the server tells.
+        cached_tokens (`int`): Those of the prompt that the server had cached.
+        reasoning_tokens (`int`): Those of the reply that were thoughts.
+        cost (`float`, *optional*): What the provider says that it costs.
     """
 
     text: str
@@ -33,37 +38,98 @@ class ChatResponse:
     prompt_tokens: int | None
     completion_tokens: int | None
     refused: bool = False
+    reasoning: str = ""
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float | None = None
 
     @classmethod
-    def read(cls, output: Any) -> ChatResponse:
-        """Read a `ChatCompletionOutput`.
+    def read(cls, answer: Any) -> ChatResponse:
+        """Read the JSON of a chat completion.
 
         Raises:
             `TransportFault`: If it holds no message: an error with status 200, or some other JSON. What it says
                 that it used goes with it.
             `Refusal`, `Blocked`: If it is an error of theirs.
         """
-        usage = _usage(getattr(output, "usage", None))
-        choices = getattr(output, "choices", None)
+        counts = _Counts.read(_field(answer, "usage"))
+        choices = _field(answer, "choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
-        message = getattr(choice, "message", None)
-        content = _joined(getattr(message, "content", None)) or _tool_arguments(message)
-        if message is None and (error := getattr(output, "error", None)):
-            raise judge_error(error, usage)
-        if message is None or not isinstance(content, str | None):
-            raise TransportFault("the answer is no chat completion", kind="malformed", usage=usage)
-        finish_reason = getattr(choice, "finish_reason", None)
+        message = _field(choice, "message")
+        if not isinstance(message, dict) and (error := _field(answer, "error")):
+            raise judge_error(error, counts.usage())
+        parts = message.get("content") if isinstance(message, dict) else None
+        content = _joined(parts) or _tool_arguments(message)
+        if not isinstance(message, dict) or not isinstance(content, str | None):
+            raise TransportFault("the answer is no chat completion", kind="malformed", usage=counts.usage())
+        finish_reason = _field(choice, "finish_reason")
         refusal = _refusal(message, finish_reason, content or "")
-        # JSON can spell a lone surrogate, which no file can hold.
-        text = (refusal or content or "").encode("utf-8", "replace").decode()
-        counts = getattr(output, "usage", None)
         return cls(
-            mask_known(text),  # a server may echo what it was sent
+            _clean(refusal or content or ""),
             finish_reason == "length" and refusal is None,
-            _count(getattr(counts, "prompt_tokens", None)),
-            _count(getattr(counts, "completion_tokens", None)),
+            counts.prompt,
+            counts.completion,
             refusal is not None,
+            _clean(_reasoning(message)),
+            counts.cached,
+            counts.reasoning,
+            counts.cost,
         )
+
+    def usage(self, prompt_bound: int, completion_bound: int) -> Usage:
+        """What it used; where the server does not count, the bounds.
+
+        Args:
+            prompt_bound (`int`): The most tokens that the prompt can have.
+            completion_bound (`int`): The most that the reply can have.
+        """
+        prompt = prompt_bound if self.prompt_tokens is None else self.prompt_tokens
+        return Usage(prompt, completion_bound if self.completion_tokens is None else self.completion_tokens, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """The numbers of a completion's `usage`, whatever else is there."""
+
+    prompt: int | None
+    completion: int | None
+    cached: int
+    reasoning: int
+    cost: float | None
+
+    @classmethod
+    def read(cls, usage: Any) -> _Counts:
+        prompt, completion = (_count(_field(usage, f"{name}_tokens")) for name in ("prompt", "completion"))
+        # OpenAI's name, then those of DeepSeek and of SGLang.
+        of_prompt, of_reply = (_field(usage, f"{name}_tokens_details") for name in ("prompt", "completion"))
+        cached = _count(_field(of_prompt, "cached_tokens")) or _count(_field(usage, "prompt_cache_hit_tokens")) or 0
+        reasoning = _count(_field(of_reply, "reasoning_tokens")) or _count(_field(usage, "reasoning_tokens")) or 0
+        total = _count(_field(usage, "total_tokens"))
+        if reasoning and prompt is not None and completion is not None and total == prompt + completion + reasoning:
+            completion += reasoning  # xAI counts thoughts beside the reply, and bills them as the reply
+        cost = _field(usage, "cost")
+        told = isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost) and cost >= 0
+        return cls(
+            prompt,
+            completion,
+            min(cached, prompt or 0),
+            min(reasoning, completion or 0),
+            float(cost) if told else None,
+        )
+
+    def usage(self) -> Usage | None:
+        if self.prompt is None or self.completion is None:
+            return None
+        return Usage(self.prompt, self.completion, 1)
+
+
+def _clean(text: str) -> str:
+    # JSON can spell a lone surrogate, which no file can hold; a server may echo what it was sent.
+    return mask_known(text.encode("utf-8", "replace").decode())
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _joined(content: Any) -> Any:
@@ -74,12 +140,24 @@ def _joined(content: Any) -> Any:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _refusal(message: Any, finish_reason: Any, content: str) -> str | None:
+def _reasoning(message: dict[str, Any]) -> str:
+    """What a model thought: in a field, or in parts of its content."""
+    for name in ("reasoning", "reasoning_content"):
+        if isinstance(said := message.get(name), str) and said:
+            return said
+    content = message.get("content")
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    thoughts = [part.get("thinking") for part in parts if part.get("type") == "thinking"]
+    texts = [_joined(thought) for thought in thoughts]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _refusal(message: dict[str, Any], finish_reason: Any, content: str) -> str | None:
     """What is said of a refusal in place of a reply; `None` where there is none. Some gateways say more behind the
     name of a finish reason."""
-    parts = getattr(message, "content", None)
+    parts = message.get("content")
     words = [part.get("refusal") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    said = next((one for one in (getattr(message, "refusal", None), *words) if isinstance(one, str) and one), "")
+    said = next((one for one in (message.get("refusal"), *words) if isinstance(one, str) and one), "")
     if isinstance(finish_reason, str) and finish_reason.lower().startswith(("content_filter", "refusal")):
         return f"{finish_reason}: {said or content}".removesuffix(": ")
     return f"refusal: {said}" if said and not content.strip() else None
@@ -87,17 +165,11 @@ def _refusal(message: Any, finish_reason: Any, content: str) -> str | None:
 
 def _tool_arguments(message: Any) -> str | None:
     """What a model answered in a tool call instead, as JSON."""
-    calls = getattr(message, "tool_calls", None)
-    function = getattr(calls[0], "function", None) if isinstance(calls, list) and calls else None
-    arguments = function.get("arguments") if isinstance(function, dict) else getattr(function, "arguments", None)
+    calls = _field(message, "tool_calls")
+    arguments = _field(_field(calls[0], "function"), "arguments") if isinstance(calls, list) and calls else None
     if isinstance(arguments, dict):
         return json.dumps(arguments)
     return arguments if isinstance(arguments, str) else None
-
-
-def _usage(usage: Any) -> Usage | None:
-    prompt, completion = (_count(getattr(usage, f"{name}_tokens", None)) for name in ("prompt", "completion"))
-    return None if prompt is None or completion is None else Usage(prompt, completion, 1)
 
 
 def _count(value: Any) -> int | None:

@@ -6,8 +6,6 @@
 | `llama.cpp` | `/props` | `response_format: {"type": "json_object", "schema": …}` | `/apply-template`, `/tokenize` |
 | `vllm` | `/version` | `structured_outputs: {"json": …}` | `/tokenize` |
 | `openai` | none of these | as llama.cpp; left out if the server refuses it | UTF-8 bytes |
-
-`response_format` of type `json_schema`, OpenAI's own form, cannot be sent: `AsyncInferenceClient` turns it into TGI's.
 """
 
 from __future__ import annotations

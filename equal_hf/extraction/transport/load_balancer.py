@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.transport.availability import Availability
+from equal_hf.extraction.transport.chat_body import Capabilities, chat_body
 from equal_hf.extraction.transport.chat_response import ChatResponse
-from equal_hf.extraction.transport.dialects import guided
 from equal_hf.extraction.transport.endpoint_state import EndpointState, Permit
 from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRateBreaker
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
@@ -125,12 +125,15 @@ class LoadBalancer:
             endpoint, server = permit.endpoint, permit.endpoint.server
             pause_s = 0.0
             try:
-                completion = await endpoint.client.chat(
-                    ask.messages,
+                body = chat_body(
+                    Capabilities(server.dialect),
                     server.requested_model,
+                    ask.messages,
+                    ask.schema,
                     ask.max_tokens,
-                    ask.sampling | (guided(server.dialect, ask.schema) if ask.schema is not None else {}),
+                    ask.sampling,
                 )
+                completion = await endpoint.client.chat(body)
             except TransportFault as fault:
                 endpoint.on_error(permit, time.monotonic(), fault.kind)
                 counts = await self._after(fault, endpoint, permit, refused_at_s)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace as Fields
-
 import pytest
 
 from equal_hf.extraction.transport.chat_response import ChatResponse
@@ -11,8 +9,8 @@ from equal_hf.extraction.transport.faults import TransportFault
 
 
 def read(content: object) -> str:
-    choice = Fields(message=Fields(content=content), finish_reason="stop")
-    return ChatResponse.read(Fields(choices=[choice], usage=None)).text
+    choice = {"message": {"content": content}, "finish_reason": "stop"}
+    return ChatResponse.read({"choices": [choice], "usage": None}).text
 
 
 def test_a_content_in_parts_is_joined_without_what_was_thought():
@@ -29,6 +27,6 @@ def test_a_content_of_another_kind_is_no_completion(content):
 
 @pytest.mark.parametrize("refusal", [None, "", 7, ["no"]])
 def test_a_reply_with_an_empty_field_for_a_refusal_is_a_reply(refusal):
-    message = Fields(content='{"pairs": []}', refusal=refusal)
-    read = ChatResponse.read(Fields(choices=[Fields(message=message, finish_reason="stop")], usage=None))
+    message = {"content": '{"pairs": []}', "refusal": refusal}
+    read = ChatResponse.read({"choices": [{"message": message, "finish_reason": "stop"}], "usage": None})
     assert read.text == '{"pairs": []}' and not read.refused
