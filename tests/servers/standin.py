@@ -20,7 +20,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,12 +84,13 @@ class StandIn:
         self.bill = Bill(self.rules.rates)
         self.under_way = self.most_under_way = 0
         self._beginnings: set[tuple[str, int, int]] = set()
-        self._origin = ""
+        self.origin = ""
 
     @property
     def url(self) -> str:
         """What a user would set as the endpoint's URL."""
-        return f"{self._origin}{self.rules.prefix}/v1"
+        query = f"?{self.rules.query}" if self.rules.query else ""
+        return f"{self.origin}{self.rules.prefix}{self.rules.chat_path.removesuffix('/chat/completions')}{query}"
 
     @property
     def chats(self) -> list[Seen]:
@@ -102,7 +103,7 @@ class StandIn:
         config = uvicorn.Config(self.app(), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
         socket = config.bind_socket()
         socket.listen(256)
-        self._origin = f"http://127.0.0.1:{socket.getsockname()[1]}"
+        self.origin = f"http://127.0.0.1:{socket.getsockname()[1]}"
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [socket]}, daemon=True)
         self._thread.start()
@@ -116,8 +117,11 @@ class StandIn:
         """All paths; others may be put before them."""
         prefix = self.rules.prefix
         return [
-            Route(f"{prefix}/v1/chat/completions", self.chat, methods=["POST"]),
+            Route(prefix + self.rules.chat_path, self.chat, methods=["POST"]),
             Route("/bill", self.show_bill),
+            Route("/tokenize", self.count, methods=["POST"]),
+            Route("/chat_tokenize", self.count, methods=["POST"]),
+            Route("/apply-template", self.count, methods=["POST"]),
             Route("/{path:path}", self.page, methods=["GET", "POST"]),
         ]
 
@@ -126,6 +130,10 @@ class StandIn:
         return Starlette(routes=self.routes(), exception_handlers=handlers)
 
     def refusal(self, problem: Problem) -> Response:
+        if problem.code == "unknown_url" and self.rules.missing is not None:
+            missing = self.rules.missing
+            return PlainTextResponse(missing, 404) if isinstance(missing, str) else JSONResponse(missing, 404)
+        problem = replace(problem, status=self.rules.bad_request) if problem.status == 400 else problem
         return JSONResponse(self.rules.error(problem), problem.status, dict(problem.headers))
 
     # ---- paths ----
@@ -136,14 +144,40 @@ class StandIn:
     async def page(self, request: Request) -> Response:
         """Any other path: a page of the provider, or 404."""
         await self.let_in(request)
-        page = self.rules.pages.get(request.url.path.removeprefix(self.rules.prefix))
+        path = request.url.path
+        inside = path.startswith(self.rules.prefix)
+        page = self.rules.pages.get(path.removeprefix(self.rules.prefix)) if inside else None
         if request.method != "GET" or page is None:
-            message = f"Invalid URL ({request.method} {request.url.path})"
-            raise Refused(Problem(404, message, code="unknown_url"))
+            raise self.nowhere(request)
         return PlainTextResponse(page) if isinstance(page, str) else JSONResponse(page)
+
+    def nowhere(self, request: Request) -> Refused:
+        return Refused(Problem(404, f"Invalid URL ({request.method} {request.url.path})", code="unknown_url"))
+
+    async def count(self, request: Request) -> Response:
+        """Count the tokens of a text, or of messages."""
+        body = await self.let_in(request)
+        path, dialect = request.url.path, self.rules.counts
+        if dialect == "vllm" and path == "/tokenize":
+            messages = body.get("messages")
+            tokens = tokens_of(body["prompt"]) if messages is None else self.prompt_tokens(messages)
+            numbers = list(range(len(tokens)))
+            return JSONResponse({"count": len(tokens), "max_model_len": self.rules.context, "tokens": numbers})
+        if dialect == "tgi" and path == "/tokenize":
+            return JSONResponse(_numbered(tokens_of(body["inputs"])))
+        if dialect == "tgi" and path == "/chat_tokenize":
+            tokens = self.prompt_tokens(body["messages"])
+            return JSONResponse({"tokenize_response": _numbered(tokens), "templated_text": " ".join(tokens)})
+        if dialect == "llama.cpp" and path == "/apply-template":
+            return JSONResponse({"prompt": " ".join(self.prompt_tokens(body["messages"]))})
+        if dialect == "llama.cpp" and path == "/tokenize":
+            return JSONResponse({"tokens": list(range(len(tokens_of(body["content"]))))})
+        raise self.nowhere(request)
 
     async def chat(self, request: Request) -> Response:
         body = await self.let_in(request)
+        if self.rules.query and request.url.query != self.rules.query:
+            raise self.nowhere(request)
         count = len(self.chats) - 1
         fault = self.faults.pop(0) if self.faults else None
         if fault is None and self.judge is not None:
@@ -201,13 +235,10 @@ class StandIn:
         prompt = _text(messages[-1])
         limit = next((body[name] for name in rules.limits if body.get(name) is not None), None)
         sent = self.prompt_tokens(messages)
-        if limit is not None and len(sent) + limit > rules.context and not rules.truncates:
-            message = (
-                f"This model's maximum context length is {rules.context} tokens. However, you requested "
-                f"{len(sent) + limit} tokens ({len(sent)} in the messages, {limit} in the completion). Please reduce "
-                "the length of the messages or completion."
-            )
-            raise Refused(Problem(400, message, "messages", "context_length_exceeded"))
+        if len(sent) + (limit or 0) > rules.context and not rules.truncates:
+            counts = {"prompt": len(sent), "limit": limit or 0, "total": len(sent) + (limit or 0)}
+            message = rules.too_long.message.format(context=rules.context, **counts)
+            raise Refused(replace(rules.too_long, message=message))
         if len(sent) > rules.context:
             sent = sent[:4] + sent[4 - rules.context :]
             prompt = prompt[_start_of_last(prompt, rules.context - 4) :]
@@ -218,8 +249,8 @@ class StandIn:
                 "Please modify your prompt and retry."
             )
             raise Refused(Problem(400, message, "prompt", "content_filter", kind=None))
-        room = rules.context - len(sent) if limit is None else limit
-        thought = thoughts(prompt, min(thinking(rules, body, prompt), room)) if rules.reasoning else ""
+        room = max(1, rules.context - len(sent)) if limit is None else limit
+        thought = thoughts(prompt, min(thinking(rules, body, prompt, form), room))
         thought_tokens = len(tokens_of(thought))
         text = cut(said.text, room - thought_tokens)
         refusal = said.refusal if rules.forbidden == "refusal" else None
@@ -266,8 +297,8 @@ class StandIn:
         """The prompt as the model sees it."""
         tokens = []
         for message in messages:
-            tokens += ["<start>", str(message.get("role")), *tokens_of(_text(message)), "<end>"]
-        return [*tokens, "<start>", "assistant"]
+            tokens += ["turn", str(message.get("role")), *tokens_of(_text(message)), "ended"]
+        return [*tokens, "turn", "assistant"]
 
     def cached(self, model: str, tokens: list[str]) -> int:
         """How much of the prompt's beginning was seen before; it is remembered from now on."""
@@ -285,6 +316,15 @@ def _text(message: dict[str, Any]) -> str:
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
+
+
+def _numbered(tokens: list[str]) -> list[dict[str, Any]]:
+    """Tokens in the form of TGI, with where they stand."""
+    found, start = [], 0
+    for number, token in enumerate(tokens):
+        found.append({"id": number, "text": token, "start": start, "stop": start + len(token)})
+        start += len(token)
+    return found
 
 
 def _start_of_last(text: str, tokens: int) -> int:
@@ -306,7 +346,8 @@ def main() -> None:
     config = uvicorn.Config(standin.app(), host="127.0.0.1", port=options.port, log_level="warning", lifespan="off")
     socket = config.bind_socket()
     socket.listen(256)
-    print(f"http://127.0.0.1:{socket.getsockname()[1]}{standin.rules.prefix}/v1", flush=True)
+    standin.origin = f"http://127.0.0.1:{socket.getsockname()[1]}"
+    print(standin.url, flush=True)
     uvicorn.Server(config).run(sockets=[socket])
 
 

@@ -60,8 +60,10 @@ def check(rules: Rules, body: dict[str, Any]) -> tuple[str, dict[str, Any] | Non
     return _form(rules, body)
 
 
-def thinking(rules: Rules, body: dict[str, Any], prompt: str) -> int:
-    """How many tokens the model would think."""
+def thinking(rules: Rules, body: dict[str, Any], prompt: str, form: str) -> int:
+    """How many tokens the model would think before a text that is held to this form."""
+    if not rules.reasoning or (form == "guided" and not rules.guided_thinks):
+        return 0
     effort = body.get("reasoning_effort", "default")
     switch = body.get(rules.think_switch) if rules.think_switch else None
     if isinstance(switch, dict) and switch.get("enable_thinking", switch.get("thinking")) is False:
@@ -80,7 +82,11 @@ def _form(rules: Rules, body: dict[str, Any]) -> tuple[str, dict[str, Any] | Non
     if asked is None:
         return "free", None
     kind = asked.get("type") if isinstance(asked, dict) else None
+    if kind not in rules.forms and "*" in rules.forms:
+        return rules.forms["*"], None
     if kind not in rules.forms:
+        if rules.form_refusal:
+            raise Refused(Problem(400, rules.form_refusal))
         names = ", ".join(f"'{name}'" for name in rules.forms if name in ("text", "json_object", "json_schema"))
         message = f"Invalid value: '{kind}'. Supported values are: {names}."
         raise Refused(Problem(400, message, "response_format.type", "invalid_value"))
@@ -89,6 +95,8 @@ def _form(rules: Rules, body: dict[str, Any]) -> tuple[str, dict[str, Any] | Non
         kind, schema = "json_object+schema", asked["schema"]
     elif kind == "json_schema":
         schema = _schema(rules, asked.get("json_schema"))
+    elif kind == "json" and not isinstance(schema := asked.get("value"), dict):
+        raise _missing("value")
     if rules.forms[kind] == "refused":
         at = "response_format.schema"
         raise Refused(Problem(400, f"Unknown parameter: '{at}'.", at, "unknown_parameter"))

@@ -80,3 +80,5 @@ O_SERIES = replace(
     only_defaults={},
     rates=Rates(prompt=1.1, cached=0.275, completion=4.4),
 )
+
+ALL = (CHAT, REASONING, O_SERIES)

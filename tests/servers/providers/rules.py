@@ -57,6 +57,15 @@ def plain_usage(tokens: Tokens, cost: int) -> dict[str, Any]:
     return {"prompt_tokens": tokens.prompt, "completion_tokens": tokens.completion, "total_tokens": total}
 
 
+_TOO_LONG = Problem(
+    400,
+    "This model's maximum context length is {context} tokens. However, you requested {total} tokens ({prompt} in the "
+    "messages, {limit} in the completion). Please reduce the length of the messages or completion.",
+    "messages",
+    "context_length_exceeded",
+)
+
+
 @dataclass(frozen=True)
 class Rules:
     """A provider.
@@ -64,13 +73,16 @@ class Rules:
     Args:
         name (`str`): Its name.
         model (`str`): The model it serves.
-        prefix (`str`): What stands before `/v1` in its paths.
+        prefix (`str`): What stands before its paths.
+        chat_path (`str`): Where it takes chat requests.
+        query (`str`): What their query has to be.
         key (`str`): The key it asks for; empty where it asks for none.
         key_headers (`tuple[str, ...]`): Where it looks for the key: `"bearer"` and names of headers.
         forms (`dict[str, str]`): By `response_format` type, `json_object+schema`, or name of a field of its own:
             whether the reply is held to the schema (`"guided"`), is JSON of whatever form (`"json"`), takes no notice
-            of it (`"ignored"`), or the request is refused (`"refused"`). Types that are not there are refused, fields
-            that are not there are unknown parameters.
+            of it (`"ignored"`), or the request is refused (`"refused"`). Types that are not there are treated as `*`
+            is, or refused; fields that are not there are unknown parameters.
+        form_refusal (`str`): What a refused type is told; by default, which ones there are.
         strict_subset (`bool`): Whether a strict schema has to keep to OpenAI's subset.
         wants_word_json (`bool`): Whether `json_object` needs the word in a message.
         schema_refusals (`dict[str, str]`): Keywords of a schema that are refused, with the message.
@@ -82,6 +94,7 @@ class Rules:
         limits (`tuple[str, ...]`): Names of the limit of a reply that are heeded.
         reasoning (`str`): Where thoughts go: `""` (it does not think), `"hidden"`, `"think"` (before the text, in
             `<think>`), or the name of a field of the message.
+        guided_thinks (`bool`): Whether it thinks before a text that is held to a schema.
         thinks (`dict[str, int]`): By `reasoning_effort`, how many tokens it thinks; `"default"` without one.
         think_switch (`str`): `"chat_template_kwargs"` where `enable_thinking: false` there ends thinking.
         context (`int`): Most tokens of prompt and reply.
@@ -90,8 +103,11 @@ class Rules:
         tiers (`tuple[str, ...]`): Values of `service_tier`.
         forbidden (`str`): What becomes of a forbidden topic: `"refusal"` (in the message), `"filter"` (HTTP 400), or
             `"prose"` (in the text).
-        needs_version (`bool`): Whether requests to the old routes need `api-version`.
-        pages (`dict[str, Any]`): What other paths answer to GET.
+        bad_request (`int`): HTTP status of what it does not take.
+        pages (`dict[str, Any]`): What other paths answer to GET: JSON, or a text.
+        missing (`Any`): What paths that are not there answer with their 404; by default, an error like others.
+        too_long ([`Problem`]): Of a prompt and limit beyond the context; `{prompt}`, `{limit}`, `{total}` and
+            `{context}` are filled in.
         counts (`str`): How it counts tokens for others: `""`, `"tgi"`, `"vllm"` or `"llama.cpp"`.
         error (`Callable`): Puts a [`Problem`] into the provider's form.
         usage (`Callable`): Puts token counts and the cost in billionths into the provider's form.
@@ -105,9 +121,12 @@ class Rules:
     name: str
     model: str
     prefix: str = ""
+    chat_path: str = "/v1/chat/completions"
+    query: str = ""
     key: str = ""
     key_headers: tuple[str, ...] = ("bearer",)
     forms: Mapping[str, Form] = field(default_factory=dict)
+    form_refusal: str = ""
     strict_subset: bool = False
     wants_word_json: bool = False
     schema_refusals: Mapping[str, str] = field(default_factory=dict)
@@ -118,6 +137,7 @@ class Rules:
     checks_model: bool = True
     limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
     reasoning: str = ""
+    guided_thinks: bool = True
     thinks: Mapping[str, int] = field(default_factory=lambda: {"default": 0})
     think_switch: str = ""
     context: int = 131_072
@@ -125,8 +145,10 @@ class Rules:
     caches_from: int = 0
     tiers: tuple[str, ...] = ()
     forbidden: Literal["refusal", "filter", "prose"] = "prose"
-    needs_version: bool = False
+    bad_request: int = 400
     pages: Mapping[str, Any] = field(default_factory=dict)
+    missing: Any = None
+    too_long: Problem = _TOO_LONG
     counts: str = ""
     error: Callable[[Problem], Any] = openai_error
     usage: Callable[[Tokens, int], dict[str, Any]] = plain_usage
