@@ -279,7 +279,7 @@ class CachedRequests:
             if chat_response.refused:
                 finish_reason, key = "refused", refusal_key(key, endpoint.identity)
             cost = settings.prices.cost(usage)
-            response = Response(chat_response.text, finish_reason, usage, cost=cost)
+            response = Response(chat_response.text, finish_reason, usage, chat_response.reasoning, cost)
             dialect, shown = endpoint.server.dialect, endpoint.client.address.shown
             self._compare(usage, request.bound)
         reservation.paid += cost

@@ -19,7 +19,7 @@ class ChatResponse:
     >>> choice = {"message": {"content": "Hello!"}, "finish_reason": "stop"}
     >>> response = ChatResponse.read({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": None}})
     >>> response.text, response.usage(prompt_bound=12, completion_bound=16)
-    ('Hello!', Usage(prompt_tokens=9, completion_tokens=16, requests=1))
+    ('Hello!', Usage(prompt_tokens=9, completion_tokens=16, requests=1, cached_tokens=0, reasoning_tokens=0))
 
     Args:
         text (`str`): The reply text; empty where there is none.
@@ -84,7 +84,8 @@ class ChatResponse:
             completion_bound (`int`): The most that the reply can have.
         """
         prompt = prompt_bound if self.prompt_tokens is None else self.prompt_tokens
-        return Usage(prompt, completion_bound if self.completion_tokens is None else self.completion_tokens, 1)
+        completion = completion_bound if self.completion_tokens is None else self.completion_tokens
+        return Usage(prompt, completion, 1, self.cached_tokens, self.reasoning_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class _Counts:
     def usage(self) -> Usage | None:
         if self.prompt is None or self.completion is None:
             return None
-        return Usage(self.prompt, self.completion, 1)
+        return Usage(self.prompt, self.completion, 1, self.cached, self.reasoning)
 
 
 def _clean(text: str) -> str:
