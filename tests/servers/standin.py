@@ -68,6 +68,7 @@ class StandIn:
         rules ([`Rules`]): May be exchanged at any time, as a provider changes its mind.
         faults (`list[Fault]`): What the next chat requests get instead of a reply, in order of arrival.
         judge (`Callable`, *optional*): Asked about each chat body and how many came before it; may give a fault.
+        tier (`str`, *optional*): What it serves at and charges, whatever is asked for.
         change_reply (`Callable`, *optional*): Applied to the JSON of each chat reply.
         seen (`list[Seen]`): All requests; `path` holds the query too.
         bill ([`Bill`]): What it all costs.
@@ -79,6 +80,7 @@ class StandIn:
         self.clock = clock
         self.faults: list[Fault] = []
         self.judge: Callable[[dict[str, Any], int], Fault | None] | None = None
+        self.tier: str | None = None
         self.change_reply: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self.seen: list[Seen] = []
         self.bill = Bill(self.rules.rates)
@@ -258,12 +260,14 @@ class StandIn:
             text = cut(said.refusal, room - thought_tokens)
         whole = text == (said.text or (said.refusal or "")) or refusal is not None
         content_tokens = len(tokens_of(refusal or text))
-        tokens = Tokens(len(sent), self.cached(body["model"], sent), thought_tokens + content_tokens, thought_tokens)
-        charged = tier or {"auto": "default"}.get(body.get("service_tier"), body.get("service_tier")) or "default"
+        tokens = Tokens(len(sent), self.cached(rules.model, sent), thought_tokens + content_tokens, thought_tokens)
+        asked = body.get("service_tier")
+        charged = tier or self.tier or (asked if asked not in (None, "auto") else "default")
         day = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
-        cost = self.bill.add(day, body["model"], charged, tokens)
+        model = rules.snapshot or body.get("model", rules.model)
+        cost = self.bill.add(day, model, charged, tokens)
         finish = "stop" if whole else "length"
-        return Generation(body["model"], text, thought, refusal, finish, tokens, cost, charged)
+        return Generation(model, text, thought, refusal, finish, tokens, cost, charged)
 
     def completion(self, generation: Generation) -> dict[str, Any]:
         """A generation in the provider's form."""

@@ -253,4 +253,60 @@ OPENROUTER = Rules(
     rates=Rates(prompt=0.05, completion=0.2),
 )
 
-ALL = (AZURE, AZURE_DEPLOYMENT, GROQ, GROQ_LLAMA, DEEPSEEK, ROUTER, ROUTER_PLAIN, OPENROUTER)
+
+def beside_usage(tokens: Tokens, cost: int) -> dict[str, Any]:
+    """xAI counts thoughts beside the reply, and in the total."""
+    return openai_usage(tokens, cost) | {"completion_tokens": tokens.completion - tokens.reasoning}
+
+
+XAI = Rules(
+    name="xai",
+    model="grok-4-fast",
+    key="xai-standin",
+    forms={"text": "ignored", "json_object": "json", "json_schema": "guided"},
+    refused={
+        name: Problem(400, f"Model grok-4-fast does not support parameter {name}.")
+        for name in ("presence_penalty", "frequency_penalty", "stop", "reasoning_effort")
+    },
+    reasoning="reasoning_content",
+    thinks={"default": 64},
+    caches_from=1024,
+    pages={"/v1/models": model_page("grok-4-fast", owner="xai")},
+    error=lambda problem: {"code": "Client specified an invalid argument", "error": problem.message},
+    usage=beside_usage,
+    message={"refusal": None},
+    rates=Rates(prompt=0.2, cached=0.05, completion=0.5),
+)
+
+
+def gemini_usage(tokens: Tokens, cost: int) -> dict[str, Any]:
+    """Gemini tells of thoughts in the total alone."""
+    return plain_usage(tokens, cost) | {"completion_tokens": tokens.completion - tokens.reasoning}
+
+
+def gemini_error(problem: Problem) -> Any:
+    name = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND"}.get(problem.status, "UNKNOWN")
+    return [{"error": {"code": problem.status, "message": problem.message, "status": name}}]
+
+
+GEMINI = Rules(
+    name="gemini",
+    model="gemini-2.5-flash",
+    prefix="/v1beta/openai",
+    chat_path="/chat/completions",
+    key="AIza-standin",
+    forms={"text": "ignored", "json_object": "json", "json_schema": "guided"},
+    refused={
+        name: Problem(400, f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
+        for name in ("seed", "structured_outputs", "chat_template_kwargs")
+    },
+    reasoning="hidden",
+    thinks={"default": 64, "none": 0, "low": 32, "medium": 64, "high": 256},
+    tiers=("default", "flex", "priority"),
+    pages={"/models": model_page("models/gemini-2.5-flash", "models/gemini-2.5-pro", owner="google")},
+    error=gemini_error,
+    usage=gemini_usage,
+    rates=Rates(prompt=0.3, completion=2.5),
+)
+
+ALL = (AZURE, AZURE_DEPLOYMENT, GROQ, GROQ_LLAMA, DEEPSEEK, ROUTER, ROUTER_PLAIN, OPENROUTER, XAI, GEMINI)

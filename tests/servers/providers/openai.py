@@ -32,6 +32,7 @@ def model_page(*names: str, owner: str = "system") -> dict:
 CHAT = Rules(
     name="openai",
     model="gpt-4.1-mini",
+    snapshot="gpt-4.1-mini-2025-04-14",
     key="sk-standin",
     forms={"text": "ignored", "json_object": "json", "json_schema": "guided", "json_object+schema": "refused"},
     strict_subset=True,
@@ -56,6 +57,7 @@ REASONING = replace(
     CHAT,
     name="openai-reasoning",
     model="gpt-5-mini",
+    snapshot="gpt-5-mini-2025-08-07",
     refused={
         "max_tokens": unsupported("max_tokens", "max_completion_tokens"),
         "top_p": unsupported("top_p"),
@@ -76,6 +78,7 @@ O_SERIES = replace(
     REASONING,
     name="openai-o-series",
     model="o4-mini",
+    snapshot="o4-mini-2025-04-16",
     refused=REASONING.refused | {"temperature": unsupported("temperature"), "seed": unsupported("seed")},
     only_defaults={},
     rates=Rates(prompt=1.1, cached=0.275, completion=4.4),

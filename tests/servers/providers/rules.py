@@ -73,6 +73,7 @@ class Rules:
     Args:
         name (`str`): Its name.
         model (`str`): The model it serves.
+        snapshot (`str`): The dated name under which it answers and charges, where that is another.
         prefix (`str`): What stands before its paths.
         chat_path (`str`): Where it takes chat requests.
         query (`str`): What their query has to be.
@@ -120,6 +121,7 @@ class Rules:
 
     name: str
     model: str
+    snapshot: str = ""
     prefix: str = ""
     chat_path: str = "/v1/chat/completions"
     query: str = ""
