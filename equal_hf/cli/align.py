@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.index import render_stages, run_on_ranks
@@ -69,8 +70,9 @@ def align(
         named = targets()
         return None if named is None else [item.text() for target in named.values() for item in target.reference]
 
+    ungraded = replace(settings, extractor_grade=False)  # nothing is selected by these pairs
     pairs = PairSource(
-        make_extractor=lambda: make_extractor(settings, output_dir, targets(), seed),
+        make_extractor=lambda: make_extractor(ungraded, output_dir, targets(), seed),
         reference=reference,
         settings={name: getattr(settings, name) for name in _OF_PAIRS},
     )

@@ -42,6 +42,11 @@ class RunArguments(PublishConfig, SelectionConfig, TargetConfig, CorpusConfig):
     extractor_examples: Annotated[int, Range(0)] = setting(
         0, "Number of reference items shown in the prompt as examples."
     )
+    extractor_grade: bool = setting(
+        False,
+        "Ask for a grade of each pair in the same reply: how well its question fits the target, from 0 to 3, by four "
+        "reference items shown. It teaches the selection; no pair is rejected by it.",
+    )
     price_per_million_prompt_tokens: Annotated[float, Range(0)] = setting(
         0.0, "Price of a million prompt tokens, in the currency of `max_cost`."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,24 +56,38 @@ def make_prompt(run: RunArguments, targets: Mapping[str, Target] | None, seed: i
 
     Args:
         run ([`RunArguments`]): The arguments.
-        targets (`Mapping[str, Target]`, *optional*): Where `extractor_examples` are drawn from, in turn where there
-            are several; none are shown without it.
+        targets (`Mapping[str, Target]`, *optional*): Where `extractor_examples` and the items that grades go by are
+            drawn from, in turn where there are several; none are shown, and no grades asked for, without it.
         seed (`int`): Draws them.
 
     Raises:
-        [`ConfigError`]: If the prompt cannot be read or has no place for examples.
+        [`ConfigError`]: If the prompt cannot be read, or has no place for examples or grading.
     """
+    from equal_hf.extraction.prompts.grading import GRADE_ITEMS
     from equal_hf.extraction.prompts.template import PromptTemplate
 
-    examples: tuple[tuple[str, str], ...] = ()
-    if (wanted := run.extractor_examples) and targets:
-        parts = [target.reference for target in targets.values()]
-        drawn = [random.Random(seed).sample(part, min(wanted, len(part))) for part in parts]
-        in_turn = [item for item in chain.from_iterable(zip_longest(*drawn)) if item is not None]
-        examples = tuple((item.question, item.answer) for item in in_turn[:wanted])
+    settings: dict[str, Any] = {}
+    if targets:
+        examples = _reference_items(targets, run.extractor_examples, seed)
+        settings["examples"] = examples
+        if run.extractor_grade:
+            further = _reference_items(targets, GRADE_ITEMS, f"{seed}-grade", without=examples)
+            settings |= {"grade": True, "grade_items": further[: max(0, GRADE_ITEMS - len(examples))]}
     if run.extractor_prompt:
-        return PromptTemplate.load(run.extractor_prompt, examples)
-    return PromptTemplate(examples=examples)
+        return PromptTemplate.load(run.extractor_prompt, **settings)
+    return PromptTemplate(**settings)
+
+
+def _reference_items(
+    targets: Mapping[str, Target], count: int, seed: int | str, without: Collection[tuple[str, str]] = ()
+) -> tuple[tuple[str, str], ...]:
+    """Questions and answers of the references, of several targets in turn."""
+    drawn = []
+    for target in targets.values():
+        left = [item for item in target.reference if (item.question, item.answer) not in without]
+        drawn.append(random.Random(seed).sample(left, min(count, len(left))))
+    in_turn = [item for item in chain.from_iterable(zip_longest(*drawn)) if item is not None]
+    return tuple((item.question, item.answer) for item in in_turn[:count])
 
 
 def make_collector(

@@ -113,7 +113,8 @@ def _prompt(run: RunArguments, seed: int) -> Any:
     from equal_hf.cli.factories import make_prompt
     from equal_hf.target import load_targets
 
-    return make_prompt(run, load_targets(run, seed) if run.extractor_examples else None, seed)
+    shows_items = run.extractor_examples or run.extractor_grade
+    return make_prompt(run, load_targets(run, seed) if shows_items else None, seed)
 
 
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:

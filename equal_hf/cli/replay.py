@@ -20,6 +20,7 @@ def add_parser(subparsers: Any) -> None:
     from equal_hf.collection.config import DOCUMENT_ORDERS, CollectorConfig, current_document_order
     from equal_hf.selection.config import BANDITS, REWARDS
     from equal_hf.selection.neighbours import NEIGHBOURS
+    from equal_hf.selection.pair_value import PAIR_VALUES
 
     parser = subparsers.add_parser(
         "replay",
@@ -40,6 +41,8 @@ def add_parser(subparsers: Any) -> None:
         "bandit_discount": {"type": float},
         "reward_funcs": {"nargs": "+", "type": current_reward_name, "choices": REWARDS, "metavar": "REWARD"},
         "reward_weights": {"nargs": "+", "type": float, "metavar": "WEIGHT"},
+        "pair_values": {"nargs": "+", "choices": [*PAIR_VALUES], "metavar": "VALUE"},
+        "pair_value_weights": {"nargs": "+", "type": float, "metavar": "WEIGHT"},
         "target_weights": {"nargs": "+", "type": float, "metavar": "WEIGHT"},
         "price_per_million_prompt_tokens": {"type": float, "metavar": "PRICE"},
         "price_per_million_completion_tokens": {"type": float, "metavar": "PRICE"},
@@ -95,6 +98,7 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
     from equal_hf.collection.config import current_document_order
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.corpus.run_corpus import open_corpus
+    from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES
     from equal_hf.selection.selector import Selector
     from equal_hf.target import load_targets, target_shares
 
@@ -114,6 +118,9 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
         raise ConfigError(f"{corpus.source} is not the corpus that {args.run} ran on: name that one with `--corpus`")
     targets = load_targets(run, fingerprint["seed"])
     embedder = corpus.open_embedder()
+    pair_values = fingerprint.get("pair_values", dict.fromkeys(DEFAULT_PAIR_VALUES, 1.0))
+    if args.pair_values:
+        pair_values = dict.fromkeys(args.pair_values, 1.0)
     weights = args.reward_weights or (None if args.reward_funcs else settings.get("reward_weights"))
     return Selector(
         run.make_bandit(),
@@ -126,6 +133,8 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
         order=args.document_order or current_document_order(fingerprint["document_order"]),
         documents_per_arm=fingerprint["documents_per_arm"],
         discount=fingerprint["discount"],
+        pair_values=list(pair_values),
+        pair_value_weights=args.pair_value_weights or list(pair_values.values()),
     )
 
 

@@ -138,6 +138,8 @@ class EqualDataCollector:
             order=args.document_order,
             documents_per_arm=args.documents_per_arm,
             discount=args.discount,
+            pair_values=args.pair_values,
+            pair_value_weights=args.pair_value_weights,
         )
 
     @cached_property
@@ -308,7 +310,8 @@ class EqualDataCollector:
         known = self.selector.take(round, embeddings, parts.document_embeddings, parts.usage_by_arm)
         round = replace(round, rewards=self.selector.rewards("extracted", round, **known))
         by_id = {document.id: document for document in documents}
-        self.records.write_extracted(round, embeddings, by_id, parts.usage_by_arm, parts.document_embeddings)
+        values = known["pair_values"].columns(list(self.target_shares.values()))
+        self.records.write_extracted(round, embeddings, by_id, parts.usage_by_arm, parts.document_embeddings, values)
         history.extracted(round)
         return round
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.config import FilterConfig
+from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES, PAIR_VALUES, check_pair_values
 
 DOCUMENT_ORDERS = ("value", "nearest", "random")
 
@@ -52,6 +53,10 @@ class CollectorConfig(FilterConfig):
             the highest expected value first (`"value"`), `"nearest"` to the reference first, or `"random"`.
         discount (`float`, *optional*, defaults to `1.0`): Weight that what was learned of documents keeps from round
             to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
+        pair_values (`list[str]`, *optional*, defaults to `["nearness", "grade"]`): What says how much pairs are worth,
+            and so teaches what documents are: `"nearness"` to the mean of the reference, to the five `"nearest"` of
+            it, or the `"grade"` of the extracting model (`extractor_grade`), which counts only where there is one.
+        pair_value_weights (`list[float]`, *optional*): One weight each; all 1 where it is left out.
         target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.
     """
@@ -81,6 +86,13 @@ class CollectorConfig(FilterConfig):
     )
     discount: float = field(
         default=1.0, metadata={"help": "Weight that what was learned of documents keeps from round to round."}
+    )
+    pair_values: list[str] = field(
+        default_factory=lambda: [*DEFAULT_PAIR_VALUES],
+        metadata={"help": f"What says what pairs are worth: {', '.join(PAIR_VALUES)}."},
+    )
+    pair_value_weights: list[float] | None = field(
+        default=None, metadata={"help": "One weight each of these; all 1 where left out."}
     )
     target_weights: list[float] | None = field(
         default=None, metadata={"help": "With several targets, what each counts; the same where left out."}
@@ -115,6 +127,7 @@ class CollectorConfig(FilterConfig):
             raise ConfigError(
                 f"`document_order` is {self.document_order!r}: set it to one of {', '.join(DOCUMENT_ORDERS)}"
             )
+        check_pair_values(self.pair_values, self.pair_value_weights)
         if self.num_rounds is None and self.max_documents is None:
             raise ConfigError("nothing says when to stop: set `num_rounds`, or a budget in `max_documents`")
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES
 from equal_hf.utils.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def run_fingerprint(run: Any) -> dict[str, Any]:
     return {
         **{name: getattr(run.args, name) for name in SETTINGS.split()},
         "reward_weights": dict(run.reward_weights),
+        **_pair_values(run.args),
         "bandit": run.bandit.identity(),
         "corpus": run.corpus.fingerprint,
         "embedder": run.embedder.fingerprint(),
@@ -34,6 +36,13 @@ def run_fingerprint(run: Any) -> dict[str, Any]:
         "protected": _digest(run.protected),
         "filters": {filter.name: filter.identity() for filter in run.filters},
     }
+
+
+def _pair_values(args: Any) -> dict[str, Any]:
+    """Nothing where all is as by default, which runs of before they could be set are taken up with."""
+    weights = args.pair_value_weights or [1.0] * len(args.pair_values)
+    weighted = dict(zip(args.pair_values, weights, strict=True))
+    return {"pair_values": weighted} if weighted != dict.fromkeys(DEFAULT_PAIR_VALUES, 1.0) else {}
 
 
 def _digest(items: Sequence[TargetItem]) -> str:

@@ -21,7 +21,6 @@ from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.connection import Connection
-from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import CachedRequests
@@ -129,7 +128,7 @@ class EndpointExtractor:
         second = {step.name: step.prompt_hash for step in self._second}
         if JUDGE in self._second:
             second["judge_min_score"] = str(self.config.judge_min_score)
-        schema = PAIRS_SCHEMA if settings.guided else None
+        schema = self.prompt.schema if settings.guided else None
         return {
             "kind": "endpoint",
             "model": settings.model,
@@ -140,6 +139,7 @@ class EndpointExtractor:
             "max_new_tokens": self.config.max_new_tokens,
             "max_prompt_tokens": settings.prompt_limit,
             **({"second_pass": second} if second else {}),
+            **({"grade_items": self.prompt.item_hashes} if self.prompt.grade else {}),
         }
 
     def describe(self) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def export_dataset(
     for index in indices:
         round, reward_record = records.load(index), records.reward_record(index)
         extracted = records.folder(index) / "extracted"
-        pairs = _pair_table(_masked(read_parquet(extracted / "pairs.parquet")), round, filters)
+        pairs = _pair_table(_masked(records.pair_table(index)), round, filters)
         metadata = {name: pairs[name].to_pylist() for name in PUBLIC if name in pairs.column_names}
         stats.add(records, index, round, metadata)
         decisions[index] = records.decision_table(index), reward_record or {"rewards": round.rewards}

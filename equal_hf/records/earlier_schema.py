@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from equal_hf.records.schema import PAIR_COLUMNS, metadata_column
 from equal_hf.utils.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -37,6 +38,22 @@ def current_rejected(table: pa.Table) -> pa.Table:
         if row["raw"] in replies:
             row["raw"] = f"{WITHHELD}holds an item of a protected set, sha256 {content_hash(row['raw'])}"
     return type(table).from_pylist(rows, table.schema)
+
+
+def current_pairs(table: pa.Table) -> pa.Table:
+    """A table of pairs with all columns of today: those that it lacks hold nothing.
+
+    A column of the corpus that has the name of one of these was recorded under it then; it is told by holding text.
+    """
+    import pyarrow as pa
+
+    recorded = {field.name: field.type for field in table.schema}
+    taken = {name for name, kind in PAIR_COLUMNS.items() if kind != "string" and recorded.get(name) == pa.string()}
+    table = table.rename_columns([metadata_column(name) if name in taken else name for name in table.column_names])
+    for name, kind in PAIR_COLUMNS.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, getattr(pa, kind)()))
+    return table
 
 
 def current_decisions(table: pa.Table) -> pa.Table:

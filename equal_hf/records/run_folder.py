@@ -16,7 +16,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,13 @@ import numpy as np
 
 from equal_hf.errors import RecordError, ResumeError
 from equal_hf.records.changes import changed_values, not_changeable
-from equal_hf.records.earlier_schema import REWARD_FILE, current_decisions, current_rewards, current_round
+from equal_hf.records.earlier_schema import (
+    REWARD_FILE,
+    current_decisions,
+    current_pairs,
+    current_rewards,
+    current_round,
+)
 from equal_hf.records.json_files import check_rewards, read_json, reading, write_json
 from equal_hf.records.schema import (
     SCHEMA_VERSION,
@@ -220,6 +226,7 @@ class RoundRecords:
         documents: Mapping[str, Document],
         usage_by_arm: list[Usage],
         document_embeddings: np.ndarray | None = None,
+        pair_values: Mapping[str, Sequence[float | None]] | None = None,
     ) -> None:
         """Record a round as extraction left it.
 
@@ -230,13 +237,24 @@ class RoundRecords:
             usage_by_arm (`list[Usage]`): What each decision's documents used.
             document_embeddings (`np.ndarray` of shape `(documents, d)`, *optional*): Embeddings of the documents,
                 where selection learns from them.
+            pair_values (`Mapping[str, Sequence[float | None]]`, *optional*): What its pairs are worth, by column.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
         from safetensors.numpy import save_file
 
         scores = {decision.arm: decision.score for decision in round.decisions}
-        rows = [pair_row(pair, round.index, scores[pair.cluster], documents[pair.document_id]) for pair in round.pairs]
+        values = pair_values or {}
+        rows = [
+            pair_row(
+                pair,
+                round.index,
+                scores[pair.cluster],
+                documents[pair.document_id],
+                {name: column[place] for name, column in values.items()},
+            )
+            for place, pair in enumerate(round.pairs)
+        ]
         rejected = [asdict(rejection) for rejection in round.rejected]
         yields = round.pairs_by_arm()
         decisions = [
@@ -282,7 +300,7 @@ class RoundRecords:
         folder = self.folder(index) / "extracted"
         rejected = read_parquet(folder / "rejected.parquet")
         decisions = self.decision_table(index).to_pylist()
-        pairs = read_parquet(folder / "pairs.parquet")
+        pairs = self.pair_table(index)
         with reading(folder / "decisions.parquet"):
             made = tuple(
                 Decision(row["arm"], row["score"], tuple(row["documents"]), tuple(row["rows"]), row["expected_value"])
@@ -310,6 +328,10 @@ class RoundRecords:
                 rewards_through=facts["rewards_through"],
                 last=facts["last"],
             )
+
+    def pair_table(self, index: int) -> pa.Table:
+        """The pairs of one round, one row each."""
+        return current_pairs(read_parquet(self.folder(index) / "extracted" / "pairs.parquet"))
 
     def decision_table(self, index: int) -> pa.Table:
         """The decisions of one round, one row each."""

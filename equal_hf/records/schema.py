@@ -30,6 +30,12 @@ PAIR_COLUMNS = {
     "model_revision": "string",
     "prompt_hash": "string",
     "response_key": "string",
+    "grade": "int8",
+    # What the pair is worth, and by which function how much; of several targets their mean by weight.
+    "value": "float64",
+    "value_nearness": "float64",
+    "value_nearest": "float64",
+    "value_grade": "float64",
 }
 
 
@@ -42,8 +48,10 @@ def metadata_column(name: str) -> str:
     return f"document_{name}" if name in PAIR_COLUMNS else name
 
 
-def pair_row(pair: QAPair, index: int, score: float, document: Document) -> dict[str, Any]:
-    """A pair with its provenance, as a row of `pairs.parquet`."""
+def pair_row(
+    pair: QAPair, index: int, score: float, document: Document, values: Mapping[str, float | None] | None = None
+) -> dict[str, Any]:
+    """A pair with its provenance and what it is worth, as a row of `pairs.parquet`."""
     start, end = pair.span or (None, None)
     return {
         "question": pair.question,
@@ -60,6 +68,8 @@ def pair_row(pair: QAPair, index: int, score: float, document: Document) -> dict
         "model_revision": pair.model_revision,
         "prompt_hash": pair.prompt_hash,
         "response_key": pair.response_key,
+        "grade": pair.grade,
+        **(values or {}),
         **{metadata_column(name): _text(value) for name, value in document.metadata.items()},
     }
 
@@ -68,7 +78,7 @@ def pair_from_row(row: Mapping[str, Any]) -> QAPair:
     """The pair of a row of `pairs.parquet`."""
     span = None if row["span_start"] is None else (row["span_start"], row["span_end"])
     fields = "question answer document_id cluster method model model_revision prompt_hash response_key".split()
-    return QAPair(**{name: row[name] for name in fields}, span=span)
+    return QAPair(**{name: row[name] for name in fields}, span=span, grade=row["grade"])
 
 
 def pair_schema(documents: Iterable[Document]) -> pa.Schema:

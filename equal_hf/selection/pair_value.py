@@ -159,6 +159,20 @@ class RoundValues:
     mixed: np.ndarray
     documents: np.ndarray
 
+    def columns(self, shares: Sequence[float]) -> dict[str, list[float | None]]:
+        """The values as they are recorded, by column: the mixture, then each function; means over the targets.
+
+        Args:
+            shares (`Sequence[float]`): The share of each target.
+        """
+        columns = {"value": self.mixed @ np.asarray(shares)}
+        columns |= {
+            f"value_{name}": self.pairs[:, place] @ np.asarray(shares) for place, name in enumerate(self.names)
+        }
+        return {
+            name: [None if np.isnan(value) else float(value) for value in values] for name, values in columns.items()
+        }
+
 
 class PairValues:
     """Values of a run's pairs, round by round; the same rounds in the same order give the same values.

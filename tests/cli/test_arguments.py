@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from trl import ModelConfig
 
 from equal_hf.cli.arguments import RunArguments
+from equal_hf.cli.factories import make_prompt
 from equal_hf.cli.parse_config import parse_config
 from equal_hf.errors import ConfigError
 from equal_hf.selection.rewards import reward_name
 from equal_hf.target import target_shares, weighted_mean
 from equal_hf.training.config import EqualConfig
 from equal_hf.types import Decision, QAPair, Round, Usage
+from tests.world import make_target
 
 KINDS = (RunArguments, EqualConfig, ModelConfig)
 GOOD = "corpus: c\ntarget: t\nnum_rounds: 3\nuse_cpu: true\nreport_to: none\nbf16: false\n"
@@ -22,6 +24,22 @@ GOOD = "corpus: c\ntarget: t\nnum_rounds: 3\nuse_cpu: true\nreport_to: none\nbf1
 def parse(tmp_path, text, *flags):
     (tmp_path / "run.yaml").write_text(text)
     return parse_config(KINDS, ["--config", str(tmp_path / "run.yaml"), *flags], default="unused.yaml")
+
+
+def test_grades_go_by_items_of_the_references_only(tmp_path):
+    """A seeded few, of several targets in turn, besides those that are shown as examples anyway."""
+    targets = {"a": make_target(), "b": make_target(seed=2)}
+    reference = {(item.question, item.answer) for target in targets.values() for item in target.reference}
+    run, *_ = parse(tmp_path, GOOD + "extractor_grade: true\n")
+    prompt = make_prompt(run, targets, 42)
+    assert (prompt.grade, prompt.examples, len(prompt.grade_items)) == (True, (), 4)
+    assert set(prompt.grade_items) <= reference
+    assert make_prompt(run, targets, 42) == prompt != make_prompt(run, targets, 43)
+    with_examples = make_prompt(replace(run, extractor_examples=3), targets, 42)
+    plain = make_prompt(replace(run, extractor_examples=3, extractor_grade=False), targets, 42)
+    assert with_examples.examples == plain.examples and not plain.grade
+    assert len(with_examples.grade_items) == 1 and not set(with_examples.grade_items) & set(plain.examples)
+    assert make_prompt(replace(run, extractor_examples=9), targets, 42).grade_items == ()
 
 
 def test_flags_win_over_the_file(tmp_path):
@@ -48,6 +66,8 @@ def test_flags_win_over_the_file(tmp_path):
             "yield_per_cost.*`price_per_million_prompt_tokens`.*_per_token",
         ),
         (GOOD + "neighbours: near\n", [], "neighbours.*bures"),
+        (GOOD + "pair_values: [grades]\n", [], "`pair_values` names grades: choose from nearness"),
+        (GOOD + "pair_value_weights: [1.0, 2.0, 3.0]\n", [], "`pair_value_weights` has 3 values for 2 functions"),
         (GOOD.replace("target: t", "target: [null]"), [], "`target` is not set"),
         (GOOD.replace("target: t", "target: ''"), [], "`target` is not set"),
         (GOOD, ["--target", "a", "b", "c", "--target_config", "x", "y"], "`target_config` has 2 values for 3 targets"),

@@ -11,9 +11,11 @@ from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector
 from equal_hf.errors import ConfigError, ExtractionError
 from equal_hf.extraction.budget import NANO, Prices
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
+from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.tracking.tracked_run import TrackedRun
+from equal_hf.utils.hashing import content_hash
 from tests.extraction.endpoints import MODELS, PAIRS, completion
 from tests.servers.faults import Fault, FaultyServer
 from tests.tracking.wandb_file import wandb_rows
@@ -63,6 +65,26 @@ def test_what_is_paid_is_told_and_belongs_to_the_run(world, server, tmp_path) ->
     assert [round.pairs for round in again.rounds()] == [round.pairs for round in rounds]
     assert again.totals(2) == collector.totals(2)
     assert len(server.chats) == 1 + 24 + 1, "two probes, every document once"
+
+
+def test_grades_are_recorded_with_what_pairs_are_worth(world, server, tmp_path) -> None:
+    graded = json.dumps(
+        {"pairs": [{"question": f"How many apples are {n} apples?", "answer": f"{n}.", "fit": n} for n in (3, 0)]}
+    )
+    server.faults = [completion(), *[completion(graded)] * 8]
+    collector = make(world, tmp_path, server, num_rounds=1, filters=[], pair_value_weights=[1.0, 3.0])
+    items = tuple((item.question, item.answer) for item in collector.reference[:2])
+    collector.extractor.prompt = PromptTemplate(grade=True, grade_items=items)
+    (round,) = collector.rounds()
+    assert [pair.grade for pair in round.pairs] == [3, 0] * 8
+    rows = RoundRecords(tmp_path).pair_table(0).to_pylist()
+    assert [(row["grade"], row["value_grade"]) for row in rows] == [(3, 1.0), (0, 0.0)] * 8
+    for row in rows:
+        assert row["value"] == pytest.approx((row["value_nearness"] + 3 * row["value_grade"]) / 4)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["fingerprint"]["extractor"]["grade_items"] == [content_hash(question) for question, _ in items]
+    assert run["fingerprint"]["pair_values"] == {"nearness": 1.0, "grade": 3.0}
+    assert items[0][0] not in json.dumps(run)
 
 
 def test_a_filter_that_rejects_keeps_the_reply(world, server, tmp_path) -> None:

@@ -32,7 +32,16 @@ def write_round(records: RoundRecords, index: int, pairs_per_arm: int = 2, rewar
             question = HOSTILE if arm == 1 and n == 0 else f"What is {index} + {n}?"
             pairs.append(
                 QAPair(
-                    question, f"{index + n}", f"d{index}-{arm}-{n % 2}", arm, (0, 6), "endpoint", "m/big", "abc", "p1"
+                    question,
+                    f"{index + n}",
+                    f"d{index}-{arm}-{n % 2}",
+                    arm,
+                    (0, 6),
+                    "endpoint",
+                    "m/big",
+                    "abc",
+                    "p1",
+                    grade=2,
                 )
             )
     round = Round(
@@ -48,7 +57,8 @@ def write_round(records: RoundRecords, index: int, pairs_per_arm: int = 2, rewar
         rewards_through=index - 1,
     )
     embeddings = np.zeros((len(pairs), 4), dtype=np.float32)
-    records.write_extracted(round, embeddings, documents, [Usage(50, 10, 2)] * 2)
+    usage, values = [Usage(50, 10, 2)] * 2, {"value": [0.5] * len(pairs)}
+    records.write_extracted(round, embeddings, documents, usage, pair_values=values)
     if rewarded:
         write_rewards(records, index)
     return round

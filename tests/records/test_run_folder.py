@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,39 @@ def test_rows_carry_their_provenance(tmp_path):
     assert (row["document_id"], row["arm_score"], row["span_start"], row["span_end"]) == ("d1", 1.5, 0, 9)
     assert (row["license"], row["round"], row["document_round"]) == ("mit", 0, "7")
     assert len(row["document_hash"]) == 64
+
+
+def test_rows_carry_grades_and_values(tmp_path):
+    from equal_hf.selection.pair_value import PAIR_VALUES
+
+    records, round = RoundRecords(tmp_path), a_round()
+    round = replace(round, pairs=tuple(replace(pair, grade=g) for pair, g in zip(round.pairs, (3, None), strict=True)))
+    documents = {d: Document(d, "text", metadata={"value": "corpus", "grade": "A"}) for d in ("d1", "d2")}
+    values = {"value": [0.5, None], **{f"value_{name}": [1.0, 0.0] for name in PAIR_VALUES}}
+    records.write_extracted(round, np.eye(2), documents, BY_ARM, pair_values=values)
+    assert records.load(0) == round
+    for place, row in enumerate(records.pair_table(0).to_pylist()):
+        assert {name: row[name] for name in values} == {name: column[place] for name, column in values.items()}
+        assert (row["document_value"], row["document_grade"]) == ("corpus", "A")
+
+
+def test_rows_of_before_there_were_grades_are_read(tmp_path):
+    """Their corpus may have had a column of such a name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    records, round = RoundRecords(tmp_path), a_round()
+    write(records, round)
+    path = tmp_path / "rounds/round-00000/extracted/pairs.parquet"
+    table = pq.read_table(path)
+    table = table.drop_columns([name for name in table.column_names if name.startswith(("grade", "value"))])
+    pq.write_table(table.append_column("grade", pa.array(["A", "B"])), path)
+    assert records.load(0) == round
+    rows = records.pair_table(0).to_pylist()
+    assert [(row["grade"], row["value"], row["document_grade"]) for row in rows] == [
+        (None, None, "A"),
+        (None, None, "B"),
+    ]
 
 
 def test_a_record_that_was_not_finished_is_not_there_and_is_cleared_away(tmp_path):

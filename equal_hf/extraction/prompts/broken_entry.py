@@ -21,7 +21,7 @@ _GAP = r"\s*(?:(?://|\#)[^\n]{0,200}\n\s*|/\*[^*]{0,200}\*/\s*)*"
 _KEY = re.compile(rf"""{_GAP}["'“”]?(?P<key>\w+)["'“”]?{_GAP}:{_GAP}""")
 # Behind a text: a comma and a quoted key, or one of ours without comma or quotes; or the brace and what may follow.
 _AFTER = re.compile(
-    rf"""{_GAP},(?={_GAP}(?:["'“”]\w+["'“”]|questions?|answers?)\s*:) | {_GAP}(?=["'“](?:question|answer)["'”]\s*:)
+    rf"""{_GAP},(?={_GAP}(?:["'“”]\w+["'“”]|questions?|answers?|fit)\s*:) | {_GAP}(?=["'“](?:question|answer)["'”]\s*:)
     | (?P<end>{_GAP},?{_GAP}\}}(?=[ \t]*\n|{_GAP}(?:[,\]}}{{`<]|\Z)))""",
     re.VERBOSE | re.IGNORECASE,
 )

@@ -1,9 +1,9 @@
 """From an endpoint's reply to question-answer pairs, whatever the reply holds.
 
-A model is asked for `{"pairs": [{"question": …, "answer": …}]}` and answers with that, with the same in a Markdown
-fence, between two paragraphs of prose, as a bare list, as one object a line, cut off in the middle, or with something
-else altogether. `parse_pairs` takes the pairs that are there, counts what is malformed, and never raises: time and
-memory are bounded by the length of the reply.
+A model is asked for `{"pairs": [{"question": …, "answer": …}]}`, with `"fit": 0` to `3` in each pair where it grades
+them too, and answers with that, with the same in a Markdown fence, between two paragraphs of prose, as a bare list, as
+one object a line, cut off in the middle, or with something else altogether. `parse_pairs` takes the pairs that are
+there, counts what is malformed, and never raises: time and memory are bounded by the length of the reply.
 
 >>> parse_pairs('Sure! ```json\\n{"pairs": [{"question": "2 + 2?", "answer": "4"}]}\\n```').pairs
 [('2 + 2?', '4')]
@@ -13,6 +13,8 @@ memory are bounded by the length of the reply.
 
 from __future__ import annotations
 
+import copy
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +50,12 @@ characters takes minutes and gigabytes (without it, about a second), and it woul
 model may write is bounded by the number of tokens asked for.
 """
 
+GRADED_SCHEMA: dict[str, Any] = copy.deepcopy(PAIRS_SCHEMA)
+"""The same with a grade of each pair, written when the pair is there to be graded."""
+_GRADED_PAIR = GRADED_SCHEMA["properties"]["pairs"]["items"]
+_GRADED_PAIR["properties"]["fit"] = {"type": "integer", "enum": [0, 1, 2, 3]}
+_GRADED_PAIR["required"].append("fit")
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -60,11 +68,14 @@ class Parsed:
             found nothing to ask, which is no error).
         invalid (`int`, *optional*, defaults to `0`): Entries that were cut off, broken, no pair of two strings, or
             beyond `MAX_PAIRS`.
+        grades (`list[int | None]`, *optional*): How well each pair fits the target, from 0 to 3; `None` for a pair
+            without a grade that is one of these. Empty where no pair has one.
     """
 
     pairs: list[tuple[str, str]] = field(default_factory=list)
     reason: str | None = None
     invalid: int = 0
+    grades: list[int | None] = field(default_factory=list)
 
 
 def parse_pairs(reply_text: str) -> Parsed:
@@ -74,6 +85,9 @@ def parse_pairs(reply_text: str) -> Parsed:
     `false`. It counts inside an object's list `pairs`, in a bare list, or alone, wherever in the reply text that value
     stands, but not inside a chain of thought; so one object a line and the whole entries of a list that was cut off
     are read too. Surplus keys and the case of keys are ignored. [`read_entry`] reads entries that are not quite JSON.
+
+    A pair's grade is `fit`, a whole number from 0 to 3, as a text or "of 3" too; anything else is no grade, and takes
+    nothing from the pair.
 
     Args:
         reply_text (`str`): The reply text. Nothing after its first `MAX_REPLY_CHARACTERS` characters is read.
@@ -87,18 +101,19 @@ def parse_pairs(reply_text: str) -> Parsed:
     >>> parse_pairs('{"pairs": []}').reason
     'no_pairs'
     >>> parse_pairs('{"pairs": [{"question": "a", "answer": "b"}, {"question": "c", "answ')
-    Parsed(pairs=[('a', 'b')], reason=None, invalid=1)
+    Parsed(pairs=[('a', 'b')], reason=None, invalid=1, grades=[])
 
     ```
     """
     if not reply_text[:MAX_REPLY_CHARACTERS].strip():
         return Parsed(reason="empty_reply")
     pairs: list[tuple[str, str]] = []
+    grades: list[int | None] = []
     invalid, reason = 0, "not_json"
     reader = JsonReader(reply_text)
     for value in reader:
         if value is THOUGHT_ENDS:
-            pairs, invalid, reason = [], 0, "not_json"
+            pairs, grades, invalid, reason = [], [], 0, "not_json"
             continue
         if value is BROKEN:
             if not ENTRY.match(reader.text, reader.start):
@@ -111,13 +126,15 @@ def parse_pairs(reply_text: str) -> Parsed:
             reason = "wrong_schema" if reason == "not_json" else reason
             reader.enter()
             continue
-        well_formed = [pair for entry in entries if (pair := _pair(entry)) is not None]
-        pairs.extend(well_formed)
+        well_formed = [(pair, _grade(entry)) for entry in entries if (pair := _pair(entry)) is not None]
+        pairs.extend(pair for pair, _ in well_formed)
+        grades.extend(grade for _, grade in well_formed)
         invalid += len(entries) - len(well_formed)
         if not pairs and value is not BROKEN:
             reason = "wrong_schema" if invalid else "no_pairs"
     if pairs:
-        return Parsed(pairs[:MAX_PAIRS], invalid=invalid + max(0, len(pairs) - MAX_PAIRS))
+        graded = grades[:MAX_PAIRS] if any(grade is not None for grade in grades[:MAX_PAIRS]) else []
+        return Parsed(pairs[:MAX_PAIRS], None, invalid + max(0, len(pairs) - MAX_PAIRS), graded)
     return Parsed(reason=reason, invalid=invalid)
 
 
@@ -165,6 +182,15 @@ def _pair(entry: Any) -> tuple[str, str] | None:
         if isinstance(question, str) and isinstance(answer, str) and not isinstance(question, Literal):
             return clean_text(question), clean_text(answer)
     return None
+
+
+def _grade(entry: dict[str, Any]) -> int | None:
+    fit = _by_name(entry).get("fit")
+    match = _GRADE.fullmatch(fit) if isinstance(fit, str) else None  # numbers are read as they are written
+    return int(match[1]) if match else None
+
+
+_GRADE = re.compile(r"\s*([0-3])(?:\.0+)?(?:\s*/\s*3|\s+of\s+3)?\s*")
 
 
 def _by_name(value: dict[str, Any]) -> dict[str, Any]:

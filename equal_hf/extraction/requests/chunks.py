@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from equal_hf.extraction.prompts.degenerate import degenerate_reasons
-from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA, Parsed, parse_pairs
+from equal_hf.extraction.prompts.parse_reply import Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import CachedRequests, DocumentReservation, Request
@@ -33,6 +34,7 @@ class _Pairs:
     """A chunk's pairs so far, and what was rejected."""
 
     pairs: list[Pair]
+    grades: list[int | None]
     rejected: list[Rejection]
     finish_reason: str
     method: str
@@ -122,7 +124,10 @@ class ChunkExtractor:
         except TransportFault as fault:
             rejection = Rejection(document.id, "transport_error", raw=str(fault))
             return Extraction(document.id, usage=sum(uses, Usage()), finish_reason="error", rejected=(rejection,))
-        pairs = tuple(self._pair(document, chunk, pair, result) for pair in result.pairs)
+        pairs = tuple(
+            self._pair(document, chunk, pair, grade, result)
+            for pair, grade in zip(result.pairs, result.grades, strict=True)
+        )
         usage = sum(uses, Usage())
         return Extraction(document.id, pairs, usage, result.finish_reason, tuple(result.rejected))
 
@@ -132,7 +137,7 @@ class ChunkExtractor:
         """What to ask about a chunk, in order. Sent what came of each step, or `None` where that is not known yet;
         returns the pairs, or `None` where they are not known."""
         outcome = yield self._first_step(chunk)
-        result = _first_pairs(document, outcome) if outcome else None
+        result = _first_pairs(document, outcome, self.prompt.grade) if outcome else None
         for second, overhead in self.second:
             if result is not None and not result.pairs:
                 break
@@ -151,7 +156,7 @@ class ChunkExtractor:
 
         messages = (chunk.messages, self.prompt.repaired(chunk.messages))
         bounds = (chunk.prompt_tokens, chunk.prompt_tokens + self.bounds.repair)
-        return Step("extract", bounds, messages, PAIRS_SCHEMA, parse_pairs, readable)
+        return Step("extract", bounds, messages, self.prompt.schema, parse_pairs, readable)
 
     def _second_step(self, second: SecondPass, overhead: int, text: str, chunk: Chunk, result: _Pairs | None) -> Step:
         limit = self.requests.settings.max_new_tokens
@@ -225,16 +230,16 @@ class ChunkExtractor:
     # -- what came of it -------------------------------------------------------------------------------------------
 
     def _judge(self, document: Document, result: _Pairs, outcome: Outcome) -> None:
-        grades = outcome.value or [0] * len(result.pairs)
-        graded = list(zip(result.pairs, grades, strict=True))
-        for pair, grade in graded:
-            if grade < self.judge_min_score:
-                reason = "judged_low" if grade else "not_judged"
-                raw = f"grade {grade}" if grade else ""
+        scores = outcome.value or [0] * len(result.pairs)
+        for pair, score in zip(result.pairs, scores, strict=True):
+            if score < self.judge_min_score:
+                reason = "judged_low" if score else "not_judged"
+                raw = f"grade {score}" if score else ""
                 result.rejected.append(Rejection(document.id, reason, *pair, raw=raw))
-        result.pairs = [pair for pair, grade in graded if grade >= self.judge_min_score]
+        passed = [score >= self.judge_min_score for score in scores]
+        result.pairs, result.grades = list(compress(result.pairs, passed)), list(compress(result.grades, passed))
 
-    def _pair(self, document: Document, chunk: Chunk, pair: Pair, result: _Pairs) -> QAPair:
+    def _pair(self, document: Document, chunk: Chunk, pair: Pair, grade: int | None, result: _Pairs) -> QAPair:
         settings = self.requests.settings
         return QAPair(
             *pair,
@@ -246,10 +251,11 @@ class ChunkExtractor:
             model_revision=settings.revision,
             prompt_hash=self.prompt.prompt_hash,
             response_key=result.key,
+            grade=grade,
         )
 
 
-def _first_pairs(document: Document, outcome: Outcome) -> _Pairs:
+def _first_pairs(document: Document, outcome: Outcome, graded: bool) -> _Pairs:
     response, parsed = outcome.response, outcome.value
     assert response is not None, "without a response there is an error"
     reasons = [parsed.reason] if parsed.reason else ["invalid_pair"] * parsed.invalid
@@ -265,9 +271,12 @@ def _first_pairs(document: Document, outcome: Outcome) -> _Pairs:
         for position, reason in enumerate(reasons)
     ]
     finish_reason = "error" if response.finish_reason == "refused" else response.finish_reason
-    judged = list(zip(parsed.pairs, degenerate_reasons(parsed.pairs), strict=True))
-    rejected += [Rejection(document.id, reason, *pair) for pair, reason in judged if reason]
-    return _Pairs([pair for pair, reason in judged if not reason], rejected, finish_reason, "endpoint", outcome.key)
+    grades = parsed.grades if graded and parsed.grades else [None] * len(parsed.pairs)
+    judged = list(zip(parsed.pairs, grades, degenerate_reasons(parsed.pairs), strict=True))
+    rejected += [Rejection(document.id, reason, *pair) for pair, _, reason in judged if reason]
+    pairs = [pair for pair, _, reason in judged if not reason]
+    kept = [grade for _, grade, reason in judged if not reason]
+    return _Pairs(pairs, kept, rejected, finish_reason, "endpoint", outcome.key)
 
 
 def _refine(document: Document, result: _Pairs, outcome: Outcome) -> None:
@@ -276,4 +285,5 @@ def _refine(document: Document, result: _Pairs, outcome: Outcome) -> None:
     refined = list(zip(result.pairs, outcome.value, strict=True))
     result.rejected += [Rejection(document.id, "refined_away", *pair) for pair, value in refined if value is None]
     result.pairs = [value for _, value in refined if value is not None]
+    result.grades = [grade for grade, (_, value) in zip(result.grades, refined, strict=True) if value is not None]
     result.method, result.key = "endpoint+refine", outcome.key

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.extraction.prompts.degenerate import degenerate_reasons
-from equal_hf.extraction.prompts.parse_reply import MAX_PAIRS, PAIRS_SCHEMA, Parsed, clean_text, parse_pairs
+from equal_hf.extraction.prompts.parse_reply import (
+    GRADED_SCHEMA,
+    MAX_PAIRS,
+    PAIRS_SCHEMA,
+    Parsed,
+    clean_text,
+    parse_pairs,
+)
 
 DRAFT = '{"pairs": [{"question": "3 + 3?", "answer": "5"}]}'
 ONE = '{"question": "2 + 2?", "answer": "4"}'
@@ -285,3 +292,62 @@ def test_thousands_of_different_pairs_of_a_reply_are_told_apart_in_a_second():
     started = time.process_time()
     assert degenerate_reasons([*pairs, *[("Who?", "I.")] * 4])[-4:] == [None, *["repeated_pair"] * 3]
     assert time.process_time() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    ("written", "grade"),
+    [
+        ("0", 0),
+        ("3", 3),
+        ('"2"', 2),
+        ("2.0", 2),
+        ('"3/3"', 3),
+        ('" 1 of 3 "', 1),
+        ("7", None),
+        ("-1", None),
+        ("1.5", None),
+        ("true", None),
+        ("null", None),
+        ("[3]", None),
+        ('"high"', None),
+        ('"3/5"', None),
+        ('"٣"', None),
+        ("1e400", None),
+        ("9" * 5_000, None),
+    ],
+)
+def test_grades_are_whole_numbers_up_to_three_or_none(written: str, grade: int | None) -> None:
+    """Whatever stands there, the pair is kept, and so are the grades of the others."""
+    pair = json.dumps({"question": "q", "answer": "a"})
+    parsed = parse_pairs(f'{{"pairs": [{pair[:-1]}, "fit": {written}}}, {pair[:-1]}, "Fit": 1}}]}}')
+    assert parsed.pairs == [("q", "a")] * 2 and parsed.invalid == 0
+    assert parsed.grades == [grade, 1]
+
+
+def test_grades_stay_with_their_pairs() -> None:
+    one = '{"fit": 3, "question": "q1", "answer": "a"}, {"question": "", "fit": 2}, {"question": "q2", "answer": "b"}'
+    assert parse_pairs(f'{{"pairs": [{one}]}}') == Parsed([("q1", "a"), ("q2", "b")], None, 1, [3, None])
+    assert parse_pairs('{"question": "q", "answer": "a"}').grades == []
+    assert parse_pairs('{"question": "q", "answer": "a", "fit": 9}').grades == []
+    many = json.dumps([{"question": str(n), "answer": "a", "fit": n % 4} for n in range(MAX_PAIRS + 5)])
+    assert parse_pairs(many).grades == [n % 4 for n in range(MAX_PAIRS)]
+    thought = '<think>{"question": "draft", "answer": "a", "fit": 1}</think>{"question": "q", "answer": "a", "fit": 2}'
+    assert parse_pairs(thought.removeprefix("<think>")).grades == [2]
+
+
+def test_grades_in_entries_that_are_not_quite_json() -> None:
+    entries = """{question: 'It's 2 + 2?', answer: '4', fit: 3}, {"question": "q", "answer": "a", "fit": "2/3",}"""
+    assert parse_pairs(f"{{pairs: [{entries}]}}") == Parsed([("It's 2 + 2?", "4"), ("q", "a")], grades=[3, 2])
+
+
+def test_the_graded_schema_asks_for_one_of_four_grades() -> None:
+    """In the subset that strict servers take: all keys required, no range but an enumeration."""
+    jsonschema.Draft202012Validator.check_schema(GRADED_SCHEMA)
+    pair = {"question": "q", "answer": "a"}
+    jsonschema.validate({"pairs": [pair | {"fit": 3}]}, GRADED_SCHEMA)
+    for fit in (4, "3", None):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"pairs": [pair | {"fit": fit}]}, GRADED_SCHEMA)
+    entry = GRADED_SCHEMA["properties"]["pairs"]["items"]
+    assert entry["required"] == list(entry["properties"]) == ["question", "answer", "fit"]
+    assert "fit" not in json.dumps(PAIRS_SCHEMA)

@@ -105,6 +105,53 @@ def test_a_template_without_a_place_for_examples_is_told_of() -> None:
         PromptTemplate("{{ document }}", examples=(("Q", "A"),))
 
 
+ITEMS = (("How many apples are 2 and 3 apples?", "5"), ("What is 9 - 4?", "5"))
+
+
+def test_grades_are_asked_for_by_questions_of_the_target_before_the_document() -> None:
+    prompt = PromptTemplate(grade=True, grade_items=ITEMS)
+    content = prompt.messages("Two and two make four.")[0]["content"]
+    before = content.partition("Two and two")[0]
+    assert all(json.dumps({"question": question}) in before for question, _ in ITEMS)
+    assert '"fit": 0}]}' in before and "0: it has nothing to do with them" in before
+    assert "fit" not in DEFAULT.messages("Two and two make four.")[0]["content"]
+    (other,) = prompt.messages("Three.")
+    assert other["content"].startswith(before.partition("=== DOCUMENT")[0])  # which a server may keep
+    assert prompt.schema["properties"]["pairs"]["items"]["required"][-1] == "fit" != DEFAULT.schema
+
+
+def test_a_prompt_without_grades_is_what_it_was() -> None:
+    """Its hash is in the records of runs, and its text in the keys of stored replies."""
+    assert DEFAULT.prompt_hash == "3eb3bff7a2fab2d3"
+    assert PromptTemplate(examples=ITEMS).prompt_hash == "2e72d50b2de3d1d0"
+    assert PromptTemplate(grade=True, grade_items=ITEMS[:1]).prompt_hash != (
+        PromptTemplate(grade=True, grade_items=ITEMS).prompt_hash
+    )
+
+
+def test_examples_serve_for_grading_too() -> None:
+    both = PromptTemplate(examples=ITEMS[:1], grade=True, grade_items=ITEMS[1:]).messages("x")[0]["content"]
+    alone = PromptTemplate(examples=ITEMS, grade=True).messages("x")[0]["content"]
+    assert "The examples above are some of them, and so are these:\n" in both
+    assert "The examples above are some of them.\n3: " in alone
+    assert alone.count("9 - 4") == both.count("9 - 4") == 1
+
+
+def test_a_long_question_is_shown_in_part() -> None:
+    prompt = PromptTemplate(grade=True, grade_items=((("word " * 2_000), "a"),))
+    assert len(prompt.messages("")[0]["content"]) < len(DEFAULT.messages("")[0]["content"]) + 1_500
+
+
+def test_grading_needs_a_place_and_items() -> None:
+    with pytest.raises(ConfigError, match=r"\{\{ grading \}\}.*`extractor_grade`"):
+        PromptTemplate("{{ document }}", grade=True, grade_items=ITEMS)
+    with pytest.raises(ConfigError, match="`extractor_grade` needs reference items"):
+        PromptTemplate(grade=True)
+    content = PromptTemplate("{{ grading }} {{ document }}", grade=True, grade_items=ITEMS).messages("x")[0]["content"]
+    assert "9 - 4" in content
+    assert PromptTemplate("{{ grading }}{{ document }}").messages("x")[0]["content"] == "x"
+
+
 LOAD = """
 import sys
 from equal_hf.errors import ConfigError
