@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     from equal_hf.cli.parse_config import parse_run
     from equal_hf.cli.train import drive
+    from equal_hf.records.summary import format_summary
     from equal_hf.utils.logging import set_up_terminal
 
     with contextlib.redirect_stdout(sys.stderr):  # libraries greet on standard output; that is for the result alone
@@ -55,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
         settings = without_training(settings, collector_args)
         summary = drive(settings, collector_args, None, collect)
     if not summary:
+        return 0
+    if "review" in summary:
+        print(json.dumps(summary, indent=2) if args.json else format_summary(summary))
         return 0
     result = {"dataset": summary["dataset"]} | summary["equal"]
     if settings.control:
@@ -104,7 +108,7 @@ def collect(job: Job) -> dict[str, Any]:
         [`ExtractionError`]: If not a single pair came of the whole run.
     """
     from equal_hf.cli.factories import make_collector
-    from equal_hf.cli.train import command_line
+    from equal_hf.cli.train import command_line, reviewed
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.records.statistics import mean
     from equal_hf.tracking.progress_view import ProgressView
@@ -131,6 +135,8 @@ def collect(job: Job) -> dict[str, Any]:
                     publisher.notify()
         # Before trackers are told where the dataset is, and at which revision.
         url = publisher.close() if publisher is not None else None
+        if collector.waits_for_review:
+            return {"review": reviewed(collector)}
     finally:
         tracked.close()
         collector.close()

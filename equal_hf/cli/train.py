@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trl import ModelConfig
 
     from equal_hf.cli.arguments import RunArguments
+    from equal_hf.collection.collector import EqualDataCollector
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.publishing.background_push import RoundPublisher
     from equal_hf.target import Target
@@ -105,7 +106,8 @@ def drive(
         once (`Callable`): Does one run, and returns its measures: [`train`], or `collect`'s.
 
     Returns:
-        `dict[str, Any]`: Measures by run, and where dataset and model are.
+        `dict[str, Any]`: Measures by run, and where dataset and model are; of a run that stopped for a review,
+        `review` alone: its lines.
 
     Raises:
         [`ConfigError`]: If something that the run needs is missing.
@@ -145,6 +147,8 @@ def drive(
         )
     equal = Job(run, args, model, corpus, targets, publisher=publisher)
     summary = {"equal": once(equal)}
+    if "review" in summary["equal"]:
+        return summary["equal"]
     if run.control:
         settings = control_settings(args, summary["equal"])
         summary[run.control] = once(replace(equal, args=settings, policy=run.control, publisher=None))
@@ -211,7 +215,7 @@ def control_settings(args: EqualConfig, equal: Mapping[str, Any]) -> EqualConfig
     control.output_dir = str(Path(str(args.output_dir)) / "control")
     control.num_rounds, control.stop_when_finished = max(1, equal["rounds"]), False
     control.pool_steps = equal.get("pool_steps") or None
-    control.push_to_hub = False
+    control.push_to_hub, control.review_after = False, None
     return control
 
 
@@ -234,6 +238,8 @@ def train(job: Job) -> dict[str, Any]:
     if not result_path.exists():
         with tracked(args, name=job.name, config=collector.config, id=collector.records.run_id()):
             trainer.train(resume_from_checkpoint=True)
+            if trainer.waits_for_review:
+                return {"review": reviewed(collector) if trainer.is_world_process_zero() else []}
             measures = measure(trainer, job.targets, collector.target_shares)
             folder = trainer.export_model()
             dataset = last_push(str(args.output_dir)).get("repo_id")
@@ -261,6 +267,27 @@ def train(job: Job) -> dict[str, Any]:
         trainer.accelerator.wait_for_everyone()
         collector.close()
     return json.loads(result_path.read_text(encoding="utf-8"))
+
+
+def reviewed(collector: EqualDataCollector) -> list[str]:
+    """The review of a run that stopped for one, with its report written, as lines.
+
+    Args:
+        collector ([`EqualDataCollector`]): The run; its folder is free for another start afterwards.
+    """
+    from equal_hf.collection.review import review
+    from equal_hf.report.write_report import write_report
+
+    lines = review(collector)
+    page = write_report(collector.records.run_dir)
+    collector.close()
+    return [
+        *lines,
+        "",
+        f"report: {page}",
+        "The run has stopped for its review. Start the same command again to go on; prompt, extractor and target may "
+        "be changed before.",
+    ]
 
 
 def make_trainer(job: Job) -> EqualTrainer:

@@ -213,6 +213,15 @@ class EqualDataCollector:
         """What the run has done so far."""
         return self.open()
 
+    @property
+    def waits_for_review(self) -> bool:
+        """Whether the run has come to `review_after` and was not reviewed yet; no further round is collected then."""
+        return (
+            self.args.review_after is not None
+            and self.history.rounds == self.args.review_after
+            and self.records.run().get("reviewed") != self.args.review_after
+        )
+
     def close(self) -> None:
         """Let other processes open the run folder."""
         self.records.close()
@@ -272,7 +281,7 @@ class EqualDataCollector:
         history = self.open()
         if index < history.rounds:
             return self.records.load(index)
-        if history.finished or index >= self.args.planned_rounds:
+        if history.finished or index >= self.args.planned_rounds or self.waits_for_review:
             return None
         if index > history.rounds:
             raise ResumeError(

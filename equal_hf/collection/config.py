@@ -47,6 +47,8 @@ class CollectorConfig(FilterConfig):
         max_completion_tokens (`int`, *optional*): Hard limit on completion tokens, cached replies included.
         max_cost (`float`, *optional*): Hard limit on money, in the currency of the extractor's prices, unanswered
             attempts included; a response from the store costs nothing.
+        review_after (`int`, *optional*): Stop once after so many rounds and show the best, worst and oddest pairs.
+            Started again the run goes on, also under another prompt, extractor or target.
         feedback_lag (`int`, *optional*, defaults to `0`): Round r is selected from the rewards of rounds up to
             r - 1 - lag. With 1 the next round is extracted while this one trains.
         document_order (`str`, *optional*, defaults to `"value"`): In which order a cluster's documents are drawn:
@@ -74,6 +76,9 @@ class CollectorConfig(FilterConfig):
     max_prompt_tokens: int | None = field(default=None, metadata={"help": "Hard limit on prompt tokens."})
     max_completion_tokens: int | None = field(default=None, metadata={"help": "Hard limit on completion tokens."})
     max_cost: float | None = field(default=None, metadata={"help": "Hard limit on money."})
+    review_after: int | None = field(
+        default=None, metadata={"help": "Stop once after so many rounds and show some pairs; start again to go on."}
+    )
     feedback_lag: int = field(
         default=0, metadata={"help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0 or 1)."}
     )
@@ -110,7 +115,7 @@ class CollectorConfig(FilterConfig):
         for weights in ("target_weights", "reward_weights"):
             if not all(map(math.isfinite, getattr(self, weights) or ())):
                 raise ConfigError(f"`{weights}` is {getattr(self, weights)}: every weight has to be finite")
-        for name in ("num_rounds", "arms_per_round", "documents_per_arm", "max_documents"):
+        for name in ("num_rounds", "arms_per_round", "documents_per_arm", "max_documents", "review_after"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` is {value}, but a run needs at least 1: set `{name}` to 1 or more")

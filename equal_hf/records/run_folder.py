@@ -349,6 +349,15 @@ class RoundRecords:
         with reading(self._tensor_path(index)):
             return tensors["pairs"]
 
+    def pair_values(self, index: int) -> np.ndarray | None:
+        """What one round's pairs were worth when it was recorded, shape `(pairs,)`; `None` where that is not known."""
+        path = self.folder(index) / "extracted" / "pairs.parquet"
+        table = read_parquet(path)
+        if "value" not in table.column_names:
+            return None
+        with reading(path):
+            return np.nan_to_num(table["value"].to_numpy(zero_copy_only=False).astype(np.float64))
+
     def document_embeddings(self, index: int) -> np.ndarray | None:
         """Embeddings of one round's documents, shape `(documents, d)`; `None` where they were not recorded."""
         return self._tensors(index).get("documents")

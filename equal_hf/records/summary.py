@@ -16,8 +16,11 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     """Runs side by side, then where dataset and model are.
 
     Args:
-        summary (`Mapping[str, Any]`): What `summary.json` holds: a mapping of measures for each run, and paths.
+        summary (`Mapping[str, Any]`): What `summary.json` holds: a mapping of measures for each run, and paths; or
+            `review`, the lines of a run that stopped for one.
     """
+    if "review" in summary:
+        return "\n".join(summary["review"])
     runs = {name: values for name, values in summary.items() if isinstance(values, Mapping)}
     measures = list(dict.fromkeys(measure for values in runs.values() for measure in values))
     rows = [["", *runs], *([measure, *(_cell(runs[name].get(measure)) for name in runs)] for measure in measures)]

@@ -9,7 +9,7 @@ from equal_hf.errors import PublishError
 from equal_hf.extraction.responses.maintenance import money_paid
 from equal_hf.records.statistics import RunStatistics, read_run
 from equal_hf.report.run_map import arm_terms, cluster_map, document_of, find_corpus
-from equal_hf.report.sample_pairs import best_and_worst
+from equal_hf.report.sample_pairs import best_and_worst, reviewed_pairs
 from equal_hf.utils.files import write_file
 
 PAGE = "report.html"
@@ -55,11 +55,15 @@ def write_report(
     where = cluster_map(report, clustered)
     terms = arm_terms(report)
     best, worst = best_and_worst(report)
-    documents = {(shown.round, shown.pair.document_id): document_of(shown, clustered) for shown in [*best, *worst]}
+    pairs = {"best": best, "worst": worst} | reviewed_pairs(report)
+    documents = {
+        (shown.round, shown.pair.document_id): document_of(shown, clustered)
+        for shown in (one for chosen in pairs.values() for one in chosen)
+    }
     folder = Path(out_dir) if out_dir is not None else report.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     measures = shown_rewards(runs)
-    pairs, money = {"best": best, "worst": worst}, money_paid(report.folder, report.run)
+    money = money_paid(report.folder, report.run)
     page = render(runs, measures, where, terms, pairs, documents, problem, money)
     write_file(folder / PAGE, page.encode("utf-8", "replace"))
     if pictures:

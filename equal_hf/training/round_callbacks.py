@@ -19,6 +19,7 @@ class RoundTrainer(Protocol):
     args: EqualConfig
     round_feed: RoundFeed
     is_last_round: bool
+    waits_for_review: bool
     rounds_trained: int
 
     def open_round(self, epoch: int) -> None:
@@ -63,7 +64,7 @@ class RoundCallback(TrainerCallback):
         self.trainer.rounds_trained = int((state.epoch or 0.0) + 1e-6)  # not one that was stopped in its middle
         if not control.should_evaluate:
             self.trainer.record_rewards({})
-        if self.trainer.is_last_round and self.trainer.args.stop_when_finished:
+        if self.trainer.waits_for_review or (self.trainer.is_last_round and self.trainer.args.stop_when_finished):
             control.should_training_stop = True
 
     def on_evaluate(

@@ -43,12 +43,14 @@ class OpenedRound:
             replay.
         arms (`int`): How many arms the round pulled; 0 for an epoch of replay.
         last (`bool`): No round follows.
+        review (`bool`): The run stops after it for a review.
     """
 
     rows: list[dict[str, Messages]]
     row_arms: list[int | None]
     arms: int
     last: bool
+    review: bool = False
 
 
 class RoundFeed:
@@ -131,9 +133,11 @@ class RoundFeed:
             logger.info("Budget or corpus ended before this epoch: it trains on pairs of earlier rounds")
         self._round = round
         rows, row_arms = self._compose(index, round)
-        if round is not None and not round.last and self.args.feedback_lag:
+        review = self.collector.waits_for_review and index + 1 == self.args.review_after
+        if round is not None and not round.last and not review and self.args.feedback_lag:
             self._look_ahead(index + 1)
-        return OpenedRound(rows, row_arms, len(round.decisions) if round else 0, round is None or round.last)
+        last = round is None or round.last
+        return OpenedRound(rows, row_arms, len(round.decisions) if round else 0, last, review)
 
     def record_rewards(self, loss: float | None, trained_rows: list[int], **context: Any) -> dict[str, float] | None:
         """Record the rewards of the open round; the metrics to log for it, or `None` where no round is open.

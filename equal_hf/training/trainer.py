@@ -97,7 +97,7 @@ class EqualTrainer(ModelFolderTrainer):
         self.data_collector = data_collector
         self.run_dir = str(args.output_dir)
         self.round_feed = RoundFeed(data_collector, args)
-        self.is_last_round = False
+        self.is_last_round = self.waits_for_review = False
         self.rounds_trained = self.steps_trained = self.pool_steps_trained = 0
         self.rows_cut = self.rows_lost = 0  # by `max_length`, of all rounds of this start
         self._cut: dict[str, float] = {}  # of the open round
@@ -122,6 +122,8 @@ class EqualTrainer(ModelFolderTrainer):
                 the run folder (from the beginning where there is none). Rounds that are on record and newer than the
                 checkpoint are trained again from their records.
 
+        Where the run comes to `review_after`, training stops after that round; `waits_for_review` tells so.
+
         Raises:
             [`ResumeError`]: If the run folder holds another run.
             [`ExtractionError`]: If the whole budget gave not a single pair.
@@ -132,6 +134,9 @@ class EqualTrainer(ModelFolderTrainer):
         wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
+        self.waits_for_review = self._on_main(lambda: self.data_collector.waits_for_review)
+        if self.waits_for_review:  # a start before this one was stopped between the round and its review
+            return TrainOutput(self.state.global_step, float("nan"), {})
         self.rounds_trained = self._rounds_of(str(resume_from_checkpoint)) if resume_from_checkpoint else 0
         tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
         track_rounds(self, tables)
@@ -150,7 +155,7 @@ class EqualTrainer(ModelFolderTrainer):
                     self._rounds_of(in_pool)
                     state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
                     self.steps_trained, tables.earlier_logs = state.global_step, state.log_history
-                if wants_pool:
+                if wants_pool and not self.waits_for_review:
                     output = self._train_pool(in_pool, **kwargs)
         finally:
             # A control in the same process is made from these settings, and starts at its beginning.
@@ -225,7 +230,7 @@ class EqualTrainer(ModelFolderTrainer):
                 f"epoch {epoch}: a setting that decides how many steps a round has changed; set it back"
             )
         opened = self._on_main(lambda: self.round_feed.collect(epoch))
-        self.is_last_round = opened.last
+        self.is_last_round, self.waits_for_review = opened.last, opened.review
         rows = tokenize_rows(self, opened.rows)
         prepared = list(rows.dataset)
         if not prepared:

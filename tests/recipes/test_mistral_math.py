@@ -213,6 +213,24 @@ def test_a_finished_run_goes_on_when_its_limit_is_raised(finished, config, tmp_p
         main(["--config", str(config), "--output_dir", str(tmp_path / "run")])
 
 
+def test_a_run_stops_once_for_a_review_and_ends_as_one_that_did_not(finished, config, tmp_path, capsys):
+    from recipes.mistral_math import main
+
+    arguments = ["--config", str(config), "--output_dir", str(tmp_path / "run"), "--review_after", "2"]
+    main(arguments)
+    shown = capsys.readouterr().out
+    assert "The run has stopped for its review" in shown and "Best: worth most to the target (10)" in shown
+    assert len(list((tmp_path / "run" / "rounds").iterdir())) == 2
+    assert not (tmp_path / "run" / "result.json").exists() and not (tmp_path / "run" / "control").exists()
+    main(arguments)
+    assert "test_loss" in capsys.readouterr().out
+    assert digests(tmp_path / "run" / "rounds") == digests(finished[0] / "rounds")
+    summaries = [
+        json.loads((folder / "summary.json").read_text())["equal"] for folder in (tmp_path / "run", finished[0])
+    ]
+    assert summaries[0]["test_loss"] == summaries[1]["test_loss"]
+
+
 def test_the_real_recipes_yaml_is_valid():
     from trl import ModelConfig
 
