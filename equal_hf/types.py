@@ -52,6 +52,9 @@ class QAPair:
         response_key (`str`, *optional*): Key of its reply in the response store, empty for an explicit pair.
         grade (`int`, *optional*): How well it fits the target by the model that wrote it, from 0 to 3; `None` where it
             was not asked, or gave no such number.
+        cost (`float`, *optional*): Its share of the money that was paid for the replies about its part of the
+            document, when they were asked for; `None` where that is not known. No part of what makes two pairs equal.
+        reasoning (`str`, *optional*): What the model thought before that reply; `None` where nobody asked for it.
     """
 
     question: str
@@ -65,6 +68,8 @@ class QAPair:
     prompt_hash: str = ""
     response_key: str = ""
     grade: int | None = None
+    cost: float | None = field(default=0.0, compare=False)
+    reasoning: str | None = None
 
     def messages(self) -> dict[str, Messages]:
         """The pair in TRL's conversational prompt-completion form."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from equal_hf.collection.config import CollectorConfig
+from equal_hf.collection.spending import share_cost
 from equal_hf.errors import ExtractionError
 from equal_hf.filters.base import Filter, apply_filters, withhold
 from equal_hf.selection.selector import Draw, Selector
@@ -116,7 +117,7 @@ def assemble(
             embeddings.append(draw.embeddings[extracted])
         for document, result in ((batch[index], done[index]) for index in extracted):
             kept, dropped = apply_filters(result.pairs, {document.id: document}, filters, raw_reply)
-            pairs += kept
+            pairs += [_without_protected(pair, filters) for pair in share_cost(result.pairs, kept)]
             rejected += withhold([*result.rejected, *dropped], filters)
     return RoundParts(
         tuple(decisions),
@@ -126,6 +127,14 @@ def assemble(
         np.concatenate(embeddings) if embeddings else None,
         complete,
     )
+
+
+def _without_protected(pair: QAPair, filters: Sequence[Filter]) -> QAPair:
+    """The pair, whose model may have thought of an item that no record may hold."""
+    if not pair.reasoning:
+        return pair
+    (shown,) = withhold([Rejection(pair.document_id, "reasoning", raw=pair.reasoning)], filters)
+    return replace(pair, reasoning=shown.raw)
 
 
 def require_a_response(extractions: Sequence[Extraction]) -> None:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import NANO, nano
 from equal_hf.extraction.protocol import PaidExtractor
-from equal_hf.types import Allowance, Usage
+from equal_hf.types import Allowance, QAPair, Usage
 
 if TYPE_CHECKING:
     from equal_hf.extraction.protocol import Extractor
     from equal_hf.records.history import History
+
+
+def share_cost(extracted: Sequence[QAPair], kept: Sequence[QAPair]) -> list[QAPair]:
+    """The pairs kept of a document, which bear the cost of those that were rejected after the same replies.
+
+    Args:
+        extracted (`Sequence[QAPair]`): All pairs of the document.
+        kept (`Sequence[QAPair]`): Those of them that are kept.
+
+    >>> pairs = [QAPair(f"Question {n}?", "Answer.", "d1", span=(0, 9), cost=0.25) for n in range(4)]
+    >>> [pair.cost for pair in share_cost(pairs, pairs[:2])]
+    [0.5, 0.5]
+    """
+    before, after = Counter(pair.span for pair in extracted), Counter(pair.span for pair in kept)
+    return [
+        replace(pair, cost=pair.cost * before[pair.span] / after[pair.span]) if pair.cost else pair for pair in kept
+    ]
 
 
 class Spending:

@@ -42,6 +42,8 @@ class EndpointConfig:
             right or strike them out.
         judge (`bool`, *optional*, defaults to `False`): Ask for a grade from 1 to 5 for each pair.
         judge_min_score (`int`, *optional*, defaults to `3`): Pairs graded below are rejected.
+        record_reasoning (`bool`, *optional*, defaults to `False`): Give every pair a column `reasoning`, with what the
+            model thought before its reply. The response store keeps it in any case.
         concurrency (`int`, *optional*, defaults to `256`): Maximum of requests in flight at each endpoint; how many
             there are is learned from what it takes.
         requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of each endpoint, in any 60 seconds. Prompt
@@ -78,6 +80,7 @@ class EndpointConfig:
     refine: bool = setting(False, "Ask again to put pairs right.")
     judge: bool = setting(False, "Ask for a grade of each pair.")
     judge_min_score: Annotated[int, Range(1, 5)] = setting(3, "Pairs graded below (1 to 5) are rejected.")
+    record_reasoning: bool = setting(False, "Record what the model thought, in a column `reasoning` beside each pair.")
     concurrency: Annotated[int, Range(1)] = setting(256, "Maximum of requests in flight, per endpoint.")
     requests_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
     tokens_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")

@@ -140,6 +140,7 @@ class EndpointExtractor:
             "max_prompt_tokens": settings.prompt_limit,
             **({"second_pass": second} if second else {}),
             **({"grade_items": self.prompt.item_hashes} if self.prompt.grade else {}),
+            **({"record_reasoning": True} if settings.record_reasoning else {}),
         }
 
     def describe(self) -> dict[str, Any]:

@@ -234,4 +234,5 @@ def agree(
         sampling=sampling,
         guided=all(found.schema != "refused" for found in findings),
         prices=prices,
+        record_reasoning=config.record_reasoning,
     )

@@ -221,7 +221,7 @@ def _masked(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     for number, name in enumerate(table.column_names):
-        if name in ("question", "answer", "raw"):
+        if name in ("question", "answer", "raw", "reasoning"):
             texts = [text if text is None else mask_known(text) for text in table[name].to_pylist()]
             table = table.set_column(
                 number, table.schema.field(number), pa.array(texts, table.schema.field(number).type)

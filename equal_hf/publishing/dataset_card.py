@@ -124,15 +124,16 @@ def _introduction(stats: RunStatistics, name: str) -> str:
 from datasets import load_dataset
 
 pairs = load_dataset({shown}, split="train")
-decisions = load_dataset({shown}, "decisions", split="train")  # every pull: arm, score, documents, cost, rewards
+decisions = load_dataset({shown}, "decisions", split="train")  # every pull: arm, score, documents, tokens, rewards
 {rejected}```
 
 `prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
 of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
 drawn, the rewards known at extraction (`reward_…`), the extraction method, model, prompt and reply (`response_key`),
-the grade from 0 to 3 that the model gave the pair, where it was asked for one (`grade`), what selection took it to be
-worth to the target, from 0 to 1 (`value`, and by what, `value_…`), and the quality filters (`filters_hash`). There is
-one file a round, and it does not change; rewards that came later are in `decisions`."""
+its share of the money paid for that (`cost`), the grade from 0 to 3 that the model gave the pair, where it was asked for
+one (`grade`), what selection took it to be worth to the target, from 0 to 1 (`value`, and by what, `value_…`), and the
+quality filters (`filters_hash`). There is one file a round, and it does not change; rewards that came later are in
+`decisions`."""
 
 
 def _cost(stats: RunStatistics) -> str:

@@ -273,7 +273,8 @@ class RoundRecords:
         arrays = {"pairs": embeddings} | ({} if document_embeddings is None else {"documents": document_embeddings})
         tensors = {name: np.ascontiguousarray(vectors, dtype=np.float32) for name, vectors in arrays.items()}
         with new_folder(self.folder(round.index) / "extracted") as building:
-            pq.write_table(pa.Table.from_pylist(rows, pair_schema(documents.values())), building / "pairs.parquet")
+            schema = pair_schema(documents.values(), reasoning=any(pair.reasoning is not None for pair in round.pairs))
+            pq.write_table(pa.Table.from_pylist(rows, schema), building / "pairs.parquet")
             pq.write_table(pa.Table.from_pylist(rejected, rejected_schema()), building / "rejected.parquet")
             pq.write_table(pa.Table.from_pylist(decisions, decision_schema()), building / "decisions.parquet")
             save_file(tensors, building / "embeddings.safetensors")

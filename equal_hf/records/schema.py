@@ -36,7 +36,10 @@ PAIR_COLUMNS = {
     "value_nearness": "float64",
     "value_nearest": "float64",
     "value_grade": "float64",
+    "cost": "float64",  # money; a transport cost is `transport` in rewards
 }
+# Recorded only where a run asks for it.
+REASONING = "reasoning"
 
 
 def metadata_column(name: str) -> str:
@@ -45,7 +48,7 @@ def metadata_column(name: str) -> str:
     >>> metadata_column("license"), metadata_column("round")
     ('license', 'document_round')
     """
-    return f"document_{name}" if name in PAIR_COLUMNS else name
+    return f"document_{name}" if name in PAIR_COLUMNS or name == REASONING else name
 
 
 def pair_row(
@@ -70,6 +73,8 @@ def pair_row(
         "response_key": pair.response_key,
         "grade": pair.grade,
         **(values or {}),
+        "cost": pair.cost,
+        **({} if pair.reasoning is None else {REASONING: pair.reasoning}),
         **{metadata_column(name): _text(value) for name, value in document.metadata.items()},
     }
 
@@ -77,16 +82,24 @@ def pair_row(
 def pair_from_row(row: Mapping[str, Any]) -> QAPair:
     """The pair of a row of `pairs.parquet`."""
     span = None if row["span_start"] is None else (row["span_start"], row["span_end"])
-    fields = "question answer document_id cluster method model model_revision prompt_hash response_key".split()
-    return QAPair(**{name: row[name] for name in fields}, span=span, grade=row["grade"])
+    fields = (
+        "question answer document_id cluster method model model_revision prompt_hash response_key grade cost".split()
+    )
+    return QAPair(**{name: row[name] for name in fields}, span=span, reasoning=row.get(REASONING))
 
 
-def pair_schema(documents: Iterable[Document]) -> pa.Schema:
-    """Columns of `pairs.parquet`; metadata is text, so that shards of all rounds agree whatever they hold."""
+def pair_schema(documents: Iterable[Document], *, reasoning: bool = False) -> pa.Schema:
+    """Columns of `pairs.parquet`; metadata is text, so that shards of all rounds agree whatever they hold.
+
+    Args:
+        documents (`Iterable[Document]`): The documents drawn.
+        reasoning (`bool`, *optional*, defaults to `False`): Whether pairs carry what the model thought.
+    """
     import pyarrow as pa
 
     carried = sorted({metadata_column(name) for document in documents for name in document.metadata})
-    fields = [pa.field(name, getattr(pa, kind)()) for name, kind in PAIR_COLUMNS.items()]
+    columns = PAIR_COLUMNS | ({REASONING: "string"} if reasoning else {})
+    fields = [pa.field(name, getattr(pa, kind)()) for name, kind in columns.items()]
     return pa.schema([*fields, *(pa.field(name, pa.string()) for name in carried)])
 
 

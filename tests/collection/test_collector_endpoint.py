@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 
+import pyarrow.parquet as pq
 import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig, EqualDataCollector
@@ -32,11 +34,12 @@ def server():
         yield server
 
 
-def make(world, folder, server, prices=PRICES, **settings) -> EqualDataCollector:
+def make(world, folder, server, prices=PRICES, endpoint=None, **settings) -> EqualDataCollector:
     settings = {"num_rounds": 3, "arms_per_round": 2, "documents_per_arm": 4, "filters": ["duplicate"]} | settings
+    options = {"store": folder / "responses.sqlite"} | (endpoint or {})
     return EqualDataCollector(
         ClusteredCorpus.load(world / "corpus"),
-        EndpointExtractor(server.url, max_new_tokens=200, prices=prices, store=folder / "responses.sqlite"),
+        EndpointExtractor(server.url, max_new_tokens=200, prices=prices, **options),
         args=CollectorConfig(output_dir=str(folder), **settings),
         reference=make_target().reference,
     )
@@ -94,6 +97,33 @@ def test_a_filter_that_rejects_keeps_the_reply(world, server, tmp_path) -> None:
     assert len(round.pairs) == 1 and len(round.pairs[0].response_key) == 64
     assert len(round.rejected) == 7
     assert {(rejection.reason, rejection.raw) for rejection in round.rejected} == {("duplicate", PAIRS)}
+
+
+def test_pairs_bear_what_their_replies_cost_when_these_were_asked_for(world, server, tmp_path) -> None:
+    """Of each reply's three pairs one is a duplicate: the two that stay bear the money of all."""
+    pairs = [[{"question": f"How many eggs lay {n} hens?", "answer": f"{n}{k}"} for k in (1, 2)] for n in range(9)]
+    replies = [json.dumps({"pairs": [*two, two[0]]}) for two in pairs]
+    server.faults = [completion(usage=USAGE), *(completion(reply, usage=USAGE) for reply in replies)]
+    small = {"num_rounds": 1, "arms_per_round": 2, "documents_per_arm": 4}
+    collector = make(world, tmp_path, server, **small)
+    (round,) = collector.rounds()
+    assert [pair.cost for pair in round.pairs] == pytest.approx([0.6 / 2] * 16)
+    assert sum(pair.cost for pair in round.pairs) == pytest.approx(collector.totals(0)["cost"])
+    collector.close()
+    table = pq.read_table(export_dataset(tmp_path) / "data/train/round-00000.parquet")
+    assert table["cost"].to_pylist() == [pair.cost for pair in round.pairs]
+    # Another run that finds these replies in the store pays nothing for them, whatever its prices say.
+    with sqlite3.connect(tmp_path / "responses.sqlite") as connection:
+        connection.execute("UPDATE responses SET reasoning = 'Hens and ' || ?", (collector.reference[0].question,))
+    connection.close()
+    server.faults = [completion(usage=USAGE)]
+    shared = {"store": tmp_path / "responses.sqlite", "record_reasoning": True}
+    small["filters"] = ["contaminated", "duplicate"]
+    again = make(world, tmp_path / "again", server, Prices(5.0, 5.0), shared, **small)
+    (repeated,) = again.rounds()
+    assert again.totals(0)["cost"] == 0.0
+    assert [pair.cost for pair in repeated.pairs] == [pair.cost for pair in round.pairs]
+    assert {pair.reasoning[:9] for pair in repeated.pairs} == {"withheld:"}, "it quotes an item of the reference"
 
 
 def test_the_money_cap_ends_the_run_in_order(world, server, tmp_path) -> None:

@@ -42,6 +42,7 @@ def write_round(records: RoundRecords, index: int, pairs_per_arm: int = 2, rewar
                     "abc",
                     "p1",
                     grade=2,
+                    cost=0.25,
                 )
             )
     round = Round(

@@ -18,7 +18,7 @@ BY_ARM = [Usage(6, 3, 1), Usage(4, 2, 1)]
 
 def a_round(index=0, usage=BY_ARM[0] + BY_ARM[1]):
     pairs = (
-        QAPair("What?\n\u2028", "That. 🙂", "d1", cluster=4, span=(0, 9), method="doctest"),
+        QAPair("What?\n\u2028", "That. 🙂", "d1", cluster=4, span=(0, 9), method="doctest", cost=0.25),
         QAPair("Who?", "", "d2", cluster=2, model="m", model_revision="r", prompt_hash="h"),
     )
     return Round(
@@ -43,6 +43,7 @@ def test_a_round_reads_back_as_it_was_written(tmp_path):
     round = a_round(usage=Usage(10, 5, 2, cached_tokens=4, reasoning_tokens=3))
     write(records, round, by_arm)
     assert (records.load(0), records.usage_by_arm(0)) == (round, by_arm)
+    assert [pair.cost for pair in records.load(0).pairs] == [0.25, 0.0]
     np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
     np.testing.assert_array_equal(records.document_embeddings(0), 2 * np.eye(2))
     np.testing.assert_array_equal(records.embeddings(0), np.eye(2))
@@ -92,6 +93,23 @@ def test_rows_of_before_there_were_grades_are_read(tmp_path):
         (None, None, "A"),
         (None, None, "B"),
     ]
+
+
+def test_what_the_model_thought_is_a_column_only_where_a_run_asks_for_it(tmp_path):
+    import pyarrow.parquet as pq
+
+    from equal_hf.publishing.dataset import export_dataset
+
+    records, pairs = RoundRecords(tmp_path), a_round().pairs
+    records.open({}, {})
+    thought = tuple(replace(pair, reasoning=f"{pair.question} Hm.") for pair in pairs)
+    write(records, a_round())
+    write(records, replace(a_round(1), pairs=thought))
+    assert [records.load(index).pairs for index in (0, 1)] == [pairs, thought]
+    export_dataset(tmp_path, tmp_path / "dataset")
+    tables = [pq.read_table(tmp_path / f"dataset/data/train/round-0000{index}.parquet") for index in (0, 1)]
+    assert "reasoning" not in tables[0].column_names
+    assert tables[1]["reasoning"].to_pylist() == ["What?\n\u2028 Hm.", "Who? Hm."]
 
 
 def test_a_record_that_was_not_finished_is_not_there_and_is_cleared_away(tmp_path):
@@ -190,6 +208,7 @@ def test_a_foreign_run_json_is_named(tmp_path):
 
 def as_version_0_1_wrote_it(folder):
     """Takes a run folder back to schema 1: other names of files, columns and rewards, no word of a version."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = folder / "run.json"
@@ -200,6 +219,9 @@ def as_version_0_1_wrote_it(folder):
         names = ["promised" if name == "expected_value" else name for name in table.column_names]
         table = table.rename_columns(names).drop_columns(["cached_tokens", "reasoning_tokens"])
         pq.write_table(table, round / "extracted/decisions.parquet")
+        pairs = pq.read_table(round / "extracted/pairs.parquet").drop_columns(["cost"])
+        pairs = pairs.append_column("cost", pa.array(["free of charge"] * pairs.num_rows))  # one of the corpus
+        pq.write_table(pairs, round / "extracted/pairs.parquet")
         facts = json.loads((round / "extracted/round.json").read_text())
         facts["credited_through"] = facts.pop("rewards_through")
         facts["usage"] = {name: facts["usage"][name] for name in ("prompt_tokens", "completion_tokens", "requests")}
@@ -224,11 +246,14 @@ def test_a_run_of_version_0_1_is_read_reported_and_published_but_not_resumed(tmp
     export_dataset(tmp_path, tmp_path / "now")
     as_version_0_1_wrote_it(tmp_path)
     assert (records.load(0), records.usage_by_arm(0)) == (a_round(), BY_ARM)
+    assert [pair.cost for pair in records.load(0).pairs] == [None, None]
     assert records.reward_record(0)["rewards"] == {"value": [0.5, None]}
     assert write_report(tmp_path, pictures=False).is_file()
     export_dataset(tmp_path, tmp_path / "then")
     tables = [pq.read_table(tmp_path / name / "data/decisions/round-00000.parquet") for name in ("now", "then")]
     assert tables[0].equals(tables[1])
+    pairs = pq.read_table(tmp_path / "then/data/train/round-00000.parquet").to_pylist()
+    assert [(pair["cost"], pair["document_cost"]) for pair in pairs] == [(None, "free of charge")] * 2
     with pytest.raises(ResumeError, match=r"written by EQUAL-HF 0\.1 \(records of schema 1\).*`output_dir`"):
         RoundRecords(tmp_path).open({"seed": 1, "corpus": "c0ffee"}, {})
 

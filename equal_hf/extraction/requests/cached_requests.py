@@ -44,6 +44,7 @@ class Settings:
         sampling (`dict[str, Any]`): Sampling parameters that change a response.
         guided (`bool`): Whether responses are guided by a schema.
         prices ([`Prices`]): What tokens cost.
+        record_reasoning (`bool`): Whether pairs carry what the model thought.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Settings:
     sampling: dict[str, Any]
     guided: bool
     prices: Prices
+    record_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
+from equal_hf.extraction.budget import NANO
 from equal_hf.extraction.prompts.degenerate import degenerate_reasons
 from equal_hf.extraction.prompts.parse_reply import Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
@@ -39,6 +40,7 @@ class _Pairs:
     finish_reason: str
     method: str
     key: str
+    reasoning: str
 
 
 Steps = Generator[Step, Outcome | None, _Pairs | None]
@@ -112,23 +114,25 @@ class ChunkExtractor:
         self, document: Document, text: str, chunk: Chunk, reservation: DocumentReservation
     ) -> Extraction:
         """Extract one chunk, as if it were a document of its own."""
-        uses: list[Usage] = []
+        replies: list[Response] = []
         steps = self._steps(document, text, chunk)
         outcome: Outcome | None = None
         try:
             while True:
                 step = steps.send(outcome)
-                outcome = await self._ask(step, reservation, uses)
+                outcome = await self._ask(step, reservation, replies)
         except StopIteration as end:
             result: _Pairs = end.value
         except TransportFault as fault:
             rejection = Rejection(document.id, "transport_error", raw=str(fault))
-            return Extraction(document.id, usage=sum(uses, Usage()), finish_reason="error", rejected=(rejection,))
+            usage = sum((reply.usage for reply in replies), Usage())
+            return Extraction(document.id, usage=usage, finish_reason="error", rejected=(rejection,))
+        cost = _share([reply.cost for reply in replies], len(result.pairs))
         pairs = tuple(
-            self._pair(document, chunk, pair, grade, result)
+            self._pair(document, chunk, pair, grade, result, cost)
             for pair, grade in zip(result.pairs, result.grades, strict=True)
         )
-        usage = sum(uses, Usage())
+        usage = sum((reply.usage for reply in replies), Usage())
         return Extraction(document.id, pairs, usage, result.finish_reason, tuple(result.rejected))
 
     # -- what is asked ---------------------------------------------------------------------------------------------
@@ -193,9 +197,9 @@ class ChunkExtractor:
                 break
         return 0, outcome
 
-    async def _ask(self, step: Step, reservation: DocumentReservation, uses: list[Usage]) -> Outcome:
-        """Send a step's request, and the second one where the first response cannot be read; `uses` takes down what
-        each response used.
+    async def _ask(self, step: Step, reservation: DocumentReservation, replies: list[Response]) -> Outcome:
+        """Send a step's request, and the second one where the first response cannot be read; `replies` takes down
+        each response.
 
         A second pass is done without where it cannot be asked: it gets an outcome without a response.
         """
@@ -206,7 +210,7 @@ class ChunkExtractor:
             for attempt, bound in enumerate(bounds):
                 request = self.requests.request(step.messages[attempt], bound, step.schema, attempt)
                 response = await self.requests.ask(request, reservation)
-                uses.append(response.usage)
+                replies.append(response)
                 outcome = step.outcome(request, response)
                 if step.is_done(outcome):
                     break
@@ -239,7 +243,9 @@ class ChunkExtractor:
         passed = [score >= self.judge_min_score for score in scores]
         result.pairs, result.grades = list(compress(result.pairs, passed)), list(compress(result.grades, passed))
 
-    def _pair(self, document: Document, chunk: Chunk, pair: Pair, grade: int | None, result: _Pairs) -> QAPair:
+    def _pair(
+        self, document: Document, chunk: Chunk, pair: Pair, grade: int | None, result: _Pairs, cost: float | None
+    ) -> QAPair:
         settings = self.requests.settings
         return QAPair(
             *pair,
@@ -252,6 +258,8 @@ class ChunkExtractor:
             prompt_hash=self.prompt.prompt_hash,
             response_key=result.key,
             grade=grade,
+            cost=cost,
+            reasoning=result.reasoning if settings.record_reasoning else None,
         )
 
 
@@ -276,7 +284,7 @@ def _first_pairs(document: Document, outcome: Outcome, graded: bool) -> _Pairs:
     rejected += [Rejection(document.id, reason, *pair) for pair, _, reason in judged if reason]
     pairs = [pair for pair, _, reason in judged if not reason]
     kept = [grade for _, grade, reason in judged if not reason]
-    return _Pairs(pairs, kept, rejected, finish_reason, "endpoint", outcome.key)
+    return _Pairs(pairs, kept, rejected, finish_reason, "endpoint", outcome.key, response.reasoning)
 
 
 def _refine(document: Document, result: _Pairs, outcome: Outcome) -> None:
@@ -287,3 +295,10 @@ def _refine(document: Document, result: _Pairs, outcome: Outcome) -> None:
     result.pairs = [value for _, value in refined if value is not None]
     result.grades = [grade for grade, (_, value) in zip(result.grades, refined, strict=True) if value is not None]
     result.method, result.key = "endpoint+refine", outcome.key
+    result.reasoning = outcome.response.reasoning if outcome.response is not None else ""
+
+
+def _share(costs: Sequence[int | None], pairs: int) -> float | None:
+    """What each of so many pairs cost, in the currency; `None` where a reply's cost is not known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) / NANO / pairs if pairs and len(known) == len(costs) else None
