@@ -164,3 +164,12 @@ def test_bm25_ranks_rare_shared_words_first():
     features = TextFeatures(["apples and pears", "apples apples", "kiwis"])
     assert np.argsort(-features.bm25(["pears apples"])).tolist() == [0, 1, 2]
     assert features.bm25(["and"]).tolist() == [0, 0, 0]
+
+
+def test_the_measurement_of_pair_values_says_what_it_lacks(files, capsys):
+    from tests.benchmarks import pair_value
+
+    given = [f"--{name}={files / f'{name}.parquet'}" for name in ("documents", "labels")]
+    given += [f"--pairs={files / 'documents.parquet'}", f"--targets={files / 'target.parquet'}"]
+    pair_value.main([*given, f"--model={files}"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"skipped": f"{files} holds no model"}

@@ -1,14 +1,16 @@
-"""Which arms pull the model the way the validation set wants: agreement of gradients.
+"""Which arms, and which pairs, pull the model the way the validation set wants: agreement of gradients.
 
-The idea is LESS's (Xia et al. 2024, arXiv 2402.04333), without its projection and warm-up: one gradient an arm and one
-of the validation set, over the parameters that train, which with LoRA are few.
-
-In tests an arm like the validation set comes first; no measurement shows yet that a trained model gains by it.
+The idea is LESS's (Xia et al. 2024, arXiv 2402.04333): the gradient of a pair, over the parameters that train, which
+with LoRA are few, against that of the validation set. There is one direction to compare with, so a gradient is used up
+as soon as it is made and nothing has to be projected to be stored; what can be projected is the comparison, onto the
+directions that the validation gradients span (GIST, arXiv 2602.18584), where the rest of a pair's gradient, which
+training on other pairs averages out, does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.selection.rewards import known_at
@@ -44,34 +46,80 @@ def influence_reward(
     """
     if model is None or arm_batches is None or not validation_batches:
         return [None] * len(round.decisions)
-    import torch
+    return agreement(model, arm_batches, validation_batches)
 
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+def agreement(
+    model: nn.Module, batches: Sequence[Batch | None], validation_batches: Sequence[Batch], *, projected: bool = False
+) -> list[float | None]:
+    """Cosine between the gradient of each batch and the validation gradient, from -1 to 1.
+
+    Args:
+        model (`nn.Module`): A causal language model, as for [`influence_reward`].
+        batches (`Sequence[Batch | None]`): Batches with `labels`, one pair each or several; `None` has no value.
+        validation_batches (`Sequence[Batch]`): Batches of the validation set.
+        projected (`bool`, *optional*, defaults to `False`): Compare within the span of the validation batches'
+            gradients alone.
+    """
+    with _evaluating(model) as parameters:
+        wanted = Wanted([gradient(model, parameters, batch) for batch in validation_batches])
+        return [
+            None if batch is None else wanted.cosine(gradient(model, parameters, batch), projected=projected)
+            for batch in batches
+        ]
+
+
+class Wanted:
+    """The validation gradient, and an orthonormal basis of what its batches' gradients span.
+
+    Args:
+        gradients (`Sequence[torch.Tensor]`): Of the validation batches, each of shape `(parameters,)`.
+    """
+
+    def __init__(self, gradients: Sequence[torch.Tensor]) -> None:
+        import torch
+
+        rows = torch.stack(list(gradients))
+        self.mean = rows.mean(dim=0)
+        # Eigenvectors of the small matrix of inner products give the basis; directions that are all but noise go.
+        values, vectors = torch.linalg.eigh(rows @ rows.T)
+        kept = values > _LEAST_SHARE * values.max()
+        self.basis = (vectors[:, kept] / values[kept].sqrt()).T @ rows
+
+    def cosine(self, one: torch.Tensor, *, projected: bool = False) -> float:
+        """Agreement of a gradient with the validation gradient."""
+        import torch
+
+        wanted = self.mean
+        if projected:
+            one, wanted = self.basis @ one, self.basis @ wanted
+        return float(torch.nn.functional.cosine_similarity(one, wanted, dim=0))
+
+
+_LEAST_SHARE = 1e-6
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """The parameters that train, while the model is in evaluation mode, since dropout would add noise."""
     training = model.training
-    model.eval()  # dropout would add noise
+    model.eval()
     try:
-        wanted = torch.stack([_gradient(model, parameters, batch) for batch in validation_batches]).mean(dim=0)
-        values: list[float | None] = []
-        for batch in arm_batches:
-            if batch is None:
-                values.append(None)
-                continue
-            agreement = torch.nn.functional.cosine_similarity(_gradient(model, parameters, batch), wanted, dim=0)
-            values.append(float(agreement))
-        return values
+        yield [parameter for parameter in model.parameters() if parameter.requires_grad]
     finally:
         model.train(training)
 
 
-def _gradient(model: nn.Module, parameters: Sequence[nn.Parameter], batch: Batch) -> torch.Tensor:
+def gradient(model: nn.Module, parameters: Sequence[nn.Parameter], batch: Batch) -> torch.Tensor:
+    """Gradient of the loss of a batch, shape `(parameters,)`; the parameters' own gradients are left alone."""
     import torch
 
     with torch.enable_grad():
         loss = model(**batch).loss
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = torch.autograd.grad(loss, list(parameters), allow_unused=True)
     return torch.cat(
         [
-            (torch.zeros_like(parameter) if gradient is None else gradient).reshape(-1).float()
-            for parameter, gradient in zip(parameters, gradients, strict=True)
+            (torch.zeros_like(parameter) if one is None else one).reshape(-1).float()
+            for parameter, one in zip(parameters, gradients, strict=True)
         ]
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from equal_hf.selection.experimental.influence import influence_reward
+from equal_hf.selection.experimental.influence import Wanted, agreement, influence_reward
 from equal_hf.types import Decision, Round
 
 ROUND = Round(0, tuple(Decision(arm, 0.0, ("d",)) for arm in range(3)), ())
@@ -50,3 +50,25 @@ def test_the_model_is_left_as_it_was(model):
 
 def test_without_a_model_there_are_no_rewards():
     assert influence_reward(ROUND) == [None] * 3
+
+
+def test_of_pairs_those_like_the_validation_set_agree_most(model):
+    """Within the span of the validation gradients, what has nothing to do with them does not count."""
+    pairs = [*(batch(1, n=1) for _ in range(2)), batch(7, n=1), None]
+    validation = [batch(1, n=6), batch(1, n=4, length=10), batch(2, n=4)]
+    for projected in (False, True):
+        like, also, unlike, missing = agreement(model, pairs, validation, projected=projected)
+        assert missing is None and like == also > unlike
+    whole, inside = (agreement(model, pairs[:1], validation, projected=projected)[0] for projected in (False, True))
+    assert inside > whole > 0
+
+
+def test_the_projection_is_orthonormal_and_keeps_the_validation_gradient():
+    torch.manual_seed(0)
+    gradients = torch.randn(5, 100)
+    gradients[4] = gradients[3]  # which adds no direction
+    wanted = Wanted(gradients)
+    torch.testing.assert_close(wanted.basis @ wanted.basis.T, torch.eye(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(wanted.basis.T @ (wanted.basis @ wanted.mean), wanted.mean)
+    assert wanted.cosine(wanted.mean, projected=True) == pytest.approx(1.0)
+    assert wanted.cosine(-wanted.mean) == pytest.approx(-1.0)
