@@ -186,7 +186,7 @@ def _experience(store: Path, model: str) -> tuple[float | None, float | None, in
         ).fetchone()
         (seconds,) = connection.execute(
             "SELECT avg(created_unix_s - sent_unix_s) FROM attempts JOIN responses USING (key) "
-            "WHERE state = 'answered' AND model = ? AND created_unix_s >= sent_unix_s",
+            "WHERE state = 'answered' AND responses.model = ? AND created_unix_s >= sent_unix_s",
             (model,),
         ).fetchone()
     return tokens, seconds, count
