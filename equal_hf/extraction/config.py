@@ -44,6 +44,10 @@ class EndpointConfig:
         judge_min_score (`int`, *optional*, defaults to `3`): Pairs graded below are rejected.
         record_reasoning (`bool`, *optional*, defaults to `False`): Give every pair a column `reasoning`, with what the
             model thought before its reply. The response store keeps it in any case.
+        stream (`str`, *optional*, defaults to `"auto"`): Read replies as they are written, and end one that repeats
+            itself or goes on behind its last pair: `"true"`, `"false"`, or `"auto"`, where the server then stops
+            generating and tells what was used (vLLM, SGLang, llama.cpp). Elsewhere an ended reply counts as long as it
+            could have been.
         concurrency (`int`, *optional*, defaults to `256`): Maximum of requests in flight at each endpoint; how many
             there are is learned from what it takes.
         requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of each endpoint, in any 60 seconds. Prompt
@@ -81,6 +85,7 @@ class EndpointConfig:
     judge: bool = setting(False, "Ask for a grade of each pair.")
     judge_min_score: Annotated[int, Range(1, 5)] = setting(3, "Pairs graded below (1 to 5) are rejected.")
     record_reasoning: bool = setting(False, "Record what the model thought, in a column `reasoning` beside each pair.")
+    stream: str = setting("auto", "End replies early that repeat themselves.", choices=("auto", "true", "false"))
     concurrency: Annotated[int, Range(1)] = setting(256, "Maximum of requests in flight, per endpoint.")
     requests_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
     tokens_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
@@ -93,6 +98,8 @@ class EndpointConfig:
     def __post_init__(self) -> None:
         if isinstance(self.headers, str):
             self.headers = _json_of_texts(self.headers)
+        if isinstance(self.stream, bool):  # as YAML reads it
+            self.stream = str(self.stream).lower()
         check_settings(self, "extractor_")
         if self.tokens_per_minute is not None and self.tokens_per_minute <= self.max_new_tokens:
             raise ConfigError(

@@ -23,6 +23,7 @@ from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
 from equal_hf.extraction.transport.endpoint_state import EndpointState
 from equal_hf.extraction.transport.load_balancer import LoadBalancer
 from equal_hf.extraction.transport.rate_limit import RateLimiter
+from equal_hf.extraction.transport.streamed_chat import tells_usage
 from equal_hf.extraction.transport.url import Address
 from equal_hf.utils.hub_retry import wait_for_hub
 from equal_hf.utils.printable import first_line
@@ -93,6 +94,7 @@ class Connection:
                 ConcurrencyLimit(min(config.concurrency, found.server.max_concurrent or config.concurrency)),
                 RateLimiter(config.requests_per_minute),
                 RateLimiter(config.tokens_per_minute),
+                config.stream == "true" or (config.stream == "auto" and tells_usage(found.server.dialect)),
             )
             for client, found in zip(clients, findings, strict=True)
         ]
@@ -126,6 +128,7 @@ class Connection:
                 "counts_tokens": findings.bounds.counts,
                 "max_prompt_tokens": self.settings.prompt_limit,
                 "max_concurrent": endpoint.concurrency.limit,
+                "streamed": endpoint.streams,
             }
             for endpoint, findings in zip(self.balancer.endpoints, self.findings, strict=True)
         ]

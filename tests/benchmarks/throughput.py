@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--latency-s", type=float, default=2.0, help="what a request takes on the server")
     parser.add_argument("--slots", type=int, nargs="+", choices=[256, 8], default=[256, 8])
     parser.add_argument("--without-gather", action="store_true", help="leave the plain client out")
+    parser.add_argument("--streamed", action="store_true", help="also with replies that are streamed, in 40 pieces")
     options = parser.parse_args()
     result: dict[str, object] = {"seconds": options.seconds, "latency_s": options.latency_s}
     promises: dict[str, bool] = {}
@@ -140,6 +141,9 @@ def main() -> None:
         if not options.without_gather and slots == 256:
             plain = measure("gather", slots, options)
             part |= {"gather": plain.shown(), "gather_share_of_ceiling": round(plain.rate / ceiling.rate, 4)}
+        if options.streamed:
+            streamed = measure("streamed", slots, options)
+            part |= {"streamed": streamed.shown(), "streamed_share": round(streamed.rate / ours.rate, 4)}
         result[f"slots_{slots}"] = part
         if slots == 256:
             promises["at_256_slots_0.93_of_the_ceiling"] = ours.rate >= 0.93 * ceiling.rate

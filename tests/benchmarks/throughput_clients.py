@@ -6,6 +6,7 @@ For each line on standard input a client prints the CPU seconds it has used so f
 
 - `bare`: raw sockets, ready-made requests, replies read no further than their length. What it reaches is the ceiling.
 - `extractor`: `EndpointExtractor` with a response store, as a run uses it.
+- `streamed`: the same, reading replies as they are written.
 - `gather`: every document at once through `huggingface_hub.AsyncInferenceClient.chat_completion`.
 """
 
@@ -82,7 +83,7 @@ def bare(url: str, connections: int, documents: Notes) -> None:
     asyncio.run(run())
 
 
-def extractor(url: str, connections: int, documents: Notes) -> None:
+def extractor(url: str, connections: int, documents: Notes, stream: str = "false") -> None:
     """The library as a run uses it."""
     from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 
@@ -93,9 +94,15 @@ def extractor(url: str, connections: int, documents: Notes) -> None:
             concurrency=connections,
             timeout_s=60.0,
             max_retries=10,
+            stream=stream,
             store=Path(folder) / "responses.sqlite",
         )
         endpoint.extract(documents)
+
+
+def streamed(url: str, connections: int, documents: Notes) -> None:
+    """The same, reading replies as they are written."""
+    extractor(url, connections, documents, "true")
 
 
 def gather(url: str, connections: int, documents: Notes) -> None:
@@ -120,7 +127,7 @@ def gather(url: str, connections: int, documents: Notes) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    clients = {"bare": bare, "extractor": extractor, "gather": gather}
+    clients = {"bare": bare, "extractor": extractor, "streamed": streamed, "gather": gather}
     parser.add_argument("client", choices=clients)
     parser.add_argument("--url", required=True)
     parser.add_argument("--connections", type=int, required=True, help="requests under way at a time, at most")

@@ -2,7 +2,8 @@
 
     python -m tests.servers.load --port 0 --latency-s 2 --slots 256 --beyond queue
 
-A request takes a slot for the latency and gets a reply that depends on its bytes alone. Beyond the slots requests wait
+A request takes a slot for the latency and gets a reply that depends on its bytes alone; one that is to be streamed
+gets it in 40 pieces over that time. Beyond the slots requests wait
 in a queue, or get an immediate 429 without Retry-After. It is an OpenAI-like server that tells neither its slots nor
 its limits, so a client has to find them.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import json
 import time
 from collections import deque
 
@@ -30,6 +32,12 @@ _REPLY = (
     b'"{\\"pairs\\": [{\\"question\\": \\"What does note %s hold?\\", \\"answer\\": \\"It holds %s.\\"}]}"},'
     b'"finish_reason":"stop"}],"usage":{"prompt_tokens":%d,"completion_tokens":40,"total_tokens":%d}}'
 )
+_PIECES = 40
+_CONTENT = '{"pairs": [{"question": "What does note %s hold?", "answer": "It holds %s."}]}'
+_STREAM_HEAD = b"HTTP/1.1 200 -\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_PIECE = b'data: {"id":"","object":"chat.completion.chunk","created":1,"model":"equal-hf/load","choices":[{"index":0,'
+_PIECE += b'"delta":{"content":%s},"finish_reason":null}],"usage":{"prompt_tokens":%d,"completion_tokens":%d}}\n\n'
+_STREAM_END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
 
 class LoadServer:
@@ -68,11 +76,32 @@ class LoadServer:
         loop = asyncio.get_running_loop()
         self.started[connection] = loop.time()
         self.most_in_flight = max(self.most_in_flight, len(self.started))
-        loop.call_later(self.latency_s, self.finish, connection, body)
+        if b'"stream":true' in body.replace(b" ", b""):
+            connection.transport.write(_STREAM_HEAD)
+            digest = hashlib.sha256(body).hexdigest()
+            content = _CONTENT % (digest[:12], digest[12:24])
+            size = -(-len(content) // _PIECES)
+            pieces = [content[start : start + size] for start in range(0, len(content), size)]
+            self.piece(connection, body, pieces, 0, loop.time())
+        else:
+            loop.call_later(self.latency_s, self.finish, connection, body)
 
-    def finish(self, connection: Connection, body: bytes) -> None:
+    def piece(self, connection: Connection, body: bytes, pieces: list[str], place: int, start_s: float) -> None:
+        """Send a piece of a reply, and the next one in its time."""
+        if place == len(pieces) or not connection.is_open:
+            self.finish(connection, body, streamed=True)
+            return
+        event = _PIECE % (json.dumps(pieces[place]).encode(), len(body) // 5, place + 1)
+        connection.transport.write(b"%x\r\n%s\r\n" % (len(event), event))
+        at_s = start_s + self.latency_s * (place + 1) / len(pieces)
+        asyncio.get_running_loop().call_at(at_s, self.piece, connection, body, pieces, place + 1, start_s)
+
+    def finish(self, connection: Connection, body: bytes, streamed: bool = False) -> None:
         del self.started[connection]
-        if connection.is_open:
+        if connection.is_open and streamed:
+            connection.transport.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(_STREAM_END), _STREAM_END))
+            self.answered += 1
+        elif connection.is_open:
             digest = hashlib.sha256(body).hexdigest().encode()
             tokens = len(body) // 5
             connection.answer(_REPLY % (digest[:12], digest[12:24], tokens, tokens + 40))

@@ -28,7 +28,7 @@ def degenerate_reasons(pairs: Sequence[tuple[str, str]]) -> list[str | None]:
         form in the prompt), `"answer_is_question"` (both are the same text), or `"repeated_pair"` (the reply holds it
         four times or more, with no difference but a number that the answer repeats or ignores; the first is kept).
     """
-    forms = [_without_counter(*pair) for pair in pairs] if len(pairs) >= MIN_REPETITIONS else [()] * len(pairs)
+    forms = [pair_form(*pair) for pair in pairs] if len(pairs) >= MIN_REPETITIONS else [()] * len(pairs)
     counts = Counter(forms)
     reasons: list[str | None] = []
     seen: set[tuple[str, ...]] = set()
@@ -36,7 +36,7 @@ def degenerate_reasons(pairs: Sequence[tuple[str, str]]) -> list[str | None]:
         reason = None
         if question and not _WORD.search(question):
             reason = "no_question"
-        elif question and _plain(question) == _plain(answer):
+        elif question and plain(question) == plain(answer):
             reason = "answer_is_question"
         elif form in seen and counts[form] >= MIN_REPETITIONS:
             reason = "repeated_pair"
@@ -45,7 +45,7 @@ def degenerate_reasons(pairs: Sequence[tuple[str, str]]) -> list[str | None]:
     return reasons
 
 
-def _without_counter(question: str, answer: str) -> tuple[str, ...]:
+def pair_form(question: str, answer: str) -> tuple[str, ...]:
     """A pair with the numbers of its question masked, in its answer too.
 
     Other numbers of the answer are results, which tell exercises of one kind apart; but not where the question holds
@@ -56,8 +56,9 @@ def _without_counter(question: str, answer: str) -> tuple[str, ...]:
     def mask(match: re.Match[str]) -> str:
         return "#" if match[0] in counters or not counters else match[0]
 
-    return _plain(_NUMBER.sub(mask, question)), _plain(_NUMBER.sub(mask, answer))
+    return plain(_NUMBER.sub(mask, question)), plain(_NUMBER.sub(mask, answer))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text less case and the kind of its blanks."""
     return " ".join(text.casefold().split())

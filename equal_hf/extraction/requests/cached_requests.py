@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
@@ -24,6 +25,7 @@ from equal_hf.extraction.responses.ledger import (
 from equal_hf.extraction.responses.response_store import ResponseStore, StoreWriter
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.load_balancer import ChatRequest, LoadBalancer
+from equal_hf.extraction.transport.streamed_chat import Watch
 from equal_hf.types import Messages, Usage
 
 logger = logging.getLogger(__name__)
@@ -192,8 +194,15 @@ class CachedRequests:
         refusals = (self.store.get(refusal_key(request.key, one.identity), limit) for one in self.balancer.endpoints)
         return next((refusal for refusal in refusals if refusal is not None), None)
 
-    async def ask(self, request: Request, reservation: DocumentReservation) -> Response:
+    async def ask(
+        self, request: Request, reservation: DocumentReservation, watch: Callable[[], Watch] | None = None
+    ) -> Response:
         """The stored response, or a new one.
+
+        Args:
+            request ([`Request`]): The request.
+            reservation ([`DocumentReservation`]): What its document may use.
+            watch (`Callable`, *optional*): Makes a [`Watch`] that says where a reply that is streamed may be ended.
 
         Raises:
             `TransportFault`: If none came after all retries.
@@ -207,7 +216,7 @@ class CachedRequests:
             if (stored := await self._lease(request)) is not None:
                 return stored
             try:
-                return await self._pay(request, reservation)
+                return await self._pay(request, reservation, watch)
             except Exception:
                 await self.writer.write(LeaseReleased(request.key, self._owner))
                 raise
@@ -261,12 +270,14 @@ class CachedRequests:
             await asyncio.sleep(RENEW_EVERY_S)
             await asyncio.to_thread(self.store.renew_leases, self._owner)
 
-    async def _pay(self, request: Request, reservation: DocumentReservation) -> Response:
+    async def _pay(
+        self, request: Request, reservation: DocumentReservation, watch: Callable[[], Watch] | None
+    ) -> Response:
         settings = self.settings
         limit, key = settings.max_new_tokens, request.key
         attempts = LedgerAttemptLog(self, request, reservation)
         try:
-            ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema)
+            ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema, watch)
             chat_response, endpoint = await self.balancer.chat(ask, attempts)
         except Refusal as refusal:
             response, cost, dialect, shown = Response(str(refusal), "refused", Usage(requests=1)), 0, "", ""
@@ -278,6 +289,8 @@ class CachedRequests:
         else:
             usage = chat_response.usage(request.bound, limit)
             finish_reason = "length" if chat_response.cut_short else "stop"
+            if chat_response.ended_early:
+                finish_reason = "stopped_early"
             if chat_response.refused:
                 finish_reason, key = "refused", refusal_key(key, endpoint.identity)
             cost = settings.prices.cost(usage)

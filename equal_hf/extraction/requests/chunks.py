@@ -10,6 +10,7 @@ from typing import Any
 
 from equal_hf.extraction.budget import NANO
 from equal_hf.extraction.prompts.degenerate import degenerate_reasons
+from equal_hf.extraction.prompts.early_stop import ReplyWatch
 from equal_hf.extraction.prompts.parse_reply import Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 # A valid empty list is an answer; these are not.
 _WORTH_REPAIR = ("empty_reply", "not_json", "wrong_schema")
 _LOOP_CHARACTERS = 32
+_CUT = {"length": "truncated", "stopped_early": "stopped_early"}
 # Where nobody counts, a prompt is bounded by its bytes: so many are set aside for each token of quoted pairs.
 _BYTES_PER_TOKEN = 4
 
@@ -209,7 +211,9 @@ class ChunkExtractor:
             bounds = step.bounds if step.name == "extract" else await self._counted(step)
             for attempt, bound in enumerate(bounds):
                 request = self.requests.request(step.messages[attempt], bound, step.schema, attempt)
-                response = await self.requests.ask(request, reservation)
+                # Replies of second passes go by the pairs' places, so theirs may repeat themselves.
+                watch = ReplyWatch if step.name == "extract" else None
+                response = await self.requests.ask(request, reservation, watch)
                 replies.append(response)
                 outcome = step.outcome(request, response)
                 if step.is_done(outcome):
@@ -269,10 +273,10 @@ def _first_pairs(document: Document, outcome: Outcome, graded: bool) -> _Pairs:
     reasons = [parsed.reason] if parsed.reason else ["invalid_pair"] * parsed.invalid
     if response.finish_reason == "refused":
         reasons = ["refused"]
-    elif response.finish_reason == "length":
+    elif response.finish_reason in _CUT:
         # Guided decoding allows blanks between tokens of JSON, and some models never stop writing them.
         blanks = len(response.text) - len(response.text.rstrip())
-        reasons = ["whitespace_loop" if blanks >= _LOOP_CHARACTERS else "truncated"]
+        reasons = ["whitespace_loop" if blanks >= _LOOP_CHARACTERS else _CUT[response.finish_reason]]
     # The raw reply text is kept once, however many of its entries are broken.
     rejected = [
         Rejection(document.id, reason, raw="" if position else response.text)

@@ -22,7 +22,8 @@ class Response:
 
     Args:
         text (`str`): The reply text, as the model wrote it; for a refusal, the server's error or the model's words.
-        finish_reason (`str`): `"stop"`, `"length"` (cut short), or `"refused"` (it will be refused every time).
+        finish_reason (`str`): `"stop"`, `"length"` (cut short), `"stopped_early"` (ended
+            here, as it had no more to give), or `"refused"` (it will be refused every time).
         usage (`Usage`): Tokens of this one request.
         reasoning (`str`): What the model thought before its reply, where the server tells it.
         cost (`int`, *optional*): What was paid for it when it was asked for, in billionths of the currency; `None`

@@ -31,6 +31,7 @@ class ChatResponse:
         cached_tokens (`int`): Those of the prompt that the server had cached.
         reasoning_tokens (`int`): Those of the reply that were thoughts.
         cost (`float`, *optional*): What the provider says that it costs.
+        ended_early (`bool`): Whether it was ended here, before the model did.
     """
 
     text: str
@@ -42,6 +43,7 @@ class ChatResponse:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cost: float | None = None
+    ended_early: bool = False
 
     @classmethod
     def read(cls, answer: Any) -> ChatResponse:

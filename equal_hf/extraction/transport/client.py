@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.exchange import READ_CHARACTERS, Exchange, StatusError
-from equal_hf.extraction.transport.faults import Refusal, TransportFault
+from equal_hf.extraction.transport.faults import Blocked, Refusal, TransportFault
+from equal_hf.extraction.transport.streamed_chat import Stream, read_stream
 from equal_hf.extraction.transport.url import Address
 from equal_hf.types import Usage
 from equal_hf.utils.known_secrets import mask_known
@@ -51,24 +53,34 @@ class ChatClient:
         """An error about this endpoint; `fact` ends with the remedy."""
         return self.exchange.error(fact)
 
-    async def chat(self, body: dict[str, Any]) -> ChatResponse:
+    async def chat(self, body: dict[str, Any], stream: Stream | None = None) -> ChatResponse:
         """Ask for a chat completion, once.
 
         Args:
             body (`dict[str, Any]`): From [`chat_body`].
+            stream ([`Stream`], *optional*): Read it as it is written, and end it where it has no more to give.
 
         Raises:
             `TransportFault`: If no usable answer came.
             `Refusal`: If the server refuses this request for good.
             `EndpointError`: If it would refuse every request.
         """
-        response = await self.exchange.send("POST", CHAT, self.timeout_s, json=body)
+        content: dict[str, Any] | bytes
+        if stream is None:
+            content, ended_early = (await self.exchange.send("POST", CHAT, self.timeout_s, json=body)).content, False
+        else:
+            content, ended_early = await read_stream(self.exchange, CHAT, body, self.timeout_s, stream)
+        answer: Any = content
+        if isinstance(content, bytes):
+            try:
+                answer = json.loads(content)
+            except (ValueError, RecursionError):
+                raise self._no_completion(content[: 4 * READ_CHARACTERS].decode("utf-8", "replace")) from None
         try:
-            answer = json.loads(response.content)
-        except (ValueError, RecursionError):
-            raise self._no_completion(response.content[: 4 * READ_CHARACTERS].decode("utf-8", "replace")) from None
-        try:
-            return ChatResponse.read(answer)
+            response = ChatResponse.read(answer)
+            return replace(response, ended_early=True) if ended_early else response
+        except Blocked as blocked:
+            raise self.exchange.status_error(blocked) from None
         except TransportFault as fault:
             if fault.kind == "malformed":
                 raise self._no_completion(_as_json(answer), fault.usage) from None

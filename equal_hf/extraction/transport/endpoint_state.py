@@ -43,6 +43,7 @@ class EndpointState:
         server ([`Server`]): What it is.
         concurrency ([`ConcurrencyLimit`]): How many requests it takes at a time.
         requests_limit, tokens_limit ([`RateLimiter`]): Its limits per minute.
+        streams (`bool`): Whether replies are read as they are written.
 
     Attributes:
         state (`str`): `"up"`, `"loading"`, `"down"`, or `"lost"` for good.
@@ -55,6 +56,7 @@ class EndpointState:
     concurrency: ConcurrencyLimit
     requests_limit: RateLimiter
     tokens_limit: RateLimiter
+    streams: bool = False
     state: str = "up"
     state_since_s: float = 0.0
     resume_at_s: float = 0.0

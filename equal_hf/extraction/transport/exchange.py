@@ -56,6 +56,7 @@ class Exchange:
         self.address = address
         self._stack = AsyncExitStack()
         self._free: list[httpx2.AsyncClient] = []  # one entry a connection
+        self._streams = 0
 
     async def close(self) -> None:
         """Close all connections."""
@@ -96,6 +97,35 @@ class Exchange:
             raise self.timeout(timeout_s) from None
 
     @asynccontextmanager
+    async def stream(
+        self, path: str, body: dict[str, Any], timeout_s: float
+    ) -> AsyncIterator[tuple[httpx2.Response, Callable[[], int]]]:
+        """Post JSON, and read the answer as it comes; whatever is left of it when the block ends is given up.
+
+        Args:
+            path (`str`): As [`Address.at`] takes it.
+            body (`dict[str, Any]`): What is sent.
+            timeout_s (`float`): Limit of the exchange, from sending to the last byte.
+
+        Returns:
+            `tuple[httpx2.Response, Callable]`: The answer, whose status is a success, and what counts the streams
+            that are open at this endpoint.
+        """
+        self._streams += 1
+        try:
+            async with asyncio.timeout(timeout_s), self.session(timeout_s) as session:
+                url, headers, limits = self.address.at(path), self.address.sent(), _limits(timeout_s)
+                async with session.stream("POST", url, json=body, headers=headers, timeout=limits) as response:
+                    if not response.is_success:
+                        await response.aread()
+                        self.raise_for(response)
+                    yield response, lambda: self._streams
+        except TimeoutError:
+            raise self.timeout(timeout_s) from None
+        finally:
+            self._streams -= 1
+
+    @asynccontextmanager
     async def session(self, timeout_s: float) -> AsyncIterator[httpx2.AsyncClient]:
         """A session of the HTTP library with a free connection, whose every error becomes one of ours.
 
@@ -116,7 +146,7 @@ class Exchange:
         except OfflineModeIsEnabled:
             raise self.error("HF_HUB_OFFLINE is set, which stops every request. Unset HF_HUB_OFFLINE.") from None
         except Blocked as blocked:
-            raise self._status_error(blocked) from None
+            raise self.status_error(blocked) from None
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError) as error:
             raise self._no_request(error) from None
         except (httpx2.ReadTimeout, httpx2.PoolTimeout):
@@ -128,7 +158,7 @@ class Exchange:
             problem = connection_problem(error, host, proxy_of(target or self.address.base), words)
             if target is not None:
                 problem = redirect_problem(problem, target)
-            raise self._status_error(problem) if isinstance(problem, Blocked) else problem from error
+            raise self.status_error(problem) if isinstance(problem, Blocked) else problem from error
         finally:
             self._free.append(session)
 
@@ -142,7 +172,7 @@ class Exchange:
             problem: Exception = proxy_problem(proxy, status, self.address.host)
         else:
             problem = judge(status, response.headers, escape(text))
-        raise self._status_error(problem) if isinstance(problem, Blocked) else problem
+        raise self.status_error(problem) if isinstance(problem, Blocked) else problem
 
     def _redirected_to(self, error: Exception) -> str | None:
         """The server that a request was sent on to, as it may be shown; `None` where it stayed."""
@@ -169,7 +199,8 @@ class Exchange:
         words = self.address.redact(first_line(error))
         return self.error(f"no request can be made: {words}. Look at `extractor_url`, HTTP_PROXY and SSL_CERT_FILE.")
 
-    def _status_error(self, blocked: Blocked) -> EndpointError:
+    def status_error(self, blocked: Blocked) -> EndpointError:
+        """The error of what every request would get."""
         error = self.error(str(blocked))
         # A proxy or a certificate is in the way of every path; a path that is not served says nothing of the others.
         return StatusError(blocked.status, str(error)) if blocked.by_server else error

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from equal_hf.extraction.transport.endpoint_state import EndpointState, Permit
 from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRateBreaker
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.queue import RequestQueue
+from equal_hf.extraction.transport.streamed_chat import Stream, Watch
 from equal_hf.types import Messages, Usage
 from equal_hf.utils.printable import escape
 from equal_hf.utils.retry import backoff_s
@@ -65,6 +66,7 @@ class ChatRequest:
         prompt_tokens (`int`): Upper bound of the prompt.
         sampling (`dict[str, Any]`): Sampling parameters.
         schema (`dict[str, Any]`, *optional*): What the reply is guided by, put in the server's own dialect.
+        watch (`Callable`, *optional*): Makes a [`Watch`] that says where a reply that is streamed may be ended.
     """
 
     messages: Messages
@@ -72,6 +74,7 @@ class ChatRequest:
     prompt_tokens: int
     sampling: dict[str, Any]
     schema: dict[str, Any] | None
+    watch: Callable[[], Watch] | None = None
 
 
 class LoadBalancer:
@@ -133,7 +136,8 @@ class LoadBalancer:
                     ask.max_tokens,
                     ask.sampling,
                 )
-                completion = await endpoint.client.chat(body)
+                stream = Stream(server.dialect, ask.watch) if ask.watch is not None and endpoint.streams else None
+                completion = await endpoint.client.chat(body, stream)
             except TransportFault as fault:
                 endpoint.on_error(permit, time.monotonic(), fault.kind)
                 counts = await self._after(fault, endpoint, permit, refused_at_s)
