@@ -148,6 +148,7 @@ def collect(job: Job) -> dict[str, Any]:
         "rounds": history.rounds,
         "documents": history.documents,
         "pairs": history.pairs,
+        **collector.found(),
         "prompt_tokens": history.usage.prompt_tokens,
         "completion_tokens": history.usage.completion_tokens,
         **{f"mean_{name}": mean(values) for name, values in rewards.items()},

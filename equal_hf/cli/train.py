@@ -215,6 +215,7 @@ def control_settings(args: EqualConfig, equal: Mapping[str, Any]) -> EqualConfig
     control.output_dir = str(Path(str(args.output_dir)) / "control")
     control.num_rounds, control.stop_when_finished = max(1, equal["rounds"]), False
     control.pool_steps = equal.get("pool_steps") or None
+    control.stop_when = control.max_cost_per_useful_pair = None  # it ends with the run
     control.push_to_hub, control.review_after = False, None
     return control
 
@@ -253,6 +254,7 @@ def train(job: Job) -> dict[str, Any]:
                     "prompt_tokens": history.usage.prompt_tokens,
                     "completion_tokens": history.usage.completion_tokens,
                     "pairs": history.pairs,
+                    **collector.found(),
                     "rounds": trainer.rounds_trained,
                     "steps": trainer.steps_trained,
                     "pool_steps": trainer.pool_steps_trained,

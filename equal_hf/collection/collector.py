@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.collection.fingerprint import run_fingerprint
 from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents, require_a_response
+from equal_hf.collection.run_forecast import RunForecast, forecast_run
 from equal_hf.collection.spending import Spending
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.extraction.protocol import PaidExtractor
@@ -317,7 +318,8 @@ class EqualDataCollector:
         )
         embeddings = self.embedder.encode([pair.text() for pair in round.pairs])
         known = self.selector.take(round, embeddings, parts.document_embeddings, parts.usage_by_arm)
-        round = replace(round, rewards=self.selector.rewards("extracted", round, **known))
+        rewards = self.selector.rewards("extracted", round, **known)
+        round = replace(round, rewards=rewards, last=round.last or self._ends_with(round, history))
         by_id = {document.id: document for document in documents}
         values = known["pair_values"].columns(list(self.target_shares.values()))
         self.records.write_extracted(round, embeddings, by_id, parts.usage_by_arm, parts.document_embeddings, values)
@@ -346,6 +348,9 @@ class EqualDataCollector:
         numbers = {name: context.get(name) for name in METRICS if name in context}
         mixed = self.selector.record_rewards(round, rewards, numbers)
         record = {"index": round.index, "rewards": rewards, "mixed": mixed, "metrics": numbers}
+        record["useful_pairs"] = self.selector.useful[round.index]
+        if (ahead := self.forecast(round.index)) is not None:
+            record["forecast"] = ahead.record()
         self.records.write_reward_record(round.index, record)
         return record
 
@@ -353,6 +358,22 @@ class EqualDataCollector:
         """Earlier name of [`record_rewards`]."""
         warnings.warn("`credit` is called `record_rewards` now", FutureWarning, stacklevel=2)
         return self.record_rewards(round, **context)
+
+    def forecast(self, through: int) -> RunForecast | None:
+        """What the rest of the budget buys, as it is known after round `through`.
+
+        Returns:
+            [`RunForecast`] or `None`: `None` in the first rounds, when too little is known, and where nothing is left.
+        """
+        counts, usages = self.history.document_counts[: through + 1], self.history.usages[: through + 1]
+        return self._forecast(counts, usages)
+
+    def found(self) -> dict[str, float]:
+        """What the run found, by the names that summaries use: useful pairs and, if something of the budget is left,
+        their share of those that it could find."""
+        known = self.forecast(self.history.rounds - 1)
+        share = {} if known is None else {"found_share": known.found_share}
+        return {"useful_pairs": sum(self.selector.useful), **share}
 
     # -- parts of a round ------------------------------------------------------------------------------------------
 
@@ -364,9 +385,24 @@ class EqualDataCollector:
             )
         self.selector.advance(through)
 
+    def _forecast(self, documents: Sequence[int], usages: Sequence[Usage]) -> RunForecast | None:
+        useful, corpus = self.selector.useful[: len(documents)], int(self.corpus.sizes.sum())
+        return forecast_run(documents, usages, useful, self.args, self.spending.prices, corpus)
+
+    def _ends_with(self, round: Round, history: History) -> bool:
+        """Whether the run ends by itself with a round that is not on record yet."""
+        if self.args.stop_when is None and self.args.max_cost_per_useful_pair is None:
+            return False
+        known = self._forecast([*history.document_counts, round.documents], [*history.usages, round.usage])
+        reason = None if known is None else known.ends_run(self.args)
+        if reason is not None:
+            logger.info("Round %d is the last: %s", round.index, reason)
+        return reason is not None
+
     def _raw_reply(self, pair: QAPair) -> str:
         return self.extractor.raw_reply(pair) if isinstance(self.extractor, PaidExtractor) else ""
 
     def totals(self, through: int) -> dict[str, float]:
         """Sums over rounds 0 to `through` by the names that trackers use, and all that was paid."""
-        return self.history.totals(through) | self.spending.totals()
+        useful = {"useful_pairs": sum(self.selector.useful[: through + 1])}
+        return self.history.totals(through) | useful | self.spending.totals()

@@ -49,6 +49,10 @@ class CollectorConfig(FilterConfig):
             attempts included; a response from the store costs nothing.
         review_after (`int`, *optional*): Stop once after so many rounds and show the best, worst and oddest pairs.
             Started again the run goes on, also under another prompt, extractor or target.
+        stop_when (`float`, *optional*): End the run when that share of the useful pairs that its whole budget is
+            expected to find is found, by the forecast of the last round.
+        max_cost_per_useful_pair (`float`, *optional*): End the run when the next useful pairs are expected to cost
+            more each, in the currency of the prices.
         feedback_lag (`int`, *optional*, defaults to `0`): Round r is selected from the rewards of rounds up to
             r - 1 - lag. With 1 the next round is extracted while this one trains.
         document_order (`str`, *optional*, defaults to `"value"`): In which order a cluster's documents are drawn:
@@ -78,6 +82,15 @@ class CollectorConfig(FilterConfig):
     max_cost: float | None = field(default=None, metadata={"help": "Hard limit on money."})
     review_after: int | None = field(
         default=None, metadata={"help": "Stop once after so many rounds and show some pairs; start again to go on."}
+    )
+    stop_when: float | None = field(
+        default=None,
+        metadata={
+            "help": "End the run when that share of the useful pairs its budget can find is found, as forecast."
+        },
+    )
+    max_cost_per_useful_pair: float | None = field(
+        default=None, metadata={"help": "End the run when the next useful pairs are expected to cost more each."}
     )
     feedback_lag: int = field(
         default=0, metadata={"help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0 or 1)."}
@@ -123,6 +136,11 @@ class CollectorConfig(FilterConfig):
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise ConfigError(f"`{name}` is {value}, which pays for nothing: raise it, or leave it out for no cap")
+        if self.stop_when is not None and not 0 < self.stop_when < 1:
+            raise ConfigError(f"`stop_when` is {self.stop_when}: set it between 0 and 1, such as 0.9, or leave it out")
+        most = self.max_cost_per_useful_pair
+        if most is not None and not 0 < most < math.inf:
+            raise ConfigError(f"`max_cost_per_useful_pair` is {most}: set it above 0, or leave it out")
         if not 0 < self.discount <= 1:
             raise ConfigError(f"`discount` is {self.discount}: set it above 0 and to 1 at most, 1 to forget nothing")
         if self.feedback_lag not in (0, 1):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from equal_hf.records.changes import ENDS
 from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES
 from equal_hf.utils.hashing import content_hash
 
@@ -28,6 +29,7 @@ def run_fingerprint(run: Any) -> dict[str, Any]:
         **{name: getattr(run.args, name) for name in SETTINGS.split()},
         "reward_weights": dict(run.reward_weights),
         **_pair_values(run.args),
+        **{name: getattr(run.args, name) for name in ENDS if getattr(run.args, name) is not None},
         "bandit": run.bandit.identity(),
         "corpus": run.corpus.fingerprint,
         "embedder": run.embedder.fingerprint(),

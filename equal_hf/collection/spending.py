@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.budget import NANO, nano
+from equal_hf.extraction.budget import NANO, Prices, nano
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.types import Allowance, QAPair, Usage
 
@@ -49,11 +49,17 @@ class Spending:
     def __init__(self, args: CollectorConfig, extractor: Extractor) -> None:
         self.args = args
         self._ledger = extractor if isinstance(extractor, PaidExtractor) else None
-        if args.max_cost is not None and (self._ledger is None or self._ledger.prices.free):
-            raise ConfigError(
-                "`max_cost` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
-                "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"
-            )
+        for name in ("max_cost", "max_cost_per_useful_pair"):
+            if getattr(args, name) is not None and self.prices.free:
+                raise ConfigError(
+                    f"`{name}` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
+                    "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"
+                )
+
+    @property
+    def prices(self) -> Prices:
+        """Of tokens; nothing costs anything where no endpoint is called."""
+        return Prices() if self._ledger is None else self._ledger.prices
 
     def allowance(self, used: Usage) -> Allowance | None:
         """What extraction may still use; `None` without a limit.

@@ -1,7 +1,8 @@
 """What of a run may change between two starts, and what it was in earlier rounds.
 
-Limits may be raised, and lowered as far as nothing spent is beyond them. Prompt, extractor and target may change where
-the run was stopped for a review. Rounds on record stay as they are; the changes are in `run.json`.
+Limits may be raised, and lowered as far as nothing spent is beyond them; when a run ends by itself may change too.
+Prompt, extractor and target may change where the run was stopped for a review. Rounds on record stay as they are; the
+changes are in `run.json`.
 
 >>> changes = [{"from_round": 3, "changed": {"max_documents": [100, 200]}}]
 >>> [value_at("max_documents", 200, changes, index) for index in (2, 3)]
@@ -16,6 +17,8 @@ from typing import Any
 from equal_hf.errors import ResumeError
 
 LIMITS = ("num_rounds", "max_documents", "max_prompt_tokens", "max_completion_tokens", "max_cost")
+# By these a run ends by itself; another value may let it go on.
+ENDS = ("stop_when", "max_cost_per_useful_pair")
 # The filters know the items that no pair may repeat.
 REVIEWABLE = ("extractor", "reference", "protected", "filters")
 
@@ -41,7 +44,7 @@ def not_changeable(keys: Iterable[str], *, under_review: bool) -> list[str]:
         keys (`Iterable[str]`): Keys that differ.
         under_review (`bool`): Whether the run was stopped for a review, and no round followed yet.
     """
-    free = LIMITS + (REVIEWABLE if under_review else ())
+    free = LIMITS + ENDS + (REVIEWABLE if under_review else ())
     return [key for key in keys if key.partition(".")[0] not in free]
 
 

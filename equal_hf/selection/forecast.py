@@ -11,14 +11,14 @@ criteria for search results using Poisson processes", 2019; Stevenson and Bin-He
 spending `x` of `X` so far is `a (1 + x / (0.1 X))^-b exp(-c x / X)`: their hyperbolic and exponential rates as one
 family. Shapes `(b, c)` are averaged by their posterior on a grid, the scale `a` has a Gamma posterior in closed form;
 counts vary more than Poisson's by a factor that the rounds show, and rounds weigh less the longer ago they are. To
-that variance comes the rate's drift from any such curve, which grows with the rounds ahead. The three constants that
-say how much of each were set on other targets than those that the benchmark judges by (`tests/benchmarks/forecast.py`).
+that variance comes the rate's drift from any such curve, which grows with the rounds ahead. The constants were set on
+other targets than those that `tests/benchmarks/selection_forecast.py` judges by.
 
 Nothing here draws at random: the same rounds give the same forecast.
 
 >>> ahead = forecast(spent=[100.0] * 8, useful=[40, 36, 31, 27, 24, 20, 18, 16], left=400.0)
 >>> [(part.share, round(part.useful)) for part in ahead]
-[(0.1, 6), (0.5, 30), (1.0, 56)]
+[(0.1, 6), (0.5, 29), (1.0, 54)]
 >>> all(part.low <= part.useful <= part.high for part in ahead)
 True
 >>> forecast(spent=[100.0], useful=[40], left=400.0)  # nobody knows after one round
@@ -32,16 +32,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-USEFUL_VALUE = 0.5  # of a pair that counts as useful
 SHARES = (0.1, 0.5, 1.0)  # of what is left of the budget
 COVERAGE = 0.8  # of the intervals
 LEAST_ROUNDS = 4
 MOST_ROUNDS = 200  # kept apart; with more, neighbours are added up
 # What was spent last counts whole, what was spent this share of all spending earlier counts half.
 HALF_LIFE = 0.4
-# Prior of the shapes: b about 0.5 ± 1, c exponential with mean 0.5; what is expected of overdispersion, as two rounds.
+# Prior of the shapes: b about 0.5 ± 1, c exponential with mean 1; what is expected of overdispersion, as two rounds.
 BEND, B, C = 0.1, np.linspace(-0.75, 3.0, 11), np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0])
-PRIOR_B, PRIOR_C, PRIOR_ROUNDS, PRIOR_OVERDISPERSION = (0.5, 1.0), 0.5, 2.0, 1.2
+PRIOR_B, PRIOR_C, PRIOR_ROUNDS, PRIOR_OVERDISPERSION = (0.5, 1.0), 1.0, 2.0, 1.2
 # Of the variance: how much the posterior of the curve counts, and the squared drift of the rate over 20 rounds.
 CURVE_VARIANCE, DRIFT_VARIANCE, DRIFT_ROUNDS, MOST_DRIFT = 0.3, 0.27**2, 20, 8.0
 

@@ -40,6 +40,7 @@ NEAR_COPY = 0.95
 LOST = frozenset({"transport_error", "not_recorded"})
 NEAREST_REFERENCES = 5
 MAX_GRADE = 3
+USEFUL_VALUE = 0.5
 
 
 class SimilarityRanks:
@@ -152,12 +153,19 @@ class RoundValues:
         mixed (`np.ndarray` of shape `(pairs, targets)`): The mixture, by the weights of this round.
         documents (`np.ndarray` of shape `(documents, functions, targets)`): Values of the documents, in the order they
             were drawn, by [`document_values`]; nan for a document that was lost on the way.
+        fresh (`np.ndarray` of shape `(pairs,)`): Which pairs are no near-copies of others.
     """
 
     names: tuple[str, ...]
     pairs: np.ndarray
     mixed: np.ndarray
     documents: np.ndarray
+    fresh: np.ndarray
+
+    @property
+    def useful(self) -> int:
+        """How many pairs are useful: no near-copies, and of half the value or more for one of the targets."""
+        return int((self.fresh & (self.mixed >= USEFUL_VALUE).any(axis=1)).sum())
 
     def columns(self, shares: Sequence[float]) -> dict[str, list[float | None]]:
         """The values as they are recorded, by column: the mixture, then each function; means over the targets.
@@ -238,8 +246,9 @@ class PairValues:
         self._sums += np.where(known, pairs, 0.0).sum(axis=0)
         self._counts += known.sum(axis=0)
         filled = np.where(known, pairs, self._sums / np.maximum(self._counts, 1))
-        documents = document_values(round, filled, fresh_pairs(embeddings, pool_embeddings), self.pairs_per_document)
-        return RoundValues(self.names, pairs, self.mix(filled), documents)
+        fresh = fresh_pairs(embeddings, pool_embeddings)
+        documents = document_values(round, filled, fresh, self.pairs_per_document)
+        return RoundValues(self.names, pairs, self.mix(filled), documents, fresh)
 
     def _values(self, round: Round, embeddings: np.ndarray) -> np.ndarray:
         values = np.full((len(round.pairs), len(self.names), self.targets), np.nan)

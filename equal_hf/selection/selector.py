@@ -131,6 +131,7 @@ class Selector:
         self.remaining = profiles.count.astype(np.int64).copy()
         self._drawn: dict[int, list[int]] = {}
         self._pairs = PairHistory()
+        self.useful: list[int] = []  # useful pairs, by round
         self.trained: list[TrainedRound] = []
         self._taken: list[tuple[np.ndarray | None, np.ndarray]] = []  # documents' embeddings and pair values, by round
         self._updates: list[_Update] = []  # for the policy, by round
@@ -219,6 +220,7 @@ class Selector:
             assert document_embeddings is not None
             document_values = self.value_model.nearness(document_embeddings) * pair_values
         self._pairs.add(round, pair_embeddings)
+        self.useful.append(values.useful)
         self._taken.append((document_embeddings, pair_values))
         usage = list(arm_usage or [Usage()] * len(round.decisions))
         return {**context, "pair_values": values, "document_values": document_values, "arm_usage": usage}

@@ -13,6 +13,11 @@
 | `equal/transport/cost` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
 | `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
 | `equal/rows_cut`, `equal/rows_lost` | rows whose answer `max_length` cut short, or took whole |
+| `equal/useful_pairs` | pairs of at least half the value that a pair can have, and no near-copies |
+| `equal/forecast/next_10/useful`, `…/low`, `…/high` | useful pairs that the next 10 % of the rest of the budget buys |
+| `equal/forecast/next_50/…`, `equal/forecast/next_100/…` | the same, of the next 50 % and of all of it |
+| `equal/forecast/found_share` | useful pairs found, of all that the budget is expected to find |
+| `equal/forecast/cost_per_useful_pair` | of the next 10 %, where tokens have prices |
 | `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
 
 A trainer's own numbers have transformers' names (`train/loss`, `eval/loss`, … over `train/global_step`). Of the final
@@ -66,7 +71,26 @@ def round_metrics(
     for name, value in (reward_record or {}).get("metrics", {}).items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             metrics[f"equal/{name}"] = value
-    return metrics | {f"equal/{name}_total": value for name, value in (totals or {}).items()}
+    return (
+        metrics
+        | _forecast(reward_record or {})
+        | {f"equal/{name}_total": value for name, value in (totals or {}).items()}
+    )
+
+
+def _forecast(record: Mapping[str, Any]) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    if "useful_pairs" in record:
+        metrics["equal/useful_pairs"] = record["useful_pairs"]
+    if (known := record.get("forecast")) is None:
+        return metrics
+    for part in known["ahead"]:
+        of = f"equal/forecast/next_{100 * part['share']:.0f}"
+        metrics |= {f"{of}/{name}": part[name] for name in ("useful", "low", "high")}
+    for name in ("found_share", "cost_per_useful_pair"):
+        if known[name] is not None:
+            metrics[f"equal/forecast/{name}"] = known[name]
+    return metrics
 
 
 def _spread(name: str, values: Sequence[float | None]) -> dict[str, float]:

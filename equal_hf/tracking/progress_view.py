@@ -99,12 +99,17 @@ class ProgressView:
     def line(self, metrics: Mapping[str, float], best: tuple[int, float] | None = None) -> str:
         """One round in one line."""
         parts = [f"{metrics.get('equal/documents', 0):,.0f} documents ({self._of('documents', metrics)})"]
-        parts.append(f"{metrics.get('equal/pairs', 0):,.0f} pairs")
+        useful = metrics.get("equal/useful_pairs")
+        parts.append(
+            f"{metrics.get('equal/pairs', 0):,.0f} pairs" + ("" if useful is None else f" ({useful:,.0f} useful)")
+        )
         for name, label in (("reward/mixed/mean", "reward"), ("eval_loss", "evaluation loss")):
             if (value := metrics.get(f"equal/{name}")) is not None:
                 parts.append(f"{label} {value:.4f}")
         if best is not None:
             parts.append(f"best cluster {best[0]} with {best[1]:.2f}")
+        if (ahead := next_dollar(metrics)) is not None:
+            parts.append(ahead)
         return f"{self.name} round {metrics['equal/round'] + 1:.0f}/{self.config.planned_rounds}: {', '.join(parts)}"
 
     def time_left_s(self) -> float | None:
@@ -134,6 +139,10 @@ class ProgressView:
         if "equal/cost_total" in metrics:
             rows["money"] = self._of("cost")
         rows["pairs"] = f"{metrics.get('equal/pairs_total', 0):,.0f}"
+        if "equal/useful_pairs_total" in metrics:
+            rows["useful pairs"] = f"{metrics['equal/useful_pairs_total']:,.0f}"
+        if (ahead := next_dollar(metrics)) is not None:
+            rows["forecast"] = ahead
         if self._dropped:
             rows["dropped"] = ", ".join(f"{name} {count:,}" for name, count in self._dropped.most_common(4))
         for name, label in (("reward/mixed/mean", "reward"), ("eval_loss", "evaluation loss")):
@@ -154,6 +163,25 @@ class ProgressView:
         for label, text in rows.items():
             grid.add_row(Text(label, style="dim"), Text(text))
         return grid
+
+
+def next_dollar(metrics: Mapping[str, float]) -> str | None:
+    """What the rest of the budget buys, in words; `None` where nothing is forecast.
+
+    >>> next_dollar(
+    ...     {
+    ...         "equal/forecast/found_share": 0.75,
+    ...         "equal/forecast/next_100/useful": 30.0,
+    ...         "equal/forecast/next_100/low": 21.0,
+    ...         "equal/forecast/next_100/high": 40.0,
+    ...     }
+    ... )
+    '21 to 40 more useful ones expected of the rest of the budget (75% found)'
+    """
+    if (share := metrics.get("equal/forecast/found_share")) is None:
+        return None
+    low, high = (metrics[f"equal/forecast/next_100/{name}"] for name in ("low", "high"))
+    return f"{low:,.0f} to {high:,.0f} more useful ones expected of the rest of the budget ({share:.0%} found)"
 
 
 def _clock(seconds: float) -> str:
