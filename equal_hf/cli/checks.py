@@ -150,7 +150,8 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
         seconds = time.monotonic() - began
     usage = extraction.usage
     listed = "; ".join(
-        f"{one['url']} is {one['dialect']}, model {one['model']} ({one['revision']}), schema {one['schema']}, "
+        f"{one['url']} is {one['dialect']}, model {one['model']} "
+        f"({one['revision'] or 'of unknown revision'}), schema {one['schema']}, "
         f"prompts up to {one['max_prompt_tokens'] or 'an unknown number of'} tokens, "
         f"up to {one['max_concurrent']} at once"
         for one in endpoints

@@ -118,10 +118,16 @@ def estimate(
 
     if load.request_s is None:
         request_s = max(1.0, reply / TOKENS_PER_S)
-        assumptions.append(f"a request takes {request_s:.0f} s, at {TOKENS_PER_S:.0f} tokens a second for each")
+        assumptions.append(
+            f"a request takes {request_s:.0f} s, at {TOKENS_PER_S:.0f} tokens a second for each: nothing is known of "
+            "this endpoint's speed, which `--timed 4` measures"
+        )
     else:
         request_s = load.request_s
-        assumptions.append(f"a request takes {request_s:.1f} s, the mean of the stored attempts of this model")
+        assumptions.append(
+            f"a request takes {request_s:.1f} s, the mean of the stored attempts of this model: "
+            f"{reply / max(request_s, 1e-3):,.0f} tokens a second for each"
+        )
     assumptions.append(f"{load.concurrency} requests are under way at a time")
     minutes = [0.0]
     if load.requests_per_minute:

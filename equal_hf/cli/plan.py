@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Load, Plan, estimate
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.types import Allowance
+from equal_hf.types import Allowance, Document
 from equal_hf.utils.logging import messages_shown
 from equal_hf.utils.printable import escape
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
+    from equal_hf.collection.config import CollectorConfig
     from equal_hf.extraction.survey import Survey
 
 
@@ -29,11 +30,20 @@ def add_parser(subparsers: Any) -> None:
         "plan",
         help="estimate calls, tokens, money and time of a run, before anything is spent",
         description="Estimate calls, tokens, money and time of a run from a sample of its documents. The endpoint is "
-        "asked what it serves and to count tokens, never to generate. Any key of the YAML can be given as a flag.",
+        "asked what it serves and to count tokens, and to generate only where `--timed` says so. Any key of the YAML "
+        "can be given as a flag.",
         epilog="example: equal-hf plan recipes/mistral_math.yaml --max_cost 20 --price_per_million_prompt_tokens 0.2",
     )
     parser.add_argument("config", help="the recipe's YAML")
     parser.add_argument("--sample", type=int, default=200, help="number of documents to look at (default: 200)")
+    parser.add_argument(
+        "--timed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="extract so many of them now, to know how long that takes and how long replies are (default: 0); what "
+        "they cost is paid once, since their replies are in the response store",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(func=run, takes_settings=True)
 
@@ -47,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.sample < 1:
         raise ConfigError(f"`--sample` is {args.sample}: set it to 1 or more")
+    if args.timed < 0:
+        raise ConfigError(f"`--timed` is {args.timed}: set it to 0 or more")
     # Libraries greet on standard output when they are imported; that is for the result alone.
     with contextlib.redirect_stdout(sys.stderr), messages_shown():
         plan, assumptions = _plan(args)
@@ -68,6 +80,8 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
         raise ConfigError(f"`extractor` is {run.extractor!r}, which calls no endpoint: there is nothing to plan")
     texts, size = _sample(run, args.sample, how.seed)
     measured = survey(texts, run.endpoint, _prompt(run, how.seed))
+    if args.timed:
+        _extract(run, how, texts[: args.timed])
     documents_a_round = how.arms_per_round * how.documents_per_arm
     load, known = _load(run, str(how.output_dir), measured, documents_a_round)
     drawn = how.planned_rounds * documents_a_round
@@ -107,6 +121,19 @@ def _basis(measured: Survey, sampled: int, size: int | None) -> Iterator[str]:
         yield f"the endpoint ({measured.server.dialect}) counts no tokens: 4 bytes of text are a token"
     else:
         yield f"the endpoint ({measured.server.dialect}, {measured.server.model}) counted the tokens"
+
+
+def _extract(run: RunArguments, how: CollectorConfig, texts: list[str]) -> None:
+    """Extract some documents, whose replies the store then holds."""
+    from equal_hf.cli.factories import make_extractor
+    from equal_hf.target import load_targets
+
+    extractor: Any = make_extractor(run, str(how.output_dir), load_targets(run, how.seed), how.seed)
+    try:
+        extractor.begin("plan")
+        extractor.extract([Document(f"plan-{number}", text) for number, text in enumerate(texts)])
+    finally:
+        extractor.close()
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:

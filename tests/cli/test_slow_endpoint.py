@@ -12,6 +12,7 @@ import yaml
 from equal_hf.cli import checks, main
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.prompts.template import PromptTemplate
+from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.extraction.survey import survey
 from equal_hf.types import Document
 from equal_hf.utils import waiting as module
@@ -56,6 +57,27 @@ def test_doctor_says_what_it_waits_for_and_what_the_speed_means(slow, world, tmp
     assert f"waiting for {slow} (1 under way, the first for " in err and "0 of 1 documents in " in err
     assert "36 documents at this speed: " in endpoint["found"] and "if 12 at a time" in endpoint["found"]
     assert endpoint["status"] == "note" and "it is slow" in endpoint["remedy"]
+
+
+def test_a_plan_can_time_some_documents_which_the_run_has_then(slow, world, tmp_path, capsys):
+    path = tmp_path / "recipe.yaml"
+    settings = {
+        "corpus": str(world / "documents.parquet"),
+        "target": str(world / "target"),
+        "extractor": "endpoint",
+        "extractor_url": slow,
+        "max_documents": 40,
+        "output_dir": str(tmp_path / "run"),
+    }
+    path.write_text(yaml.safe_dump(settings))
+    for count in (2, 2):  # paid once
+        assert main(["plan", str(path), "--timed", str(count), "--json"]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        (said,) = (line for line in plan["assumptions"] if line.startswith("a request takes"))
+        assert float(said.split()[3]) == pytest.approx(0.7, abs=0.3) and "tokens a second for each" in said
+        assert any(line.startswith("2 replies of ") for line in plan["assumptions"])
+    with ResponseStore(tmp_path / "run" / "responses.sqlite") as store:
+        assert len(store) == 2 and store.paid("plan").usage.requests == 2
 
 
 def test_a_plan_says_what_it_waits_for(caplog, monkeypatch):

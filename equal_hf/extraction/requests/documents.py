@@ -62,11 +62,14 @@ class Batch:
         """Extract from all documents, as [`EndpointExtractor.extract`] says."""
         from tqdm.auto import tqdm
 
+        def on_bar(text: str) -> None:
+            bar.set_postfix_str(waits_for(self.requests.balancer.endpoints))  # how far it is stands there already
+
         self.total = len(documents)
         try:
             with (
                 tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar,
-                waiting("replies", self._told, None if bar.disable else lambda text: bar.set_postfix_str(text)),
+                waiting("replies", self._told, None if bar.disable else on_bar),
             ):
                 extractions = await self._run(documents, allowance or Allowance(), bar)
         finally:
