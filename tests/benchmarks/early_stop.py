@@ -96,11 +96,9 @@ def main() -> None:
     documents = [Document(row["id"], row["text"]) for row in chosen]
     with spawn("tests.servers.llama", "--model", options.model, "--slots", "1") as url:
         early, whole = (measure(url, stream, documents, options) for stream in ("auto", "false"))
-    lost = [
-        pair
-        for some, all_of_them in zip(early.pop("by_document"), whole.pop("by_document"), strict=True)
-        for pair in set(all_of_them) - set(some)
-    ]
+    both = list(zip(early.pop("by_document"), whole.pop("by_document"), strict=True))
+    lost = [pair for ended, whole_reply in both for pair in sorted(set(whole_reply) - set(ended))]
+    more = [pair for ended, whole_reply in both for pair in sorted(set(ended) - set(whole_reply))]
     result = {
         "documents": len(documents),
         "max_new_tokens": options.max_new_tokens,
@@ -108,7 +106,8 @@ def main() -> None:
         "whole": whole,
         "share_of_completion_tokens": round(early["completion_tokens"] / max(1, whole["completion_tokens"]), 3),
         "share_of_seconds": round(early["seconds"] / whole["seconds"], 3),
-        "different_pairs_lost": [list(pair) for pair in lost],
+        "different_pairs_lost": lost,
+        "repetitions_not_seen_as_such": more,
     }
     promises = {
         "fewer_tokens": early["completion_tokens"] < whole["completion_tokens"],
