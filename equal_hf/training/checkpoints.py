@@ -140,7 +140,7 @@ def steps_per_round(args: Any) -> int:
 # Settings that decide what a model has learned after a round, and so what a loss reward is.
 TRAINING_SETTINGS = (
     "learning_rate lr_scheduler_type warmup_steps optim weight_decay max_grad_norm rows_per_round max_length "
-    "completion_only_loss loss_type bf16 fp16 reward_metric reward_metric_rises"
+    "completion_only_loss loss_type bf16 fp16 reward_metric reward_metric_rises train_sampling_strategy"
 )
 
 

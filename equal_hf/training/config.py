@@ -36,6 +36,8 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
 
     > These parameters have default values different from `trl.SFTConfig`:
     > - `lr_scheduler_type`: `"constant_with_warmup"`: a decaying rate would show up as a shrinking reward.
+    > - `train_sampling_strategy`: `"group_by_length"`: batches of rows of like length, formed anew for each round. Of
+    >   random ones more than half is padding.
     > - `eval_strategy`, `save_strategy`: `"epoch"`: rewards are recorded after a round's evaluation, and a run is
     >   resumed from the end of a round.
     > - `eval_on_start`: `True`: the first round's drop needs a loss to drop from.
@@ -50,7 +52,7 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
         "eval_steps": "evaluation is at the end of a round",
         "resume_from_checkpoint": "a run goes on from the last checkpoint in `output_dir`",
         "shuffle_dataset": "a round's rows are sampled by seed already",
-        "length_column_name": "a round's rows are sampled by seed, not by length",
+        "length_column_name": "a round's rows are tokenised here, so their lengths are known",
         "dataset_text_field": "rows are conversations",
         "hub_always_push": "the model is pushed at the end alone",
         "do_train": "a run trains",
@@ -61,6 +63,9 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     }
 
     lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
+    train_sampling_strategy: str = field(
+        default="group_by_length", metadata={"help": "How batches are formed: rows of like length, or at random."}
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate; rounds need `epoch`."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     eval_on_start: bool = field(default=True, metadata={"help": "Evaluate before the first round."})
@@ -91,8 +96,8 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 "it would begin a round again with another batch size",
             ),
             "train_sampling_strategy": (
-                self.train_sampling_strategy == "group_by_length",
-                "the lengths of a round's rows are not known when training begins",
+                self.train_sampling_strategy == "batch_rebalance",
+                "it needs the lengths of all rows when training begins; `group_by_length` takes those of each round",
             ),
         }
         self._refuse_without_effect()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from datasets import Dataset
 from transformers import ProgressCallback, TrainerState, set_seed
 from transformers.trainer_utils import IntervalStrategy, TrainOutput
@@ -30,6 +31,7 @@ from equal_hf.training.checkpoints import (
 )
 from equal_hf.training.config import EqualConfig, pool_settings
 from equal_hf.training.influence_batches import INFLUENCE_ROWS, influence_batches, rewarding_sets
+from equal_hf.training.length_batches import InOrder, batches_by_length
 from equal_hf.training.main_process import on_main
 from equal_hf.training.model_export import ModelFolderTrainer
 from equal_hf.training.round_callbacks import RoundCallback
@@ -239,6 +241,10 @@ class EqualTrainer(ModelFolderTrainer):
             )
         # Spare rows stand in for those that lost their whole answer, and where spare rows run out rows repeat.
         chosen = [prepared[i % len(prepared)] for i in range(self.args.rows_per_round)]
+        if self._by_length:
+            at_a_time = self.args.train_batch_size * self.args.world_size
+            rng = np.random.default_rng([self.args.seed, epoch, 2])
+            chosen = [chosen[i] for i in batches_by_length([len(r["input_ids"]) for r in chosen], at_a_time, rng)]
         self._round_dataset.replace(chosen)
         distinct = {row["row"] for row in chosen}
         self._cut = {"equal/rows_cut": len(rows.cut & distinct), "equal/rows_lost": len(rows.lost)}
@@ -249,6 +255,14 @@ class EqualTrainer(ModelFolderTrainer):
             [row for row in prepared if opened.row_arms[row["row"]] == arm][:INFLUENCE_ROWS]
             for arm in range(opened.arms)
         ]
+
+    @property
+    def _by_length(self) -> bool:
+        return self.args.train_sampling_strategy == "group_by_length"
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return InOrder(rows) if self._by_length and rows is self._round_dataset else super()._get_train_sampler(rows)
 
     def evaluate(  # type: ignore[override]
         self,

@@ -199,9 +199,10 @@ def test_the_effective_batch_may_be_made_up_in_another_way(world, tmp_path):
     assert all(sum(RoundRecords(tmp_path).reward_record(index)["metrics"]["trained_rows"]) for index in range(2))
 
 
-@pytest.mark.parametrize("save_steps", [2, 4])
-def test_a_checkpoint_in_the_middle_of_a_round_is_gone_on_from(world, tmp_path, save_steps):
-    settings = {"save_strategy": "steps", "save_steps": save_steps}  # of 3 steps a round
+@pytest.mark.parametrize(("save_steps", "batches"), [(2, "group_by_length"), (4, "random")])
+def test_a_checkpoint_in_the_middle_of_a_round_is_gone_on_from(world, tmp_path, save_steps, batches):
+    # Of 3 steps a round.
+    settings = {"save_strategy": "steps", "save_steps": save_steps, "train_sampling_strategy": batches}
     whole = make(world, tmp_path / "whole", **settings)
     whole.train()
     killed = make(world, tmp_path / "run", **settings)
@@ -217,6 +218,27 @@ def test_a_checkpoint_in_the_middle_of_a_round_is_gone_on_from(world, tmp_path, 
     for index in (0, 1):
         rewards = [RoundRecords(tmp_path / name).reward_record(index) for name in ("whole", "run")]
         assert rewards[0] == rewards[1]
+
+
+@pytest.mark.parametrize("batches", ["group_by_length", "random"])
+def test_rows_of_like_length_are_batched_together(world, tmp_path, batches):
+    seen = []
+
+    class Widths(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+            seen.append(
+                [(batch["attention_mask"].sum(1).tolist(), batch["input_ids"].shape[1]) for batch in train_dataloader]
+            )
+
+    trainer = make(world, tmp_path, num_rounds=2, train_sampling_strategy=batches, rows_per_round=24)
+    trainer.add_callback(Widths())
+    trainer.train()
+    for batches_of in seen:
+        lengths = sorted(length for of, _ in batches_of for length in of)
+        assert len(lengths) == 24
+        as_sorted = sum(max(lengths[at : at + 4]) for at in range(0, 24, 4))
+        width = sum(width for _, width in batches_of)
+        assert (width == as_sorted) == (batches == "group_by_length"), (width, as_sorted)
 
 
 def test_a_checkpoint_of_another_trainer_is_named(world, tmp_path):
