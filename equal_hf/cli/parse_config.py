@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from equal_hf.errors import ConfigError, EqualError
 from equal_hf.utils.redaction import mask_text, remember_settings
@@ -46,6 +47,7 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
     path, flags = _config_path(argv, default)
     content = read_yaml(path)
     hints = {name: hint for kind in dataclass_types for name, hint in types_of(kind).items()}
+    flags = _merge_fields(flags, hints, content)
     _check_names(dataclass_types, hints, content, flags, path)
     env = content.pop(ENVIRONMENT, None) or {}
     if not isinstance(env, dict):
@@ -158,6 +160,44 @@ def _config_path(argv: list[str], default: str | Path) -> tuple[Path, list[str]]
         else:
             flags.append(word)
     return path, flags
+
+
+def _merge_fields(flags: list[str], hints: Mapping[str, Any], content: dict[str, Any]) -> list[str]:
+    """Put flags that set a mapping, as JSON, or a field of it (`--extractor_body.service_tier flex`) into the
+    settings; returns the other flags. A field is JSON where it can be read as that, else a text."""
+    others, words = [], iter(flags)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        name, dot, fields = flag.removeprefix("--").partition(".")
+        name = name if name in hints else name.replace("-", "_")
+        if not (word.startswith("--") and name in hints and _is_mapping(hints[name])):
+            others.append(word)
+            continue
+        if not equals and (value := next(words, "")) == "":
+            raise ConfigError(f"flag {flag!r} has no value: write one behind it")
+        if not dot:
+            content[name] = _read(value)
+            continue
+        whole = content.get(name)
+        place = content[name] = dict(whole) if isinstance(whole, dict) else {}
+        *path, last = fields.split(".")
+        for one in path:
+            inner = place.get(one)
+            place[one] = dict(inner) if isinstance(inner, dict) else {}
+            place = place[one]
+        place[last] = _read(value)
+    return others
+
+
+def _read(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _is_mapping(hint: Any) -> bool:
+    return hint is dict or get_origin(hint) is dict or any(_is_mapping(one) for one in get_args(hint))
 
 
 def _check_names(

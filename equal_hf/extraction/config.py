@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.transport.dialects import DIALECTS
@@ -31,8 +31,14 @@ class EndpointConfig:
             `https` hosts of Hugging Face only. Never logged, recorded or shown.
         headers (`dict[str, str]`, *optional*): Further headers of every request, for gateways that want some; as a
             flag, JSON. Never logged, recorded or shown either.
-        dialect (`str`, *optional*, defaults to `"auto"`): `"tgi"`, `"llama.cpp"`, `"vllm"`, `"openai"`, or find out.
+        body (`dict[str, Any]`, *optional*): Further fields of every chat request, such as `reasoning_effort`,
+            `chat_template_kwargs` or `service_tier`; as a flag, JSON, or one field: `--extractor_body.service_tier
+            flex`. Part of what identifies a reply; recorded, but for fields of secret names.
+        dialect (`str`, *optional*, defaults to `"auto"`): `"tgi"`, `"llama.cpp"`, `"vllm"`, `"sglang"`, `"ollama"`,
+            `"openai"`, or find out.
         max_new_tokens (`int`, *optional*, defaults to `1024`): Limit of a reply.
+        max_reasoning_tokens (`int`, *optional*, defaults to `0`): So many tokens more for a model that thinks before
+            it replies. They are sent as one limit, and counted and paid like a reply's.
         max_input_tokens (`int`, *optional*): Limit of a prompt, chat template included, below the server's own; for a
             server that tells no limit of its own.
         tokenizer (`str`, *optional*): Hub id or folder of the model's tokenizer, to count tokens here. Where it is
@@ -66,7 +72,7 @@ class EndpointConfig:
         [`ConfigError`]: If a value is out of range.
     """
 
-    # Three that may hold secrets, and so are no part of what is printed.
+    # Four that may hold secrets, and so are no part of what is printed.
     url: list[str] | None = field(default=None, repr=False, metadata={"help": "The endpoint's URL, or several."})
     api_key: str | None = field(
         default=None, repr=False, metadata={"help": "Prefer EQUAL_API_KEY in the environment."}
@@ -74,10 +80,14 @@ class EndpointConfig:
     headers: dict[str, str] | str | None = field(
         default=None, repr=False, metadata={"help": "Further headers of every request, as JSON."}
     )
+    body: dict[str, Any] | str | None = field(
+        default=None, repr=False, metadata={"help": "Further fields of every chat request, as JSON."}
+    )
     model: str | None = setting(None, "Model to ask the endpoint for.")
     model_revision: str | None = setting(None, "Its revision, where the endpoint does not tell.")
     dialect: str = setting("auto", "What kind of server it is.", choices=("auto", *DIALECTS))
     max_new_tokens: Annotated[int, Range(1)] = setting(1024, "Longest reply, in tokens.")
+    max_reasoning_tokens: Annotated[int, Range(0)] = setting(0, "Tokens to think with before a reply.")
     max_input_tokens: Annotated[int, Range(1)] | None = setting(None, "Longest prompt, in tokens.")
     tokenizer: str | None = setting(None, "The model's tokenizer, to count tokens here.")
     temperature: Annotated[float, Range(0)] = setting(0.0, "Sampling temperature.")
@@ -100,12 +110,26 @@ class EndpointConfig:
             self.headers = _json_of_texts(self.headers)
         if isinstance(self.stream, bool):  # as YAML reads it
             self.stream = str(self.stream).lower()
+        if isinstance(self.body, str):
+            self.body = _json_object(self.body)
         check_settings(self, "extractor_")
-        if self.tokens_per_minute is not None and self.tokens_per_minute <= self.max_new_tokens:
+        _check_body(self.extra_body)
+        if self.tokens_per_minute is not None and self.tokens_per_minute <= self.completion_limit:
+            also = " and `extractor_max_reasoning_tokens`" if self.max_reasoning_tokens else ""
             raise ConfigError(
-                f"`extractor_tokens_per_minute` is {self.tokens_per_minute}. Set it above `extractor_max_new_tokens`, "
-                f"which is {self.max_new_tokens}."
+                f"`extractor_tokens_per_minute` is {self.tokens_per_minute}. Set it above `extractor_max_new_tokens`"
+                f"{also}, which is {self.completion_limit}."
             )
+
+    @property
+    def completion_limit(self) -> int:
+        """Most tokens of a reply and what the model thinks before it."""
+        return self.max_new_tokens + self.max_reasoning_tokens
+
+    @property
+    def extra_body(self) -> dict[str, Any]:
+        """Further fields of every chat request."""
+        return self.body if isinstance(self.body, dict) else {}  # a text is parsed above
 
     def addresses(self) -> list[Address]:
         """Where the endpoints are and how to get in, each once.
@@ -118,6 +142,39 @@ class EndpointConfig:
         headers = self.headers if isinstance(self.headers, dict) else None  # parsed above
         addresses = (Address.parse(url, self.api_key, headers) for url in self.url)
         return list({address.base: address for address in addresses}.values())
+
+
+# Fields that are the library's own, and what sets them.
+_NOT_IN_BODY = {
+    "messages": "Set `extractor_prompt`",
+    "model": "Set `extractor_model`",
+    "max_tokens": "Set `extractor_max_new_tokens` and `extractor_max_reasoning_tokens`",
+    "max_completion_tokens": "Set `extractor_max_new_tokens` and `extractor_max_reasoning_tokens`",
+    "temperature": "Set `extractor_temperature`",
+    "seed": "Set `seed`",
+    "n": "Of several replies one is read",
+    "stream": "It is not for you to set",
+}
+
+
+def _check_body(body: dict[str, Any]) -> None:
+    for name, remedy in _NOT_IN_BODY.items():
+        if name in body:
+            raise ConfigError(f"`extractor_body` holds `{name}`. {remedy}; take it out of there.")
+    try:
+        json.dumps(body, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"`extractor_body` has a value that no JSON can hold ({error}): correct it.") from None
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):  # the text itself may hold secrets
+        raise ConfigError('`extractor_body` is no JSON object: write it like \'{"reasoning_effort": "low"}\'')
+    return found
 
 
 def _json_of_texts(text: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from equal_hf.errors import ConfigError
@@ -87,6 +87,8 @@ class Connection:
             for client in clients:
                 await client.close()
             raise
+        # What one refuses is sent to none: the replies of a run are sampled alike.
+        left_out = frozenset(name for found in findings for name in found.capabilities.left_out)
         endpoints = [
             EndpointState(
                 client,
@@ -95,6 +97,7 @@ class Connection:
                 RateLimiter(config.requests_per_minute),
                 RateLimiter(config.tokens_per_minute),
                 config.stream == "true" or (config.stream == "auto" and tells_usage(found.server.dialect)),
+                replace(found.capabilities, left_out=left_out),
             )
             for client, found in zip(clients, findings, strict=True)
         ]
@@ -125,6 +128,11 @@ class Connection:
                 "model": endpoint.server.model,
                 "revision": endpoint.server.revision,
                 "schema": findings.schema,
+                "schema_form": endpoint.capabilities.schema_form,
+                "limit_field": endpoint.capabilities.limit_field,
+                "left_out": sorted(endpoint.capabilities.left_out),
+                "thinks": findings.replies is not None and findings.replies.thinks,
+                "listed_prices": None if (prices := endpoint.server.listed_prices) is None else dict(prices),
                 "counts_tokens": findings.bounds.counts,
                 "max_prompt_tokens": self.settings.prompt_limit,
                 "max_concurrent": endpoint.concurrency.limit,

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from random import Random
+from dataclasses import dataclass, replace
 from typing import Any
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
-from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA
+from equal_hf.extraction.first_requests import MESSAGES, FirstReplies, FirstRequests
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import Settings
 from equal_hf.extraction.requests.chunking import TokenBounds, Tokenizer
-from equal_hf.extraction.transport.chat_body import Capabilities, chat_body
-from equal_hf.extraction.transport.chat_response import ChatResponse
+from equal_hf.extraction.transport.chat_body import Capabilities
 from equal_hf.extraction.transport.client import ChatClient
-from equal_hf.extraction.transport.dialects import Server, identify
-from equal_hf.extraction.transport.faults import Refusal, TransportFault
-from equal_hf.utils.retry import backoff_s
+from equal_hf.extraction.transport.dialects import OLLAMA_CONTEXT, Server, identify, with_loaded_context
+from equal_hf.extraction.transport.faults import TransportFault
 
 logger = logging.getLogger(__name__)
-
-# A question nobody answers in JSON unless made to, so the reply shows whether the schema was heeded.
-_MESSAGES = [{"role": "user", "content": "Say hello in one short sentence."}]
-_MAX_TOKENS = 16
-# Few: a server that is broken from the start is better told of at once.
-_RETRIES = 4
-_ABOUT_SCHEMA = re.compile(r"response_format|schema|json|grammar|guided|structured", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +31,25 @@ class Findings:
 
     Args:
         server ([`Server`]): What it is.
-        schema (`str`): `"heeded"`, `"ignored"` (validation alone will tell), or `"refused"` (it is not sent);
-            `"unknown"` where no chat request was made.
+        replies ([`FirstReplies`]): What its first replies told; `None` where no chat request was made.
         bounds ([`TokenBounds`]): How its prompts are bounded.
         overheads (`tuple[int, ...]`): By how much each second prompt, empty, exceeds the first.
     """
 
     server: Server
-    schema: str
+    replies: FirstReplies | None
     bounds: TokenBounds
     overheads: tuple[int, ...]
+
+    @property
+    def schema(self) -> str:
+        """What became of the schema: see [`FirstReplies`]."""
+        return "unknown" if self.replies is None else self.replies.schema
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server takes in a chat request."""
+        return Capabilities() if self.replies is None else self.replies.capabilities
 
 
 async def probe(
@@ -82,14 +80,17 @@ async def probe(
     try:
         await _wait_until_loaded(client, config.load_timeout_s)
         try:
-            server = await identify(client.get, config.dialect, config.model)
+            server = await identify(client.get, config.dialect, config.model or client.address.deployment)
         except EndpointError as error:
             raise client.key_error or client.error(str(error)) from None
-        seen, schema = None, "unknown"
+        replies = None
         if generate:
-            response, schema = await _first_request(client, server, sampling or {})
-            seen = response.prompt_tokens
-        bounds = await TokenBounds.measure(client.post, server, prompt, _MESSAGES, seen, tokenizer)
+            first = FirstRequests(client, server, sampling or {}, config.extra_body, config.completion_limit)
+            replies = await first.ask()
+            server = await with_loaded_context(client.get, server)
+        server = _bounded(client, server, config)
+        seen = None if replies is None else replies.prompt_tokens
+        bounds = await TokenBounds.measure(client.post, server, prompt, MESSAGES, seen, tokenizer)
         overheads = [
             await bounds.counted(client.post, step.messages("", [], repair=True)) - bounds.empty - bounds.repair
             for step in second
@@ -100,7 +101,7 @@ async def probe(
         if fault.kind == "malformed":
             raise client.error("what answers is no model server. Correct `extractor_url`.") from fault
         raise client.error(f"it keeps failing: {fault}. {fault.remedy}") from fault
-    return Findings(server, schema, bounds, tuple(overheads))
+    return Findings(server, replies, bounds, tuple(overheads))
 
 
 def _not_understood(server: Server, fault: TransportFault) -> str:
@@ -135,49 +136,21 @@ async def _wait_until_loaded(client: ChatClient, load_timeout_s: float) -> None:
     logger.warning("%s is ready.", client.address.shown)
 
 
-async def _first_request(client: ChatClient, server: Server, sampling: dict[str, Any]) -> tuple[ChatResponse, str]:
-    """One short chat request: does it work, and is the schema heeded?"""
-
-    def body(schema: dict[str, Any] | None) -> dict[str, Any]:
-        capabilities = Capabilities(server.dialect)
-        return chat_body(capabilities, server.requested_model, _MESSAGES, schema, _MAX_TOKENS, sampling)
-
-    try:
-        response = await _persist(client, body(PAIRS_SCHEMA))
-    except (Refusal, TransportFault) as problem:
-        if isinstance(problem, TransportFault) and problem.kind != "odd":
-            raise
-        try:
-            response = await _persist(client, body(None))
-        except Refusal as again:
-            raise client.error(f"it refuses a simple request: {again}. Look at the server's log.") from again
-        logger.warning(
-            "%s refuses a JSON schema (%s): replies follow the prompt alone.", client.address.shown, problem
-        )
-        return response, "refused"
-    text = response.text.strip()
-    if text and not '{"pairs":'.startswith("".join(text.split())[:9]):
-        logger.warning(
-            "%s ignores the JSON schema: replies follow the prompt alone, and more of them may be invalid.",
-            client.address.shown,
-        )
-        return response, "ignored"
-    return response, "heeded"
-
-
-async def _persist(client: ChatClient, body: dict[str, Any]) -> ChatResponse:
-    random = Random()
-    for attempt in range(_RETRIES + 1):
-        try:
-            return await client.chat(body)
-        except TransportFault as fault:
-            # What answers something else altogether is no model server, and will not become one; one that names the
-            # schema will not take it.
-            hopeless = fault.kind == "malformed" or (fault.kind == "odd" and _ABOUT_SCHEMA.search(str(fault)))
-            if hopeless or attempt == _RETRIES:
-                raise
-            await asyncio.sleep(fault.retry_after_s or backoff_s(attempt, random))
-    raise AssertionError("unreachable")
+def _bounded(client: ChatClient, server: Server, config: EndpointConfig) -> Server:
+    """An Ollama server with the context that it has where nobody says otherwise; others as they are."""
+    if server.dialect != "ollama":
+        return server
+    context = server.max_total_tokens
+    if context is None and config.max_input_tokens is None:
+        context = OLLAMA_CONTEXT
+    logger.warning(
+        "%s is Ollama, which cuts prompts beyond its context without a word%s. Raise it on the server by "
+        "OLLAMA_CONTEXT_LENGTH or `PARAMETER num_ctx` of the model%s.",
+        client.address.shown,
+        "" if context is None else f": documents are split to fit into {context} tokens",
+        "" if server.max_total_tokens else ", and tell it by `extractor_max_input_tokens`",
+    )
+    return replace(server, max_total_tokens=context)
 
 
 def agree(
@@ -187,7 +160,7 @@ def agree(
     sampling: dict[str, Any],
     prices: Prices,
 ) -> Settings:
-    """Settings that hold for all endpoints: one model, the smallest limit, a schema if all take one.
+    """Settings that hold for all endpoints: one model, the smallest limit, a schema and parameters if all take them.
 
     Args:
         findings (`Sequence[Findings]`): What each is.
@@ -221,18 +194,22 @@ def agree(
             revision,
             config.model_revision,
         )
-    limits = [found.server.prompt_limit(config.max_new_tokens) for found in findings]
+    limits = [found.server.prompt_limit(config.completion_limit) for found in findings]
     limits += [
         config.max_input_tokens,
-        None if config.tokens_per_minute is None else config.tokens_per_minute - config.max_new_tokens,
+        None if config.tokens_per_minute is None else config.tokens_per_minute - config.completion_limit,
     ]
+    left_out = {name for found in findings for name in found.capabilities.left_out}
     return Settings(
         model=first.model,
         revision=revision or "unknown",
         max_new_tokens=config.max_new_tokens,
         prompt_limit=min((limit for limit in limits if limit is not None), default=None),
-        sampling=sampling,
+        completion_limit=config.completion_limit,
+        sampling={name: value for name, value in sampling.items() if name not in left_out},
+        asked_sampling=sampling,
         guided=all(found.schema != "refused" for found in findings),
         prices=prices,
         record_reasoning=config.record_reasoning,
+        extra=config.extra_body,
     )

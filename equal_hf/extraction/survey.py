@@ -74,7 +74,7 @@ def survey(texts: Sequence[str], config: EndpointConfig, prompt: PromptTemplate)
             with waiting(f"{client.address.shown} to say what it serves"):
                 found = await probe(client, replace(config, load_timeout_s=0), prompt, generate=False)
             server, bounds = found.server, found.bounds
-            limits = (server.prompt_limit(config.max_new_tokens), config.max_input_tokens)
+            limits = (server.prompt_limit(config.completion_limit), config.max_input_tokens)
             limit = min((limit for limit in limits if limit is not None), default=None)
             if not bounds.counts:
                 return Survey(_by_bytes(texts, prompt, limit), server, None, False)

@@ -45,7 +45,7 @@ def test_stored_replies_serve_those_who_ask_the_same(documents, tmp_path) -> Non
         assert grades(PLAIN) == [None]  # not asked for, though the model gave one
         assert grades(GRADED) == [3]
         asked = len(server.chats)
-        server.faults = [completion("Hello"), completion("Hello")]
+        server.faults = [completion(), completion()]
         assert (grades(PLAIN), grades(GRADED)) == ([None], [3])
         assert len(server.chats) == asked + 2  # each start's first contact
 

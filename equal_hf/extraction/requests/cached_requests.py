@@ -41,21 +41,27 @@ class Settings:
     Args:
         model (`str`): What they serve.
         revision (`str`): The model's revision, or `"unknown"`.
-        max_new_tokens (`int`): Limit of a response, in tokens.
+        max_new_tokens (`int`): Limit of a reply text, in tokens.
+        completion_limit (`int`): Limit of a response: what the model thinks, and its reply.
         prompt_limit (`int`, *optional*): Limit of a prompt.
-        sampling (`dict[str, Any]`): Sampling parameters that change a response.
+        sampling (`dict[str, Any]`): Sampling parameters that change a response, as far as all endpoints take them.
+        asked_sampling (`dict[str, Any]`): The same as the user asks for them.
         guided (`bool`): Whether responses are guided by a schema.
         prices ([`Prices`]): What tokens cost.
         record_reasoning (`bool`): Whether pairs carry what the model thought.
+        extra (`dict[str, Any]`): Further fields of every body.
     """
 
     model: str
     revision: str
     max_new_tokens: int
+    completion_limit: int
     prompt_limit: int | None
     sampling: dict[str, Any]
+    asked_sampling: dict[str, Any]
     guided: bool
     prices: Prices
+    extra: dict[str, Any]
     record_reasoning: bool = False
 
 
@@ -117,7 +123,7 @@ class LedgerAttemptLog:
     def __init__(self, requests: CachedRequests, request: Request, reservation: DocumentReservation) -> None:
         self._requests, self._request, self._reservation = requests, request, reservation
         self.attempt = 0
-        self.worst = Usage(request.bound, requests.settings.max_new_tokens, 1)
+        self.worst = Usage(request.bound, requests.settings.completion_limit, 1)
         self.cost = requests.settings.prices.cost(self.worst)
         self.spent = False
 
@@ -182,12 +188,23 @@ class CachedRequests:
         """
         settings = self.settings
         guide = schema if settings.guided else None
-        key = response_key(settings.model, settings.revision, messages, settings.sampling, guide, attempt)
-        return Request(key, messages, bound, guide)
+
+        def key(sampling: dict[str, Any]) -> str:
+            return response_key(settings.model, settings.revision, messages, sampling, guide, attempt, settings.extra)
+
+        own = key(settings.sampling)
+        if settings.sampling != settings.asked_sampling and not self._has(own):
+            # One from when the endpoint took all that is asked, or had not refused it yet.
+            asked = key(settings.asked_sampling)
+            own = asked if self._has(asked) else own
+        return Request(own, messages, bound, guide)
+
+    def _has(self, key: str) -> bool:
+        return self.store.get(key, self.settings.completion_limit) is not None
 
     def look_up(self, request: Request) -> Response | None:
         """The stored response, if there is one that serves; or that one of these endpoints refuses the request."""
-        limit = self.settings.max_new_tokens
+        limit = self.settings.completion_limit
         stored = self.store.get(request.key, limit)
         if stored is not None and stored.finish_reason != "refused":  # under this key, one of an earlier version
             return stored
@@ -246,7 +263,7 @@ class CachedRequests:
 
     async def _lease(self, request: Request) -> Response | None:
         """Wait until nobody else asks for a response; the response, if that brought it."""
-        wanted = LeaseWanted(request.key, self._owner, self.settings.max_new_tokens)
+        wanted = LeaseWanted(request.key, self._owner, self.settings.completion_limit)
         pause_s = MIN_LEASE_POLL_S
         if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew())
@@ -274,10 +291,12 @@ class CachedRequests:
         self, request: Request, reservation: DocumentReservation, watch: Callable[[], Watch] | None
     ) -> Response:
         settings = self.settings
-        limit, key = settings.max_new_tokens, request.key
+        limit, key = settings.completion_limit, request.key
         attempts = LedgerAttemptLog(self, request, reservation)
         try:
-            ask = ChatRequest(request.messages, limit, request.bound, settings.sampling, request.schema, watch)
+            ask = ChatRequest(
+                request.messages, limit, request.bound, settings.sampling, request.schema, watch, settings.extra
+            )
             chat_response, endpoint = await self.balancer.chat(ask, attempts)
         except Refusal as refusal:
             response, cost, dialect, shown = Response(str(refusal), "refused", Usage(requests=1)), 0, "", ""
@@ -306,7 +325,7 @@ class CachedRequests:
         return stored if isinstance(stored, Response) else response
 
     def _compare(self, usage: Usage, bound: int) -> None:
-        over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.max_new_tokens
+        over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.completion_limit
         if over and not self._warned_over_bound:
             self._warned_over_bound = True
             logger.warning(
@@ -315,5 +334,5 @@ class CachedRequests:
                 ", ".join(endpoint.client.address.shown for endpoint in self.balancer.endpoints),
                 usage,
                 bound,
-                self.settings.max_new_tokens,
+                self.settings.completion_limit,
             )

@@ -97,13 +97,15 @@ class ChunkExtractor:
                 stored = self._look_up(step, attempt)
                 # A response obtained under a higher `max_new_tokens` still serves, so it counts as what it is.
                 used = stored[1].usage if stored else Usage()
-                worst += Usage(max(bound, used.prompt_tokens), max(settings.max_new_tokens, used.completion_tokens), 1)
+                worst += Usage(
+                    max(bound, used.prompt_tokens), max(settings.completion_limit, used.completion_tokens), 1
+                )
 
         def bound_cost(step: Step) -> Outcome | None:
             nonlocal cost
             missing, outcome = self._stored(step)
             unpaid = step.bounds[len(step.bounds) - missing :]
-            cost += sum(settings.prices.cost(Usage(bound, settings.max_new_tokens, 1)) for bound in unpaid)
+            cost += sum(settings.prices.cost(Usage(bound, settings.completion_limit, 1)) for bound in unpaid)
             return outcome
 
         for chunk in chunks:

@@ -52,6 +52,7 @@ def response_key(
     sampling: Mapping[str, Any],
     schema: Mapping[str, Any] | None = None,
     attempt: int = 0,
+    extra: Mapping[str, Any] | None = None,
 ) -> str:
     """The key of a response: SHA-256 over everything that determines it.
 
@@ -62,11 +63,13 @@ def response_key(
         sampling (`Mapping[str, Any]`): Sampling parameters that change the response, such as `temperature` and `seed`.
         schema (`Mapping[str, Any]`, *optional*): The JSON schema that guides decoding.
         attempt (`int`, *optional*, defaults to `0`): 0 for the first request, 1 for its repair.
+        extra (`Mapping[str, Any]`, *optional*): Further fields of the body; none leave the key as it is without.
 
     Returns:
         `str`: 64 hexadecimal digits.
     """
-    parts = [model, revision, messages, dict(sampling), dict(schema) if schema is not None else None, attempt]
+    parts: list[Any] = [model, revision, messages, dict(sampling), None if schema is None else dict(schema), attempt]
+    parts += [dict(extra)] if extra else []
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return content_hash(text, 64)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from equal_hf.extraction.transport.dialects import guided
+from equal_hf.extraction.transport.schema_forms import guided
 from equal_hf.types import Messages
+
+LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
+SAMPLING_FIELDS = ("temperature", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +18,36 @@ class Capabilities:
     """What a server takes in a chat request, as it was found out.
 
     Args:
-        dialect (`str`): What kind of server it is.
+        schema_form (`str`, *optional*, defaults to `"json_schema"`): How it is given a JSON schema; `None` if it takes
+            none.
+        limit_field (`str`, *optional*, defaults to `"max_tokens"`): What it calls the limit of a reply.
+        left_out (`frozenset[str]`, *optional*): Sampling parameters that it refuses.
     """
 
-    dialect: str
+    schema_form: str | None = "json_schema"
+    limit_field: str = LIMIT_FIELDS[0]
+    left_out: frozenset[str] = frozenset()
+
+    def without(self, parameter: str) -> Capabilities | None:
+        """The same for a server that refuses a parameter: renamed, or left out; `None` where neither is possible.
+
+        Args:
+            parameter (`str`): Its name in the body.
+
+        >>> Capabilities().without("max_tokens").limit_field, Capabilities().without("seed").left_out
+        ('max_completion_tokens', frozenset({'seed'}))
+        >>> Capabilities().without("seed").without("seed") is None
+        True
+        """
+        if parameter == LIMIT_FIELDS[0] and self.limit_field == parameter:
+            return replace(self, limit_field=LIMIT_FIELDS[1])
+        if parameter in SAMPLING_FIELDS and parameter not in self.left_out:
+            return replace(self, left_out=self.left_out | {parameter})
+        return None
+
+    def sampling(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Those sampling parameters that are sent."""
+        return {name: value for name, value in asked.items() if name not in self.left_out}
 
 
 def chat_body(
@@ -41,10 +70,11 @@ def chat_body(
         sampling (`Mapping[str, Any]`): Sampling parameters.
         extra (`Mapping[str, Any]`, *optional*): Further fields of the user's own, which go before all others.
 
-    >>> chat_body(Capabilities("openai"), "m", [], None, 16, {"temperature": 0.0}, {"service_tier": "flex"})
+    >>> chat_body(Capabilities(), "m", [], None, 16, {"temperature": 0.0}, {"service_tier": "flex"})
     {'messages': [], 'model': 'm', 'max_tokens': 16, 'temperature': 0.0, 'service_tier': 'flex'}
     """
-    body: dict[str, Any] = {"messages": messages, "model": model, "max_tokens": max_tokens, **sampling}
-    if schema is not None:
-        body |= guided(capabilities.dialect, dict(schema))
+    body: dict[str, Any] = {"messages": messages, "model": model, capabilities.limit_field: max_tokens}
+    body |= capabilities.sampling(sampling)
+    if schema is not None and capabilities.schema_form is not None:
+        body |= guided(capabilities.schema_form, schema)
     return body | dict(extra or {})

@@ -78,6 +78,11 @@ class ChatResponse:
             counts.cost,
         )
 
+    @property
+    def thought(self) -> bool:
+        """Whether the model thought before it replied, as far as the server tells."""
+        return bool(self.reasoning) or self.reasoning_tokens > 0
+
     def usage(self, prompt_bound: int, completion_bound: int) -> Usage:
         """What it used; where the server does not count, the bounds.
 

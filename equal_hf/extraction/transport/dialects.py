@@ -1,25 +1,32 @@
-"""What each kind of model server calls things: how to tell them apart, ask for JSON, and count tokens.
+"""What each kind of model server calls things: how to tell them apart, and how to count tokens.
 
-| dialect | told by | JSON schema goes into | tokens are counted by |
-|---|---|---|---|
-| `tgi` | `/info` | `response_format: {"type": "json", "value": …}` | `/chat_tokenize` |
-| `llama.cpp` | `/props` | `response_format: {"type": "json_object", "schema": …}` | `/apply-template`, `/tokenize` |
-| `vllm` | `/version` | `structured_outputs: {"json": …}` | `/tokenize` |
-| `openai` | none of these | as llama.cpp; left out if the server refuses it | UTF-8 bytes |
+| dialect | told by | tokens are counted by |
+|---|---|---|
+| `tgi` | `/info` | `/chat_tokenize` |
+| `llama.cpp` | `/props` | `/apply-template`, `/tokenize` |
+| `vllm` | `/version` | `/tokenize` |
+| `sglang` | `/get_model_info` | UTF-8 bytes |
+| `ollama` | `/api/version` | UTF-8 bytes |
+| `openai` | none of these | UTF-8 bytes |
+
+How each is asked for JSON is in `schema_forms`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
+from equal_hf.extraction.transport.model_listing import listed
 from equal_hf.types import Messages
 
-DIALECTS = ("tgi", "llama.cpp", "vllm", "openai")
+DIALECTS = ("tgi", "llama.cpp", "vllm", "sglang", "ollama", "openai")
+# Ollama cuts longer prompts without a word, and its OpenAI route cannot raise that; this is what it takes by default.
+OLLAMA_CONTEXT = 4096
 
 GetJson = Callable[[str], Awaitable[Any]]
 """Fetches a path of the server; `None` where there is no JSON to be had."""
@@ -32,14 +39,16 @@ class Server:
     """What a server tells about itself.
 
     Args:
-        dialect (`str`): `"tgi"`, `"llama.cpp"`, `"vllm"` or `"openai"`.
+        dialect (`str`): One of `DIALECTS`.
         model (`str`): The model's name, without the folders of the machine it lies on.
         requested_model (`str`): What requests carry as `model`.
         revision (`str`, *optional*): The model's commit, where the server tells.
         max_input_tokens (`int`, *optional*): Most tokens of a prompt.
         max_total_tokens (`int`, *optional*): Most tokens of prompt and reply together.
-        max_concurrent (`int`, *optional*): How many requests it takes at a time before it answers 429.
+        max_concurrent (`int`, *optional*): How many requests it answers at a time.
         is_known (`bool`): Whether an answer told that it is a model server.
+        listed_prices (`Mapping[str, float]`, *optional*): Prices of a million tokens, by `prompt`, `completion` and
+            `cached`, where its list of models tells them.
     """
 
     dialect: str
@@ -50,6 +59,7 @@ class Server:
     max_total_tokens: int | None = None
     max_concurrent: int | None = None
     is_known: bool = True
+    listed_prices: Mapping[str, float] | None = None
 
     def prompt_limit(self, max_new_tokens: int) -> int | None:
         """Most tokens of a prompt that leaves room for such a reply; `None` where the server tells no limit.
@@ -98,27 +108,42 @@ async def identify(get: GetJson, dialect: str, model: str | None) -> Server:
         if isinstance(settings, dict):
             aliases = [alias for entry in entries for alias in entry.get("aliases") or [] if isinstance(alias, str)]
             choice = _choose(names, model, ignores_model=True, aliases=aliases)
-            return Server("llama.cpp", *choice, max_total_tokens=_count(settings.get("n_ctx")))
+            slots = _count(props.get("total_slots"))
+            return Server("llama.cpp", *choice, max_total_tokens=_count(settings.get("n_ctx")), max_concurrent=slots)
     if dialect == "auto":
-        version = await get("/version")
-        is_vllm = isinstance(version, dict) and isinstance(version.get("version"), str)
-        dialect = "vllm" if is_vllm else "openai"
+        dialect = await _told_by_other_paths(get)
     chosen = _choose(names, model)
-    lengths = [_count(entry.get("max_model_len")) for entry in entries if entry.get("id") == chosen[1]]
-    return Server(dialect, *chosen, max_total_tokens=lengths[0] if lengths else None, is_known=bool(names))
+    found = listed(entries, chosen[1])
+    server = Server(dialect, *chosen, max_total_tokens=found.context, is_known=bool(names), listed_prices=found.prices)
+    return await with_loaded_context(get, server)
 
 
-def guided(dialect: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Body fields that make a server of this dialect decode along a JSON schema.
+async def _told_by_other_paths(get: GetJson) -> str:
+    version = await get("/version")
+    if isinstance(version, dict) and isinstance(version.get("version"), str):
+        return "vllm"
+    info = await get("/get_model_info")
+    if isinstance(info, dict) and isinstance(info.get("model_path"), str):
+        return "sglang"
+    version = await get("/api/version")
+    return "ollama" if isinstance(version, dict) and isinstance(version.get("version"), str) else "openai"
 
-    >>> guided("vllm", {"type": "object"})
-    {'structured_outputs': {'json': {'type': 'object'}}}
+
+async def with_loaded_context(get: GetJson, server: Server) -> Server:
+    """An Ollama server with the context that its model is loaded with, as far as it tells; others as they are.
+
+    A model is loaded by its first request.
     """
-    if dialect == "tgi":
-        return {"response_format": {"type": "json", "value": _without_bounds(schema)}}
-    if dialect == "vllm":
-        return {"structured_outputs": {"json": schema}}
-    return {"response_format": {"type": "json_object", "schema": schema}}
+    if server.dialect != "ollama":
+        return server
+    listing = await get("/api/ps")
+    models = listing.get("models") if isinstance(listing, dict) else None
+    lengths = [
+        _count(one.get("context_length"))
+        for one in (models if isinstance(models, list) else [])
+        if isinstance(one, dict) and server.requested_model in (one.get("name"), one.get("model"))
+    ]
+    return replace(server, max_total_tokens=next((length for length in lengths if length), server.max_total_tokens))
 
 
 async def count_prompt(post: PostJson, server: Server, messages: Messages) -> int:
@@ -181,14 +206,6 @@ def _choose(
 def _bare(model: str) -> str:
     """Absolute paths shortened to their last part: a record names the model, not a folder of the server."""
     return PurePosixPath(model).name if model.startswith("/") else model
-
-
-def _without_bounds(schema: Any) -> Any:
-    """The schema less lengths: TGI compiles it to an automaton, where each repetition of a bound is another state."""
-    if isinstance(schema, dict):
-        bounds = ("maxItems", "maxLength")
-        return {key: _without_bounds(value) for key, value in schema.items() if key not in bounds}
-    return schema
 
 
 def _length(reply: Any, key: str) -> int:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 
+from equal_hf.extraction.transport.chat_body import Capabilities
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
 from equal_hf.extraction.transport.dialects import Server
 from equal_hf.extraction.transport.rate_limit import RateLimiter
+from equal_hf.extraction.transport.schema_forms import SCHEMA_FIELDS
 from equal_hf.utils.hashing import fingerprint
+
+logger = logging.getLogger(__name__)
 
 # Weight of the last request in the latency: one slow reply is no slow endpoint, ten are.
 _SMOOTHING = 0.2
@@ -44,6 +49,7 @@ class EndpointState:
         concurrency ([`ConcurrencyLimit`]): How many requests it takes at a time.
         requests_limit, tokens_limit ([`RateLimiter`]): Its limits per minute.
         streams (`bool`): Whether replies are read as they are written.
+        capabilities ([`Capabilities`]): What it takes in a chat request.
 
     Attributes:
         state (`str`): `"up"`, `"loading"`, `"down"`, or `"lost"` for good.
@@ -57,6 +63,7 @@ class EndpointState:
     requests_limit: RateLimiter
     tokens_limit: RateLimiter
     streams: bool = False
+    capabilities: Capabilities = field(default_factory=Capabilities)
     state: str = "up"
     state_since_s: float = 0.0
     resume_at_s: float = 0.0
@@ -72,6 +79,31 @@ class EndpointState:
         return fingerprint(
             [self.client.address.shown, server.dialect, server.max_input_tokens, server.max_total_tokens]
         )
+
+    def give_up(self, sent: Capabilities, parameter: str) -> bool:
+        """It refuses a parameter of a request: leave it out from here on, or rename it; returns whether that is
+        possible.
+
+        Args:
+            sent ([`Capabilities`]): By which that request was made.
+            parameter (`str`): The parameter.
+        """
+        of_schema = parameter in SCHEMA_FIELDS
+        if sent.schema_form is None if of_schema else sent.without(parameter) is None:
+            return False
+        now = self.capabilities
+        adapted = replace(now, schema_form=None) if of_schema else now.without(parameter) or now
+        if adapted != now:  # others that were under way are refused for the same
+            self.capabilities = adapted
+            logger.warning(
+                "%s refuses `%s`, which it took before: %s.",
+                self.client.address.shown,
+                parameter,
+                f"sent as `{adapted.limit_field}`"
+                if adapted.limit_field != now.limit_field
+                else "left out from here on",
+            )
+        return True
 
     def wait_s(self, now: float, tokens: int) -> float:
         """Seconds until it may be sent so many tokens, whatever its concurrency limit says."""

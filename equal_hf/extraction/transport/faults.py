@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from equal_hf.extraction.transport.refused_parameters import refused_parameter
 from equal_hf.types import Usage
 from equal_hf.utils.retry import asked_wait_s, is_transient, wait_s
 
@@ -78,9 +79,11 @@ class TransportFault(Exception):
 
     Attributes:
         begins (`str`, *optional*): First words of a chat answer that is no chat completion, without secrets.
+        parameter (`str`, *optional*): The parameter of the request that is refused, where an error names one.
     """
 
     begins: str | None = None
+    parameter: str | None = None
 
     def __init__(
         self,
@@ -178,7 +181,9 @@ def judge(status: int, headers: Mapping[str, str], text: str) -> TransportFault 
         return TransportFault(fact, wait, "unavailable")
     if is_transient(status) or status in _PASSING:
         return TransportFault(fact, wait, "failed", maybe_billed=status in _MAYBE_BILLED)
-    return TransportFault(fact, wait, "odd")
+    fault = TransportFault(fact, wait, "odd")
+    fault.parameter = refused_parameter(status, text)
+    return fault
 
 
 def is_about_money(status: int, words: str, wait: float | None) -> bool:

@@ -7,14 +7,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.transport.availability import Availability
-from equal_hf.extraction.transport.chat_body import Capabilities, chat_body
+from equal_hf.extraction.transport.chat_body import chat_body
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.endpoint_state import EndpointState, Permit
 from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRateBreaker
@@ -65,8 +65,9 @@ class ChatRequest:
         max_tokens (`int`): Limit of the reply.
         prompt_tokens (`int`): Upper bound of the prompt.
         sampling (`dict[str, Any]`): Sampling parameters.
-        schema (`dict[str, Any]`, *optional*): What the reply is guided by, put in the server's own dialect.
+        schema (`dict[str, Any]`, *optional*): What the reply is guided by, put in the form that the server takes.
         watch (`Callable`, *optional*): Makes a [`Watch`] that says where a reply that is streamed may be ended.
+        extra (`dict[str, Any]`): Further fields of the body.
     """
 
     messages: Messages
@@ -75,6 +76,7 @@ class ChatRequest:
     sampling: dict[str, Any]
     schema: dict[str, Any] | None
     watch: Callable[[], Watch] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class LoadBalancer:
@@ -126,25 +128,24 @@ class LoadBalancer:
         while True:
             permit = await self._permit(ask, attempts, avoid)
             endpoint, server = permit.endpoint, permit.endpoint.server
+            sent = endpoint.capabilities
             pause_s = 0.0
             try:
                 body = chat_body(
-                    Capabilities(server.dialect),
-                    server.requested_model,
-                    ask.messages,
-                    ask.schema,
-                    ask.max_tokens,
-                    ask.sampling,
+                    sent, server.requested_model, ask.messages, ask.schema, ask.max_tokens, ask.sampling, ask.extra
                 )
                 stream = Stream(server.dialect, ask.watch) if ask.watch is not None and endpoint.streams else None
                 completion = await endpoint.client.chat(body, stream)
             except TransportFault as fault:
+                adapted = fault.parameter is not None and endpoint.give_up(sent, fault.parameter)
                 endpoint.on_error(permit, time.monotonic(), fault.kind)
                 counts = await self._after(fault, endpoint, permit, refused_at_s)
                 refused_at_s = time.monotonic()
                 shown = endpoint.client.address.shown
                 if not await attempts.unanswered(maybe_billed=fault.maybe_billed, usage=fault.usage, endpoint=shown):
                     raise
+                if adapted:
+                    continue
                 if counts:
                     faults += 1
                     if faults > PATIENT_ATTEMPTS:

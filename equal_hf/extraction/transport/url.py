@@ -13,7 +13,11 @@ from equal_hf.utils.known_secrets import mask_known, remember_headers, remember_
 
 # What comes along when a key is copied: byte order mark, zero-width space and joiners.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
-_HUGGING_FACE_HOSTS = (".huggingface.co", ".endpoints.huggingface.cloud", ".hf.space")
+_HUGGING_FACE_HOSTS = (".huggingface.co", ".endpoints.huggingface.cloud", ".hf.space", ".hf.jobs")
+_AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)$")
+# A version that is no `/v1`, as of Gemini and Zhipu: the routes of OpenAI begin right behind it.
+_OTHER_VERSION = re.compile(r"/v(?!1$)\d+\w*(/openai)?$")
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Address:
 
     Args:
         base (`str`): URL without credentials, without a trailing `/v1` or `/chat/completions`.
+        routes (`str`): What stands there before OpenAI's routes: `/v1`, or nothing.
         shown (`str`): The URL as it may stand in a message: no credentials, no query.
         authorization (`str`, *optional*): Value of the `Authorization` header.
         headers (`dict[str, str]`): Further headers.
@@ -30,6 +35,7 @@ class Address:
 
     base: str
     shown: str
+    routes: str = "/v1"
     authorization: str | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -38,6 +44,7 @@ class Address:
     def parse(cls, url: str, api_key: str | None = None, headers: Mapping[str, str] | None = None) -> Address:
         """Take a URL apart.
 
+        Its query goes with every request. Azure gets an `api_key` in the header `api-key`.
         A user and password in the URL become basic authentication. Without an `api_key` the Hugging Face token
         (`HF_TOKEN`, or the one `hf auth login` stored) is used, but only for `https` hosts of Hugging Face: no other
         server is shown that token.
@@ -72,10 +79,15 @@ class Address:
         remember_headers(more)
         remember_url(url)
         path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
+        routes = "" if _DEPLOYMENT.search(path) or _OTHER_VERSION.search(path) else "/v1"
         host = parts.netloc.rpartition("@")[2]
         password = unquote(parts.password or "")
         secrets = [secret for secret in (api_key, password, parts.query) if secret]
-        authorization = f"Bearer {api_key}" if api_key else None
+        is_azure = f".{parts.hostname}".endswith(_AZURE_HOSTS) or _DEPLOYMENT.search(path) is not None
+        in_header = is_azure and not api_key.startswith("eyJ")  # which begins a token of Microsoft Entra
+        authorization = f"Bearer {api_key}" if api_key and not in_header else None
+        if api_key and in_header:
+            more.setdefault("api-key", api_key)
         if not api_key and parts.username is not None:
             pair = base64.b64encode(f"{unquote(parts.username)}:{password}".encode()).decode()
             authorization = f"Basic {pair}"
@@ -89,7 +101,7 @@ class Address:
                 secrets.append(token)
         base = urlunsplit((parts.scheme, host, path, parts.query, ""))
         shown = urlunsplit((parts.scheme, host, path, "", ""))
-        return cls(base, shown, authorization, more, (*secrets, *filter(None, more.values())))
+        return cls(base, shown, routes, authorization, more, (*secrets, *filter(None, more.values())))
 
     @property
     def host(self) -> str:
@@ -100,9 +112,17 @@ class Address:
         """The headers that let a request in."""
         return self.headers | ({"authorization": self.authorization} if self.authorization else {})
 
+    @property
+    def deployment(self) -> str | None:
+        """The model's name, where the URL tells it, as Azure's older routes do."""
+        found = _DEPLOYMENT.search(urlsplit(self.base).path)
+        return unquote(found[1]) if found else None
+
     def at(self, path: str) -> str:
-        """The URL of a path of this server."""
+        """The URL of a path of this server; `/v1/…` are OpenAI's routes, wherever it has them."""
         parts = urlsplit(self.base)
+        if path.startswith("/v1/"):
+            path = self.routes + path.removeprefix("/v1")
         return urlunsplit(parts._replace(path=parts.path + path))
 
     def redact(self, text: str) -> str:
