@@ -145,6 +145,20 @@ class Admission:
             return "go"
         return "wait" if fits(self.used + worst, self.paid + worst_cost) else "refused"
 
+    def move(self, usage: Usage, cost: int) -> None:
+        """Take in what was set aside elsewhere, to be reserved here: the allowance grows by it.
+
+        Args:
+            usage ([`Usage`]): Tokens; below 0 to give it back.
+            cost (`int`): Billionths of the currency.
+        """
+        allowance = self.allowance
+        self.allowance = Allowance(
+            None if allowance.prompt_tokens is None else allowance.prompt_tokens + usage.prompt_tokens,
+            None if allowance.completion_tokens is None else allowance.completion_tokens + usage.completion_tokens,
+            None if allowance.cost is None else allowance.cost + cost,
+        )
+
     def settle(self, worst: Usage, used: Usage, worst_cost: int = 0, paid: int = 0) -> None:
         """Book what a document that went really used and cost, and free the rest of its reservation.
 

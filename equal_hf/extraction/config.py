@@ -60,6 +60,12 @@ class EndpointConfig:
             and completion tokens count, by their upper bound until the response is there.
         timeout_s (`float`, *optional*, defaults to `300.0`): Limit of one request. Waiting for a slot here is not part
             of it.
+        batch (`bool`, *optional*, defaults to `False`): Send the requests of a round as one batch by OpenAI's routes,
+            at half the price where the provider has it so; it may take up to 24 hours. A run that is stopped leaves
+            its batch running, and the same command takes it up.
+        batch_poll_s (`float`, *optional*, defaults to `60.0`): Longest time between two looks at a batch.
+        batch_min_requests (`int`, *optional*, defaults to `1`): Fewer requests than that, such as repairs, are sent
+            one by one at the full price.
         max_retries (`int`, *optional*, defaults to `10`): How often a request is sent again before its document is
             given up with `transport_error`.
         max_error_rate (`float`, *optional*, defaults to `0.5`): Extraction stops when more than this share of the last
@@ -100,6 +106,9 @@ class EndpointConfig:
     requests_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
     tokens_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
     timeout_s: Annotated[float, Range(above=0)] = setting(300.0, "Seconds a request may take once sent.")
+    batch: bool = setting(False, "Send a round's requests as one batch.")
+    batch_poll_s: Annotated[float, Range(above=0)] = setting(60.0, "Longest time between two looks at a batch.")
+    batch_min_requests: Annotated[int, Range(1)] = setting(1, "Fewer requests are sent one by one.")
     max_retries: Annotated[int, Range(0)] = setting(10, "How often a request is sent again.")
     max_error_rate: Annotated[float, Range(0, 1)] = setting(0.5, "Share of failures that ends the run.")
     error_window: Annotated[int, Range(1)] = setting(100, "Requests that share is taken of.")
@@ -119,6 +128,10 @@ class EndpointConfig:
             raise ConfigError(
                 f"`extractor_tokens_per_minute` is {self.tokens_per_minute}. Set it above `extractor_max_new_tokens`"
                 f"{also}, which is {self.completion_limit}."
+            )
+        if self.batch and (count := len(set(self.url or ()))) > 1:
+            raise ConfigError(
+                f"`extractor_batch` is set and `extractor_url` names {count} endpoints. A batch goes to one: name it."
             )
 
     @property

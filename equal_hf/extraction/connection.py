@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from equal_hf.errors import ConfigError
+from equal_hf.extraction.batch.openai_batches import require_batches
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.probe import Findings, agree, probe
@@ -83,6 +84,8 @@ class Connection:
             bounds = findings[0].bounds
             reserve = ChunkExtractor.reserve(config.max_new_tokens, findings[0].overheads, counts=bounds.counts)
             bounds.require_room(settings.prompt_limit, reserve)
+            if config.batch:
+                await require_batches(addresses[0])
         except BaseException:
             for client in clients:
                 await client.close()

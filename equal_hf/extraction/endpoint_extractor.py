@@ -10,6 +10,7 @@ for extraction in extractor.extract(documents, Allowance(prompt_tokens=1_000_000
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
 import weakref
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError
+from equal_hf.extraction.batch.keeper import Patience
+from equal_hf.extraction.batch.openai_batches import OpenAIBatches
+from equal_hf.extraction.batch.sender import BatchSender
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.connection import Connection
@@ -25,7 +29,7 @@ from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunks import ChunkExtractor
-from equal_hf.extraction.requests.documents import WIND_DOWN_S, Batch
+from equal_hf.extraction.requests.documents import WIND_DOWN_S, ExtractCall
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
@@ -108,7 +112,7 @@ class EndpointExtractor:
         self._store = path if isinstance(path, ResponseStore) else ResponseStore(path or "")
         own = None if isinstance(store, ResponseStore) else self._store
         self._connection: Connection | None = None
-        self._batch: Batch | None = None
+        self._call: ExtractCall | None = None
         # An extractor nobody closes ends its thread when it is collected, or with the process.
         self._finish = weakref.finalize(self, _close, self._loop, own, scratch)
 
@@ -158,7 +162,7 @@ class EndpointExtractor:
     @property
     def progress(self) -> tuple[int, int] | None:
         """Documents done, and in all, of the `extract` under way or the last one; `None` before the first."""
-        return (self._batch.done, self._batch.total) if self._batch is not None else None
+        return (self._call.done, self._call.total) if self._call is not None else None
 
     def begin(self, run: str) -> None:
         """Book what is paid from here on to this run.
@@ -216,12 +220,12 @@ class EndpointExtractor:
 
     def _wind_down(self) -> None:
         """After an interrupt: wait for responses that are paid for. Another interrupt gives them up."""
-        batch = self._batch
-        if batch is not None:
+        call = self._call
+        if call is not None:
             try:
-                batch.ended.wait(2 * WIND_DOWN_S)
+                call.ended.wait(2 * WIND_DOWN_S)
             except BaseException:
-                batch.requests.abandon()
+                call.requests.abandon()
                 raise
 
     def close(self) -> None:
@@ -273,8 +277,33 @@ class EndpointExtractor:
             connection.findings[0].overheads,
             self.config.judge_min_score,
         )
-        self._batch = Batch(requests, connection.chunker, chunk_extractor)
-        return await self._batch.run(documents, allowance)
+        self._call = ExtractCall(requests, connection.chunker, chunk_extractor)
+        try:
+            await self._take_up_batches(requests, connection)
+        except BaseException:
+            await requests.close()
+            raise
+        return await self._call.run(documents, allowance)
+
+    async def _take_up_batches(self, requests: CachedRequests, connection: Connection) -> None:
+        """Where requests go in batches, or some went: batches that another process left come first."""
+        config = self.config
+        left_at = {batch.endpoint for batch in await asyncio.to_thread(self._store.open_batches)}
+        endpoints = connection.balancer.endpoints
+        endpoint = next((one for one in endpoints if config.batch or one.client.address.shown in left_at), None)
+        if endpoint is None:
+            return
+        batches = BatchSender(
+            OpenAIBatches(endpoint.client.address),
+            self._store,
+            requests.writer,
+            requests.owner,
+            requests.terms(endpoint, "batch"),
+            Patience(config.batch_poll_s, config.max_retries, config.load_timeout_s),
+            requests.activity,
+            config.batch_min_requests,
+        )
+        await requests.take_up_batches(batches, send=config.batch)
 
 
 def first_reason(extraction: Extraction) -> str:

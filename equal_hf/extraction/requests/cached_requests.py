@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
+from equal_hf.extraction.batch.sender import BatchSender, TooFewError
 from equal_hf.extraction.budget import NANO, Admission, Prices
+from equal_hf.extraction.requests.activity import Activity
+from equal_hf.extraction.requests.answers import Terms
+from equal_hf.extraction.requests.answers import received as received_of
+from equal_hf.extraction.responses.batch_table import BatchedRequest
 from equal_hf.extraction.responses.leases import RENEW_EVERY_S, owner_id
 from equal_hf.extraction.responses.ledger import (
     AttemptFailed,
@@ -18,11 +23,14 @@ from equal_hf.extraction.responses.ledger import (
     LeaseReleased,
     LeaseWanted,
     Response,
-    ResponseReceived,
     refusal_key,
     response_key,
 )
 from equal_hf.extraction.responses.response_store import ResponseStore, StoreWriter
+from equal_hf.extraction.transport.chat_body import chat_body
+from equal_hf.extraction.transport.chat_response import ChatResponse
+from equal_hf.extraction.transport.endpoint_state import EndpointState
+from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.load_balancer import ChatRequest, LoadBalancer
 from equal_hf.extraction.transport.streamed_chat import Watch
@@ -120,32 +128,38 @@ class DocumentReservation:
 class LedgerAttemptLog:
     """The ledger entries of one request, over all its attempts."""
 
-    def __init__(self, requests: CachedRequests, request: Request, reservation: DocumentReservation) -> None:
-        self._requests, self._request, self._reservation = requests, request, reservation
+    def __init__(
+        self, requests: CachedRequests, request: Request, reservation: DocumentReservation, tier: str = ""
+    ) -> None:
+        self._requests, self._request, self._reservation, self._tier = requests, request, reservation, tier
         self.attempt = 0
         self.worst = Usage(request.bound, requests.settings.completion_limit, 1)
-        self.cost = requests.settings.prices.cost(self.worst)
+        self.cost = requests.settings.prices.cost(self.worst, tier)
         self.spent = False
 
-    async def sending(self) -> None:
+    def begin(self) -> AttemptStarted:
+        """An attempt, to be written down before it is sent."""
         # Processes share a store, so the name comes from no counter.
         self.attempt = secrets.randbits(62)
-        self._requests.in_flight[self.attempt] = self
         requests = self._requests
-        await requests.writer.write(
-            AttemptStarted(
-                self.attempt,
-                requests.run,
-                self._request.key,
-                self.worst,
-                self.cost,
-                model=requests.settings.model,
-                endpoint=requests.only_endpoint,
-            )
+        return AttemptStarted(
+            self.attempt,
+            requests.run,
+            self._request.key,
+            self.worst,
+            self.cost,
+            model=requests.settings.model,
+            tier=self._tier,
+            endpoint=requests.only_endpoint,
         )
 
+    async def sending(self) -> None:
+        started = self.begin()
+        self._requests.in_flight[self.attempt] = self
+        await self._requests.writer.write(started)
+
     async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None, endpoint: str = "") -> bool:
-        cost = self.cost if usage is None else self._requests.settings.prices.cost(usage)
+        cost = self.cost if usage is None else self._requests.settings.prices.cost(usage, self._tier)
         await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed, usage, cost, endpoint))
         self._requests.in_flight.pop(self.attempt, None)
         if maybe_billed and not self._reservation.lose(usage or self.worst, cost):
@@ -162,6 +176,13 @@ class CachedRequests:
         store ([`ResponseStore`]): Where responses and the ledger are.
         settings ([`Settings`]): What is asked.
         run (`str`): Who pays.
+
+    Attributes:
+        activity ([`Activity`]): Whether anybody may still come with a request.
+        batches ([`BatchSender`], *optional*): Where requests go, or where some went, as batches.
+        sends_batches (`bool`): Whether all go there.
+        carried (`dict[str, BatchedRequest]`): Requests that this run has in batches from before; the ledger holds the
+            most that each can cost.
     """
 
     def __init__(self, balancer: LoadBalancer, store: ResponseStore, settings: Settings, run: str) -> None:
@@ -170,12 +191,33 @@ class CachedRequests:
         shown = [endpoint.client.address.shown for endpoint in balancer.endpoints]
         # Of several, which one an attempt goes to is known when it is sent; what a kill leaves, nobody knows.
         self.only_endpoint = shown[0] if len(shown) == 1 else ""
+        self.activity = Activity()
+        self.batches: BatchSender | None = None
+        self.sends_batches = False
+        self.carried: dict[str, BatchedRequest] = {}
         # Two requests for the same response, as of two copies of a paragraph, become one.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._owner = owner_id()
+        self.owner = owner_id()
         self._renewing: asyncio.Task[None] | None = None
         self.in_flight: dict[int, LedgerAttemptLog] = {}
         self._warned_over_bound = self._said_waiting = False
+
+    @property
+    def worst_tier(self) -> str:
+        """The dearest service tier that a request may be answered at."""
+        return "batch" if self.batches is not None and self.sends_batches and self.batches.fewest <= 1 else ""
+
+    async def take_up_batches(self, batches: BatchSender, *, send: bool) -> None:
+        """Before the first request: keep the batches that nobody keeps.
+
+        Args:
+            batches ([`BatchSender`]): Keeps them.
+            send (`bool`): Whether new requests go there too.
+        """
+        self.batches, self.sends_batches = batches, send
+        self._keep_leases()
+        await batches.adopt()
+        self.carried = {one.key: one for one in await asyncio.to_thread(self.store.batched, run=self.run)}
 
     def request(self, messages: Messages, bound: int, schema: dict[str, Any], attempt: int) -> Request:
         """A request for these messages.
@@ -227,16 +269,26 @@ class CachedRequests:
             `EndpointError`: If no endpoint can be used.
         """
         if (stored := self.look_up(request)) is not None:
+            await self._settle_carried(request, reservation)
             return stored
         lock = self._one_at_a_time.setdefault(request.key, asyncio.Lock())
-        async with lock:
-            if (stored := await self._lease(request)) is not None:
+        with self.activity.parked():
+            await lock.acquire()
+        try:
+            stored = await self._lease(request)
+            if stored is not None:
+                await self._settle_carried(request, reservation)
                 return stored
             try:
+                if self.batches is not None and (self.sends_batches or self.batches.holds(request.key)):
+                    return await self._pay_in_batch(self.batches, request, reservation, watch)
+                await self._settle_carried(request, reservation)
                 return await self._pay(request, reservation, watch)
             except Exception:
-                await self.writer.write(LeaseReleased(request.key, self._owner))
+                await self.writer.write(LeaseReleased(request.key, self.owner))
                 raise
+        finally:
+            lock.release()
 
     def abandon(self) -> None:
         """Give up what is in flight: it stays in the ledger at the most it can cost, and a warning says so."""
@@ -254,75 +306,159 @@ class CachedRequests:
             worst.completion_tokens,
         )
 
-    def close(self) -> None:
-        """Ask no more: others may ask for what this one waited for."""
+    async def close(self) -> None:
+        """Ask no more: others may ask for what this one waited for, and take up its batches."""
+        if self.batches is not None:
+            await self.batches.close()
         if self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
-            self.store.release_leases(self._owner)
+            self.store.release_leases(self.owner)
 
     async def _lease(self, request: Request) -> Response | None:
         """Wait until nobody else asks for a response; the response, if that brought it."""
-        wanted = LeaseWanted(request.key, self._owner, self.settings.completion_limit)
+        wanted = LeaseWanted(request.key, self.owner, self.settings.completion_limit)
         pause_s = MIN_LEASE_POLL_S
-        if self._renewing is None:
-            self._renewing = asyncio.create_task(self._renew())
+        self._keep_leases()
         while not (answer := await self.writer.write(wanted)):
             if (stopped := self.balancer.queue.stopped) is not None:
                 raise stopped
             if not self._said_waiting:
                 self._said_waiting = True
                 logger.info("Waiting for responses that somebody else asks for, who shares %s.", self.store.path)
-            await asyncio.sleep(pause_s)
+            with self.activity.parked():
+                await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_LEASE_POLL_S)
+            if self.batches is not None and pause_s == MAX_LEASE_POLL_S:
+                await self.batches.adopt()  # whoever kept its batch may be gone
         if isinstance(answer, Response):
             return answer
         # A refusal is stored under a key of its own.
         if (refusal := self.look_up(request)) is not None:
-            await self.writer.write(LeaseReleased(request.key, self._owner))
+            await self.writer.write(LeaseReleased(request.key, self.owner))
         return refusal
+
+    def _keep_leases(self) -> None:
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew())
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            await asyncio.to_thread(self.store.renew_leases, self._owner)
+            await asyncio.to_thread(self.store.renew_leases, self.owner)
+
+    async def _settle_carried(self, request: Request, reservation: DocumentReservation) -> None:
+        """Book what an attempt from before came to, whose reservation was moved to the document."""
+        carried = self.carried.pop(request.key, None)
+        if carried is None:
+            return
+        state, usage, cost = await asyncio.to_thread(self.store.attempt, carried.attempt)
+        if state == "answered":
+            reservation.paid += cost
+        elif state == "lost" and not reservation.lose(usage, cost):
+            raise BudgetSpentError("its batch is lost")
+
+    async def _pay_in_batch(
+        self,
+        batches: BatchSender,
+        request: Request,
+        reservation: DocumentReservation,
+        watch: Callable[[], Watch] | None,
+    ) -> Response:
+        faults = 0
+        while True:
+            # Its batch may have been read since the lease was asked for.
+            if (stored := self.look_up(request)) is not None:
+                await self._settle_carried(request, reservation)
+                return stored
+            if (stopped := self.balancer.queue.stopped) is not None:
+                raise stopped
+            if not batches.holds(request.key):
+                await self._settle_carried(request, reservation)
+            attempts = LedgerAttemptLog(self, request, reservation, "batch")
+            try:
+                answered = await batches.answer(request.key, self._batch_body(request), attempts.begin())
+            except TooFewError:
+                return await self._pay(request, reservation, watch)
+            except TransportFault as fault:
+                carried = self.carried.pop(request.key, None)
+                worst, cost = (carried.worst, carried.cost) if carried else (attempts.worst, attempts.cost)
+                if fault.maybe_billed:
+                    used = fault.usage or worst
+                    cost = cost if fault.usage is None else self.settings.prices.cost(used, "batch")
+                    if not reservation.lose(used, cost):
+                        raise BudgetSpentError(str(fault)) from fault
+                faults += 1
+                if faults > PATIENT_ATTEMPTS:
+                    self.balancer.count(str(fault))
+                if faults > self.balancer.max_retries:
+                    raise
+                continue
+            self.balancer.breaker.add(None)
+            self.carried.pop(request.key, None)
+            if answered.run == self.run:
+                reservation.paid += answered.cost
+            self._compare(answered.response.usage, request.bound)
+            return answered.response
+
+    def _batch_body(self, request: Request) -> dict[str, Any]:
+        settings, endpoint = self.settings, self.balancer.endpoints[0]
+        return chat_body(
+            endpoint.capabilities,
+            endpoint.server.requested_model,
+            request.messages,
+            request.schema,
+            settings.completion_limit,
+            settings.sampling,
+            settings.extra,
+        )
 
     async def _pay(
         self, request: Request, reservation: DocumentReservation, watch: Callable[[], Watch] | None
     ) -> Response:
         settings = self.settings
-        limit, key = settings.completion_limit, request.key
         attempts = LedgerAttemptLog(self, request, reservation)
+        answer: ChatResponse | Refusal
         try:
             ask = ChatRequest(
-                request.messages, limit, request.bound, settings.sampling, request.schema, watch, settings.extra
+                request.messages,
+                settings.completion_limit,
+                request.bound,
+                settings.sampling,
+                request.schema,
+                watch,
+                settings.extra,
             )
-            chat_response, endpoint = await self.balancer.chat(ask, attempts)
+            answer, endpoint = await self.balancer.chat(ask, attempts)
+            terms = self.terms(endpoint)
         except Refusal as refusal:
-            response, cost, dialect, shown = Response(str(refusal), "refused", Usage(requests=1)), 0, "", ""
-            key = refusal_key(key, refusal.server)
+            answer = refusal
+            terms = Terms(settings.model, "", refusal.server, "", settings.completion_limit, settings.prices)
         except TransportFault as fault:
             if attempts.spent:
                 raise BudgetSpentError(str(fault)) from fault
             raise
-        else:
-            usage = chat_response.usage(request.bound, limit)
-            finish_reason = "length" if chat_response.cut_short else "stop"
-            if chat_response.ended_early:
-                finish_reason = "stopped_early"
-            if chat_response.refused:
-                finish_reason, key = "refused", refusal_key(key, endpoint.identity)
-            cost = settings.prices.cost(usage)
-            response = Response(chat_response.text, finish_reason, usage, chat_response.reasoning, cost)
-            dialect, shown = endpoint.server.dialect, endpoint.client.address.shown
-            self._compare(usage, request.bound)
-        reservation.paid += cost
-        received = ResponseReceived(key, response, limit, dialect, settings.model, attempts.attempt, cost, shown)
+        received = received_of(request.key, request.bound, attempts.attempt, answer, terms)
+        reservation.paid += received.cost
         stored = await self.writer.write(received)
         self.in_flight.pop(attempts.attempt, None)
-        if key != request.key:
-            await self.writer.write(LeaseReleased(request.key, self._owner))
-        return stored if isinstance(stored, Response) else response
+        if received.key != request.key:
+            await self.writer.write(LeaseReleased(request.key, self.owner))
+        self._compare(received.response.usage, request.bound)
+        return stored if isinstance(stored, Response) else received.response
+
+    def terms(self, endpoint: EndpointState, tier: str = "") -> Terms:
+        """What answers of an endpoint are stored under and booked at.
+
+        Args:
+            endpoint ([`EndpointState`]): The endpoint.
+            tier (`str`, *optional*, defaults to `""`): The service tier it is asked at.
+        """
+        settings, server = self.settings, endpoint.server
+        shown = endpoint.client.address.shown
+        return Terms(
+            settings.model, server.dialect, endpoint.identity, shown, settings.completion_limit, settings.prices, tier
+        )
 
     def _compare(self, usage: Usage, bound: int) -> None:
         over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.completion_limit

@@ -105,7 +105,8 @@ class ChunkExtractor:
             nonlocal cost
             missing, outcome = self._stored(step)
             unpaid = step.bounds[len(step.bounds) - missing :]
-            cost += sum(settings.prices.cost(Usage(bound, settings.completion_limit, 1)) for bound in unpaid)
+            worst_uses = (Usage(bound, settings.completion_limit, 1) for bound in unpaid)
+            cost += sum(settings.prices.cost(use, self.requests.worst_tier) for use in worst_uses)
             return outcome
 
         for chunk in chunks:
@@ -113,6 +114,28 @@ class ChunkExtractor:
             if allowance.cost is not None:
                 drive(self._steps(document, text, chunk), bound_cost)
         return worst, cost
+
+    def carried(self, document: Document, text: str, chunks: Sequence[Chunk]) -> tuple[Usage, int]:
+        """What the ledger holds already for a document's requests, in batches from before: tokens, and money in
+        billionths of the currency."""
+        usage, cost = Usage(), 0
+
+        def add(step: Step) -> Outcome | None:
+            nonlocal usage, cost
+            missing, outcome = self._stored(step)
+            stored = len(step.bounds) - missing
+            for attempt, messages in enumerate((step.messages or ())[: stored + 1]):
+                key = self.requests.request(messages, step.bounds[attempt], step.schema, attempt).key
+                if attempt < stored:
+                    self.requests.carried.pop(key, None)  # answered since the allowance was told: it counts there
+                elif (held := self.requests.carried.get(key)) is not None:
+                    usage += held.worst
+                    cost += held.cost
+            return outcome
+
+        for chunk in chunks if self.requests.carried else ():
+            drive(self._steps(document, text, chunk), add)
+        return usage, cost
 
     async def extract(
         self, document: Document, text: str, chunk: Chunk, reservation: DocumentReservation

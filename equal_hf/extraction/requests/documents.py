@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from equal_hf.errors import EndpointError
-from equal_hf.extraction.budget import Admission
+from equal_hf.extraction.budget import Admission, Verdict
 from equal_hf.extraction.requests.cached_requests import BudgetSpentError, CachedRequests, DocumentReservation
 from equal_hf.extraction.requests.chunking import Chunk, Chunker
 from equal_hf.extraction.requests.chunks import ChunkExtractor
@@ -35,7 +35,7 @@ _PLANNED_AHEAD = 16
 WIND_DOWN_S = 10.0
 
 
-class Batch:
+class ExtractCall:
     """The documents of one call of `extract`, within one event loop.
 
     No more documents are in memory than can be under way, give or take; the rest is only looked at in its turn.
@@ -57,6 +57,7 @@ class Batch:
         self._random = Random()
         self._came_back = asyncio.Event()
         self._error: BaseException | None = None
+        self._activity = requests.activity
 
     async def run(self, documents: Sequence[Document], allowance: Allowance | None) -> list[Extraction]:
         """Extract from all documents, as [`EndpointExtractor.extract`] says."""
@@ -73,7 +74,8 @@ class Batch:
             ):
                 extractions = await self._run(documents, allowance or Allowance(), bar)
         finally:
-            self.requests.close()
+            with anyio.CancelScope(shield=True):
+                await self.requests.close()
             self.ended.set()
         usage = sum((extraction.usage for extraction in extractions), Usage())
         logger.info(
@@ -88,16 +90,17 @@ class Batch:
 
     def _told(self, seconds: float) -> str:
         """What is waited for after so many seconds; on a thread of its own."""
-        return f"{waits_for(self.requests.balancer.endpoints)}: {pace(self.done, self.total, seconds)}"
+        batches = self.requests.batches
+        waited_for = (batches and batches.told()) or waits_for(self.requests.balancer.endpoints)
+        return f"{waited_for}: {pace(self.done, self.total, seconds)}"
 
     async def _run(self, documents: Sequence[Document], allowance: Allowance, bar: tqdm[Any]) -> list[Extraction]:
         limited = allowance != Allowance()
         admission = Admission(allowance)
         balancer = self.requests.balancer
-        # As many as all windows together can ever hold, and as many again to take their place.
-        room = asyncio.Semaphore(
-            2 * sum(endpoint.concurrency.limit for endpoint in balancer.endpoints) + _PLANNED_AHEAD
-        )
+        # As many as all windows together can ever hold, and as many again to take their place; a batch holds any.
+        limits = sum(endpoint.concurrency.limit for endpoint in balancer.endpoints)
+        room = asyncio.Semaphore(len(documents) if self.requests.sends_batches else 2 * limits + _PLANNED_AHEAD)
         outcomes: list[Extraction | asyncio.Task[Extraction]] = []
         tasks: set[asyncio.Task[Any]] = set()
 
@@ -112,32 +115,27 @@ class Batch:
 
         plans = self._plans(documents, tight=allowance.prompt_tokens is not None or allowance.cost is not None)
         try:
-            for position, (document, planning) in enumerate(plans):
-                plan = await planning
-                balancer.queue.to_come = len(documents) - position - 1
-                if isinstance(plan, Rejection):
-                    outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
-                    bar.update()
-                    continue
-                worst, worst_cost = (
-                    self.chunk_extractor.worst(document, sendable(document.text), plan, allowance)
-                    if limited
-                    else (Usage(), 0)
-                )
-                while (verdict := admission.decide(worst, worst_cost)) == "wait" and self._error is None:
-                    self._came_back.clear()
-                    await self._came_back.wait()
-                if self._error is not None:
-                    break
-                if verdict == "refused":
-                    outcomes.append(Extraction(document.id, finish_reason="budget"))
-                    bar.update()
-                    continue
-                await room.acquire()
-                task = asyncio.create_task(self._extract(document, plan, worst, worst_cost, admission))
-                tasks.add(task)
-                task.add_done_callback(done)
-                outcomes.append(task)
+            with self._activity.active():
+                for position, (document, planning) in enumerate(plans):
+                    plan = await planning
+                    balancer.queue.to_come = len(documents) - position - 1
+                    if isinstance(plan, Rejection):
+                        outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
+                        bar.update()
+                        continue
+                    verdict, worst, worst_cost = await self._decide(document, plan, admission, limited=limited)
+                    if self._error is not None:
+                        break
+                    if verdict == "refused":
+                        outcomes.append(Extraction(document.id, finish_reason="budget"))
+                        bar.update()
+                        continue
+                    with self._activity.parked():
+                        await room.acquire()
+                    task = asyncio.create_task(self._extract(document, plan, worst, worst_cost, admission))
+                    tasks.add(task)
+                    task.add_done_callback(done)
+                    outcomes.append(task)
             # Also after an error: what is under way is paid for, and its responses belong in the store.
             while tasks:
                 await asyncio.wait(tasks)
@@ -154,6 +152,24 @@ class Batch:
             raise self._error
         return [outcome if isinstance(outcome, Extraction) else outcome.result() for outcome in outcomes]
 
+    async def _decide(
+        self, document: Document, chunks: Sequence[Chunk], admission: Admission, *, limited: bool
+    ) -> tuple[Verdict, Usage, int]:
+        """Wait until a document may go or is refused; with it the most that it can use and cost."""
+        if not limited:
+            return admission.decide(Usage()), Usage(), 0
+        text = sendable(document.text)
+        worst, worst_cost = self.chunk_extractor.worst(document, text, chunks, admission.allowance)
+        held, held_cost = self.chunk_extractor.carried(document, text, chunks)
+        admission.move(held, held_cost)
+        while (verdict := admission.decide(worst, worst_cost)) == "wait" and self._error is None:
+            self._came_back.clear()
+            with self._activity.parked():
+                await self._came_back.wait()
+        if verdict != "go":
+            admission.move(Usage() - held, -held_cost)
+        return verdict, worst, worst_cost
+
     async def _wind_down(self, tasks: set[asyncio.Task[Any]]) -> None:
         """After an interrupt: send nothing more, and wait a while for what is in flight, for it is paid for."""
         requests = self.requests
@@ -167,12 +183,17 @@ class Batch:
         ends_s = time.monotonic() + WIND_DOWN_S
         while tasks and requests.in_flight and time.monotonic() < ends_s:
             await asyncio.wait(tasks, timeout=0.1)
+        if requests.batches is not None:
+            await requests.batches.leave(ends_s - time.monotonic())
         requests.abandon()
 
     def _fail(self, error: BaseException) -> None:
         """Send nothing more, and let the first error tell all."""
         self._error = self._error or error
-        self.requests.balancer.stop(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        stopped = error if isinstance(error, Exception) else RuntimeError(str(error))
+        self.requests.balancer.stop(stopped)
+        if self.requests.batches is not None:
+            self.requests.batches.stop(stopped)
         self._came_back.set()
 
     def _plans(
@@ -211,10 +232,7 @@ class Batch:
         text = sendable(document.text)
         used = Usage()
         try:
-            jobs = [
-                asyncio.ensure_future(self.chunk_extractor.extract(document, text, chunk, reservation))
-                for chunk in chunks
-            ]
+            jobs = [asyncio.ensure_future(self._extract_chunk(document, text, chunk, reservation)) for chunk in chunks]
             try:
                 outcomes = await asyncio.gather(*jobs)
             except BaseException:
@@ -239,6 +257,12 @@ class Batch:
             rejected=tuple(rejection for outcome in outcomes for rejection in outcome.rejected),
             lost=reservation.lost,
         )
+
+    async def _extract_chunk(
+        self, document: Document, text: str, chunk: Chunk, reservation: DocumentReservation
+    ) -> Extraction:
+        with self._activity.active():
+            return await self.chunk_extractor.extract(document, text, chunk, reservation)
 
 
 def sendable(text: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from equal_hf.types import Usage
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS batches (
     name TEXT PRIMARY KEY,
@@ -29,6 +31,7 @@ REQUESTS = """
 SELECT batch_requests.key, attempt, run, prompt_tokens, completion_tokens, cost
 FROM batch_requests JOIN attempts ON attempts.id = attempt
 """
+ATTEMPT = "SELECT state, prompt_tokens, completion_tokens, cost FROM attempts WHERE id = ?"
 # Who holds the lease of the batch that a request is in.
 KEEPER = (
     "SELECT owner FROM batch_requests LEFT JOIN leases ON leases.key = 'batch ' || batch WHERE batch_requests.key = ?"
@@ -183,3 +186,8 @@ class BatchedRequest:
     prompt_tokens: int
     completion_tokens: int
     cost: int
+
+    @property
+    def worst(self) -> Usage:
+        """The most it can use."""
+        return Usage(self.prompt_tokens, self.completion_tokens, 1)

@@ -29,7 +29,15 @@ from pathlib import Path
 from types import TracebackType
 
 from equal_hf.errors import RecordError
-from equal_hf.extraction.responses.batch_table import KEEPER, OPEN, REQUESTS, BatchedRequest, BatchWrite, OpenBatch
+from equal_hf.extraction.responses.batch_table import (
+    ATTEMPT,
+    KEEPER,
+    OPEN,
+    REQUESTS,
+    BatchedRequest,
+    BatchWrite,
+    OpenBatch,
+)
 from equal_hf.extraction.responses.leases import LEASE_S, is_gone
 from equal_hf.extraction.responses.ledger import (
     AttemptFailed,
@@ -191,6 +199,17 @@ class ResponseStore:
         query = f"{REQUESTS} WHERE batch = coalesce(?, batch) AND run = coalesce(?, run)"
         with self._guard():
             return [BatchedRequest(*row) for row in self._connection.execute(query, (batch, run))]
+
+    def attempt(self, attempt: int) -> tuple[str, Usage, int]:
+        """What became of an attempt: `"sent"`, `"answered"`, `"lost"` or, where it was none after all, `"unbilled"`;
+        what it used, and what it cost.
+
+        Args:
+            attempt (`int`): Its id.
+        """
+        with self._guard():
+            row = self._connection.execute(ATTEMPT, (attempt,)).fetchone()
+        return ("unbilled", Usage(), 0) if row is None else (row[0], Usage(row[1], row[2], 1), row[3])
 
     def __len__(self) -> int:
         with self._guard():

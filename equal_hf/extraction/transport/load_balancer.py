@@ -149,7 +149,7 @@ class LoadBalancer:
                 if counts:
                     faults += 1
                     if faults > PATIENT_ATTEMPTS:
-                        self._count(str(fault))
+                        self.count(str(fault))
                     if faults > self._retries(fault):
                         raise
                     if (fault.retry_after_s or 0.0) < _SHORT_WAIT_S:
@@ -159,7 +159,7 @@ class LoadBalancer:
             except Refusal as refusal:
                 endpoint.on_response(permit, time.monotonic(), ask.prompt_tokens)
                 refusal.server = endpoint.identity
-                self._count(str(refusal))
+                self.count(str(refusal))
                 raise
             except EndpointError as error:
                 await attempts.unanswered(maybe_billed=False)
@@ -245,7 +245,15 @@ class LoadBalancer:
     def _retries(self, fault: TransportFault) -> int:
         return min(self.max_retries, _ODD_RETRIES) if fault.kind == "odd" else self.max_retries
 
-    def _count(self, failure: str) -> None:
+    def count(self, failure: str) -> None:
+        """Count a request that failed again and again, or for good.
+
+        Args:
+            failure (`str`): How.
+
+        Raises:
+            `EndpointError`: If too many did.
+        """
         self.breaker.add(failure)
         if reason := self.breaker.tripped():
             error = self.too_many_failures(reason)
