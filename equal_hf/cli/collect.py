@@ -151,6 +151,7 @@ def collect(job: Job) -> dict[str, Any]:
         **collector.found(),
         "prompt_tokens": history.usage.prompt_tokens,
         "completion_tokens": history.usage.completion_tokens,
+        **collector.spending.summary(history),
         **{f"mean_{name}": mean(values) for name, values in rewards.items()},
     } | ({"dataset": url} if url is not None else {})
 

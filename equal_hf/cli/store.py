@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from equal_hf.extraction.responses.maintenance import Selection, export, prune, stats
+from equal_hf.errors import ConfigError
+from equal_hf.extraction.responses.bill import Difference, compare, read_bill
+from equal_hf.extraction.responses.maintenance import Selection, export, prune
+from equal_hf.extraction.responses.store_stats import ledger_lines, stats
 from equal_hf.utils.printable import escape
 
 _FILE = "responses.sqlite"
@@ -34,7 +39,25 @@ def add_parser(subparsers: Any) -> None:
 
     example = "example: equal-hf store {} runs/mistral_math{}".format
     action = actions.add_parser(
-        "stats", parents=[where], help="what is in it, and what each run paid", epilog=example("stats", "")
+        "stats",
+        parents=[where],
+        help="what is in it, what was paid, and whether a bill says the same",
+        description="List responses by model, and what was paid by run, endpoint and day (UTC). With --bill, compare "
+        "that with what a provider's bill says, by day and model; exits with 1 where they differ.",
+        epilog=example("stats", " --bill costs.csv usage.csv"),
+    )
+    action.add_argument(
+        "--bill",
+        nargs="+",
+        metavar="CSV",
+        help="exported bill: columns for the day (`date`, `start_time_iso`, …) and for tokens (`input_tokens`, "
+        "`output_tokens`, `input_cached_tokens`) or money (`amount`, `amount_value`, …), and one for the `model`",
+    )
+    action.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        help="share by which ledger and bill may differ (default: 0.01)",
     )
     action.set_defaults(func=_stats)
     action = actions.add_parser(
@@ -72,7 +95,10 @@ def _selection(args: argparse.Namespace) -> Selection:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    summary = stats(_path(args))
+    path = _path(args)
+    if args.bill is not None:
+        return _bill(args, path)
+    summary = stats(path)
     if args.json:
         print(json.dumps(summary, indent=2))
         return 0
@@ -85,7 +111,53 @@ def _stats(args: argparse.Namespace) -> int:
     for run, entry in summary["runs"].items():
         attempts = ", ".join(f"{numbers['attempts']:,} {state}" for state, numbers in entry["attempts"].items())
         print(f"  run {escape(run)}: {attempts}; cost {entry['cost']:,.4f}")
+    for row in summary["by_endpoint"]:
+        tier = f" ({row['tier']})" if row["tier"] else ""
+        place = f"{escape(row['endpoint']) or '(unknown endpoint)'}, {escape(row['model']) or '(unnamed model)'}"
+        print(f"  endpoint {place}{tier}: {_used(row)}")
+    for row in summary["by_day"]:
+        print(f"  day {escape(row['day'])}, {escape(row['model']) or '(unnamed model)'}: {_used(row)}")
     return 0
+
+
+def _used(row: dict[str, Any]) -> str:
+    cached = f" ({row['cached_tokens']:,} cached)" if row["cached_tokens"] else ""
+    thoughts = f" ({row['reasoning_tokens']:,} thoughts)" if row["reasoning_tokens"] else ""
+    return (
+        f"{row['requests']:,} requests, {row['prompt_tokens']:,} prompt{cached} and {row['completion_tokens']:,} "
+        f"completion{thoughts} tokens; cost {row['cost']:,.4f}"
+    )
+
+
+def _bill(args: argparse.Namespace, path: Path) -> int:
+    if not 0 <= args.tolerance < 1:
+        raise ConfigError(f"`--tolerance` is {args.tolerance}: set it to a share from 0 to below 1")
+    bill = read_bill(args.bill)
+    differences, left_out = compare(ledger_lines(path), bill, args.tolerance)
+    differs = any(difference.differs for difference in differences)
+    if args.json:
+        print(json.dumps({"differs": differs, "rows": [asdict(row) for row in differences]}, indent=2))
+        return int(differs)
+    for line in _table(differences):
+        print(line)
+    if left_out:
+        print(f"not compared, as the bill is of other days: {', '.join(map(escape, left_out))}")
+    total = f"{sum(row.differs for row in differences):,} of {len(differences):,} numbers"
+    print(f"{total} differ by more than {args.tolerance:.2%}" if differs else "the ledger says what the bill says")
+    return int(differs)
+
+
+def _table(differences: Sequence[Difference]) -> Iterator[str]:
+    rows = [["day", "model", "", "ledger", "bill", "difference", ""]]
+    for row in differences:
+        values = (row.ledger, row.bill, row.ledger - row.bill)
+        shown = [f"{value:,.6f}" if row.what == "cost" else f"{value:,.0f}" for value in values]
+        rows.append([row.day, escape(row.model) or "(all)", row.what, *shown, "DIFFERS" if row.differs else ""])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for cells in rows:
+        texts = [cell.ljust(width) for cell, width in zip(cells[:3], widths, strict=False)]
+        texts += [cell.rjust(width) for cell, width in zip(cells[3:6], widths[3:], strict=False)]
+        yield "  ".join([*texts, cells[6]]).rstrip()
 
 
 def _export(args: argparse.Namespace) -> int:

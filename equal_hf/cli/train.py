@@ -253,6 +253,7 @@ def train(job: Job) -> dict[str, Any]:
                     "documents": history.documents,
                     "prompt_tokens": history.usage.prompt_tokens,
                     "completion_tokens": history.usage.completion_tokens,
+                    **collector.spending.summary(history),
                     "pairs": history.pairs,
                     **collector.found(),
                     "rounds": trainer.rounds_trained,

@@ -11,6 +11,7 @@ from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import NANO, Prices, nano
 from equal_hf.extraction.protocol import PaidExtractor
+from equal_hf.extraction.responses.ledger_lines import add_up
 from equal_hf.types import Allowance, QAPair, Usage
 
 if TYPE_CHECKING:
@@ -94,8 +95,35 @@ class Spending:
         }
 
     def totals(self) -> dict[str, float]:
-        """Money paid so far, by the name that trackers use; empty where calls cost none."""
-        return {} if self._ledger is None else {"cost": self._paid() / NANO}
+        """Money paid so far and tokens that were lost, by the names that trackers use; empty where calls cost none.
+
+        Money is told by endpoint and by day too, where there are several.
+        """
+        if self._ledger is None:
+            return {}
+        lines = self._ledger.ledger()
+        totals = {"cost": sum(line.cost for line in lines) / NANO}
+        for name in ("endpoint", "day"):
+            if len(parts := add_up(lines, name)) > 1:
+                totals |= {f"cost/{getattr(line, name) or 'unknown'}": line.cost / NANO for line in parts}
+        return totals | self.lost()
+
+    def summary(self, history: History) -> dict[str, float]:
+        """What the summary of a run tells of its spending beside prompt and completion tokens, where there is any.
+
+        Args:
+            history ([`History`]): The rounds.
+        """
+        usage = history.usage
+        used = {"cached_tokens": usage.cached_tokens, "reasoning_tokens": usage.reasoning_tokens}
+        return {name: value for name, value in (used | self.totals()).items() if value}
+
+    def lost(self) -> dict[str, int]:
+        """Tokens of requests that brought no reply although the server may have generated one; empty without any."""
+        lost = Usage() if self._ledger is None else self._ledger.paid().lost
+        counts = {"lost_requests": lost.requests, "lost_prompt_tokens": lost.prompt_tokens}
+        counts |= {"lost_completion_tokens": lost.completion_tokens}
+        return {name: count for name, count in counts.items() if count}
 
     def _paid(self) -> int:
         return 0 if self._ledger is None else self._ledger.paid().cost

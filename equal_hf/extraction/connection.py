@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from equal_hf.errors import ConfigError
@@ -19,6 +20,7 @@ from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import Settings
 from equal_hf.extraction.requests.chunking import Chunker, Tokenizer
 from equal_hf.extraction.requests.chunks import ChunkExtractor
+from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
 from equal_hf.extraction.transport.endpoint_state import EndpointState
@@ -42,12 +44,15 @@ class Connection:
         chunker ([`Chunker`]): Turns documents into requests within their limits.
         settings ([`Settings`]): What is asked of them all.
         findings (`list[Findings]`): What each of them is.
+        first_replies (`list[tuple[str, ChatResponse]]`): What they replied to find that out, with where that came
+            from, as it may be shown: it is billed like any other.
     """
 
     balancer: LoadBalancer
     chunker: Chunker
     settings: Settings
     findings: list[Findings]
+    first_replies: list[tuple[str, ChatResponse]]
 
     @classmethod
     async def open(
@@ -75,6 +80,9 @@ class Connection:
         """
         tokenizer = _load_tokenizer(config.tokenizer) if config.tokenizer is not None else None
         clients = [ChatClient(address, config.timeout_s) for address in addresses]
+        replies: list[tuple[str, ChatResponse]] = []
+        for client in clients:
+            client.on_reply = partial(_take_down, replies, client.address.shown)
         try:
             contacts = (probe(client, config, prompt, sampling, second, tokenizer) for client in clients)
             shown = [client.address.shown for client in clients]
@@ -92,6 +100,8 @@ class Connection:
             raise
         # What one refuses is sent to none: the replies of a run are sampled alike.
         left_out = frozenset(name for found in findings for name in found.capabilities.left_out)
+        for client in clients:
+            client.on_reply = None
         endpoints = [
             EndpointState(
                 client,
@@ -115,7 +125,7 @@ class Connection:
             )
         balancer = LoadBalancer(endpoints, config)
         chunker = Chunker(balancer.post, bounds, prompt, settings.prompt_limit, reserve)
-        return cls(balancer, chunker, settings, findings)
+        return cls(balancer, chunker, settings, findings, replies)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -143,6 +153,10 @@ class Connection:
             }
             for endpoint, findings in zip(self.balancer.endpoints, self.findings, strict=True)
         ]
+
+
+def _take_down(replies: list[tuple[str, ChatResponse]], shown: str, reply: ChatResponse) -> None:
+    replies.append((shown, reply))
 
 
 def _load_tokenizer(name: str) -> Tokenizer:

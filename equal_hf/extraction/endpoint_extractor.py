@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.documents import WIND_DOWN_S, ExtractCall
-from equal_hf.extraction.responses.ledger import Paid
+from equal_hf.extraction.responses.ledger import Paid, PaidBeside
+from equal_hf.extraction.responses.ledger_lines import LedgerLine
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
 from equal_hf.types import Allowance, Document, Extraction, QAPair, Usage
@@ -39,6 +41,8 @@ from equal_hf.utils.hashing import fingerprint
 
 logger = logging.getLogger(__name__)
 
+# What the ledger calls the requests of first contacts.
+PROBES = "probes"
 # One document or two that fail may be odd ones; the third says something of the endpoint.
 _MIN_FAILED = 3
 
@@ -176,6 +180,10 @@ class EndpointExtractor:
         """What the run paid so far, by the ledger in the store."""
         return self._store.paid(self.run)
 
+    def ledger(self) -> list[LedgerLine]:
+        """The same by endpoint, day, model and service tier."""
+        return self._store.lines(self.run)
+
     def raw_reply(self, pair: QAPair) -> str:
         """The reply that a pair was read from, as the model gave it; empty where it is no longer in the store."""
         reply = self._store.get(pair.response_key, 1)
@@ -261,7 +269,18 @@ class EndpointExtractor:
             )
             self._connection = self._loop.run(contact)
             self._loop.at_stop(self._connection.close)
+            self._book(self._connection)
         return self._connection
+
+    def _book(self, connection: Connection) -> None:
+        """Put what the first contact cost into the ledger, under a name of its own: no allowance counts it."""
+        model, prices = connection.settings.model, connection.settings.prices
+        booked = [
+            PaidBeside(secrets.randbits(62), PROBES, reply.usage(0, 0), reply.price(prices), model, shown)
+            for shown, reply in connection.first_replies
+        ]
+        if booked:
+            self._store.commit(booked)
 
     async def _extract(
         self, connection: Connection, documents: Sequence[Document], allowance: Allowance | None

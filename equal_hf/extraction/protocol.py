@@ -14,6 +14,7 @@ from equal_hf.types import Allowance, Document, Extraction, QAPair
 if TYPE_CHECKING:
     from equal_hf.extraction.budget import Prices
     from equal_hf.extraction.responses.ledger import Paid
+    from equal_hf.extraction.responses.ledger_lines import LedgerLine
 
 
 class Extractor(Protocol):
@@ -47,6 +48,9 @@ class PaidExtractor(Extractor, Protocol):
 
     def paid(self) -> Paid:
         """What the run paid so far."""
+
+    def ledger(self) -> list[LedgerLine]:
+        """The same by endpoint, day, model and service tier."""
 
     def raw_reply(self, pair: QAPair) -> str:
         """The reply text that a pair was read from."""

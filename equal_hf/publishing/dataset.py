@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import MissingDependencyError, PublishError
-from equal_hf.extraction.responses.maintenance import money_paid
+from equal_hf.extraction.responses.ledger_lines import money_rows
+from equal_hf.extraction.responses.store_stats import run_ledger
 from equal_hf.publishing.dataset_card import dataset_card
 from equal_hf.publishing.dataset_metadata import dataset_metadata
 from equal_hf.publishing.previous_export import (
@@ -129,7 +130,7 @@ def export_dataset(
     names = list(dict.fromkeys(name for round in stats.rounds for name in round.rewards))
     for index, (table, rewards) in decisions.items():
         shards.add("decisions", index, _decision_table(table, rewards, names))
-    stats.contents, stats.paid = shards.finish(), money_paid(run_dir, stats.run)
+    stats.contents, stats.money = shards.finish(), money_rows(run_ledger(run_dir, stats.run))
 
     if summary is None and (path := Path(run_dir) / "summary.json").exists():
         summary = read_json(path)

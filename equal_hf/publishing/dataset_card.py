@@ -147,8 +147,12 @@ def _cost(stats: RunStatistics) -> str:
         ["completion tokens", usage.completion_tokens],
         ["requests", usage.requests],
     ]
-    if stats.paid is not None:
-        rows.append(["money paid, in the currency of the prices", stats.paid])
+    if usage.cached_tokens:
+        rows.append(["prompt tokens that were cached", usage.cached_tokens])
+    if usage.reasoning_tokens:
+        rows.append(["completion tokens that were thoughts", usage.reasoning_tokens])
+    for position, (name, paid) in enumerate(stats.money):
+        rows.append([f"{name}, in the currency of the prices" if not position else code(name), paid])
     if size := stats.corpus.get("documents"):
         rows.append(
             ["share of the corpus never paid for", f"{1 - stats.documents / size:.1%} of {number(size)} documents"]

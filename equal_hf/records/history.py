@@ -56,6 +56,8 @@ class History:
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             "requests": usage.requests,
+            "cached_tokens": usage.cached_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
         }
 
     def extracted(self, round: Round) -> None:

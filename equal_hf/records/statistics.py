@@ -161,7 +161,8 @@ class RunStatistics:
         methods, models, languages (`Counter[str]`), licenses (`Counter[str | None]`): Of the pairs.
         samples (`list[dict[str, Any]]`): The first pair of every round.
         contents (`dict[str, str]`): Hash of the published files by kind, set by the export.
-        paid (`float`, *optional*): Money paid by the ledger of the run's response store, set by the export.
+        money (`list[tuple[str, float]]`): Money paid by the ledger of the run's response store, for what and how much,
+            set by the export.
     """
 
     folder: Path = Path()
@@ -176,7 +177,7 @@ class RunStatistics:
     languages: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
     contents: dict[str, str] = field(default_factory=dict)
-    paid: float | None = None
+    money: list[tuple[str, float]] = field(default_factory=list)
 
     @property
     def config(self) -> Mapping[str, Any]:

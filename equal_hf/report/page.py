@@ -27,7 +27,7 @@ def render(
     pairs: Mapping[str, Sequence[RewardedPair]],
     documents: Mapping[tuple[int, str], str | None],
     no_corpus: str,
-    money: float | None = None,
+    money: Sequence[tuple[str, float]] = (),
 ) -> str:
     """The page.
 
@@ -39,7 +39,7 @@ def render(
         pairs (`Mapping[str, Sequence[RewardedPair]]`): Pairs to show, by the title above them.
         documents (`Mapping`): Texts of documents by round and id.
         no_corpus (`str`): Why the corpus is not at hand; empty where it is.
-        money (`float`, *optional*): What was paid.
+        money (`Sequence[tuple[str, float]]`): What was paid: for what, and how much.
     """
     report = next(iter(runs.values()))
     drawn = draw_figures(runs, measures, where, terms)
@@ -79,11 +79,11 @@ _SECTIONS = [
 
 
 def _bought(
-    runs: Mapping[str, RunStatistics], measures: Sequence[str], money: float | None
+    runs: Mapping[str, RunStatistics], measures: Sequence[str], money: Sequence[tuple[str, float]]
 ) -> tuple[list[str], list[tuple[str, list[Any]]]]:
     """What each run spent and got, side by side: header and rows."""
     all_runs = list(runs.values())
-    usages = [[round.usage for round in run.rounds] for run in all_runs]
+    usages = [run.usage for run in all_runs]
 
     def share(part: float, of: float) -> float | None:
         return part / of if of else None
@@ -97,12 +97,13 @@ def _bought(
     ]
     if any(run.tokens for run in all_runs):
         rows += [
-            ("prompt tokens", [sum(usage.prompt_tokens for usage in usage_of) for usage_of in usages]),
-            ("completion tokens", [sum(usage.completion_tokens for usage in usage_of) for usage_of in usages]),
+            ("prompt tokens", [usage.prompt_tokens for usage in usages]),
+            ("prompt tokens that were cached", [usage.cached_tokens for usage in usages]),
+            ("completion tokens", [usage.completion_tokens for usage in usages]),
+            ("completion tokens that were thoughts", [usage.reasoning_tokens for usage in usages]),
             ("tokens a pair", [share(run.tokens, run.pairs) for run in all_runs]),
         ]
-    if money is not None:
-        rows.append(("money paid", [money, *([None] * (len(all_runs) - 1))]))
+    rows += [(visible(name), [paid, *([None] * (len(all_runs) - 1))]) for name, paid in money]
     for name in measures:
         rows.append((f"mean {name} reward", [_mean_reward(run, name) for run in all_runs]))
     losses = [[round.eval_loss for round in run.rounds if round.eval_loss is not None] for run in all_runs]

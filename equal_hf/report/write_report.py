@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from equal_hf.errors import PublishError
-from equal_hf.extraction.responses.maintenance import money_paid
+from equal_hf.extraction.responses.ledger_lines import money_rows
+from equal_hf.extraction.responses.store_stats import run_ledger
 from equal_hf.records.statistics import RunStatistics, read_run
 from equal_hf.report.run_map import arm_terms, cluster_map, document_of, find_corpus
 from equal_hf.report.sample_pairs import best_and_worst, reviewed_pairs
@@ -63,7 +64,7 @@ def write_report(
     folder = Path(out_dir) if out_dir is not None else report.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
     measures = shown_rewards(runs)
-    money = money_paid(report.folder, report.run)
+    money = money_rows(run_ledger(report.folder, report.run))
     page = render(runs, measures, where, terms, pairs, documents, problem, money)
     write_file(folder / PAGE, page.encode("utf-8", "replace"))
     if pictures:

@@ -6,6 +6,7 @@
 | `equal/arms_pulled` | arms (clusters) pulled |
 | `equal/documents`, `equal/pairs` | documents extracted, pairs kept |
 | `equal/prompt_tokens`, `equal/completion_tokens`, `equal/requests` | what extraction used |
+| `equal/cached_tokens`, `equal/reasoning_tokens` | of these, tokens that were cached, or thoughts |
 | `equal/rejected` | what extraction and the quality filters rejected |
 | `equal/dropped/<reason>` | the same, by reason |
 | `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms that have it, by reward function |
@@ -19,6 +20,9 @@
 | `equal/forecast/found_share` | useful pairs found, of all that the budget is expected to find |
 | `equal/forecast/cost_per_useful_pair` | of the next 10 %, where tokens have prices |
 | `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
+| `equal/cost_total` | money paid so far, in the currency of the prices |
+| `equal/cost/<endpoint>_total`, `equal/cost/<day>_total` | the same by endpoint and day, if several |
+| `equal/lost_…_total` | requests that brought no reply, and tokens that they may have used |
 
 A trainer's own numbers have transformers' names (`train/loss`, `eval/loss`, … over `train/global_step`). Of the final
 training on all pairs they are `pool/loss`, `pool/eval_loss`, … over `pool/global_step`.
@@ -58,6 +62,8 @@ def round_metrics(
         "equal/prompt_tokens": round.usage.prompt_tokens,
         "equal/completion_tokens": round.usage.completion_tokens,
         "equal/requests": round.usage.requests,
+        "equal/cached_tokens": round.usage.cached_tokens,
+        "equal/reasoning_tokens": round.usage.reasoning_tokens,
         "equal/rejected": len(round.rejected),
     }
     metrics |= {f"equal/dropped/{reason}": count for reason, count in round.dropped.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.report.write_report import write_report
 from equal_hf.tracking.tracked_run import TrackedRun
 from equal_hf.utils.hashing import content_hash
 from tests.extraction.endpoints import MODELS, PAIRS, completion
@@ -36,10 +38,10 @@ def server():
 
 def make(world, folder, server, prices=PRICES, endpoint=None, **settings) -> EqualDataCollector:
     settings = {"num_rounds": 3, "arms_per_round": 2, "documents_per_arm": 4, "filters": ["duplicate"]} | settings
-    options = {"store": folder / "responses.sqlite"} | (endpoint or {})
+    options = {"url": server.url, "store": folder / "responses.sqlite"} | (endpoint or {})
     return EqualDataCollector(
         ClusteredCorpus.load(world / "corpus"),
-        EndpointExtractor(server.url, max_new_tokens=200, prices=prices, **options),
+        EndpointExtractor(max_new_tokens=200, prices=prices, **options),
         args=CollectorConfig(output_dir=str(folder), **settings),
         reference=make_target().reference,
     )
@@ -124,6 +126,25 @@ def test_pairs_bear_what_their_replies_cost_when_these_were_asked_for(world, ser
     assert again.totals(0)["cost"] == 0.0
     assert [pair.cost for pair in repeated.pairs] == [pair.cost for pair in round.pairs]
     assert {pair.reasoning[:9] for pair in repeated.pairs} == {"withheld:"}, "it quotes an item of the reference"
+
+
+def test_money_is_told_by_endpoint_and_day_with_what_was_lost(world, server, tmp_path) -> None:
+    with FaultyServer(pages=MODELS) as other:
+        for one in (server, other):
+            one.faults = [completion(usage=USAGE), Fault(action="drop"), *[completion(usage=USAGE)] * 40]
+        collector = make(world, tmp_path, server, num_rounds=1, endpoint={"url": [server.url, other.url]})
+        assert len(list(collector.rounds())) == 1
+        summary = collector.spending.summary(collector.history)
+    worst = 2 * (200 * 2e-3 + collector.spending.lost()["lost_prompt_tokens"] / 2 * 1e-3)
+    assert summary["lost_requests"] == 2 and summary["lost_completion_tokens"] == 400
+    assert summary["cost"] == pytest.approx(8 * 0.6 + worst)
+    assert summary[f"cost/{server.url}"] + summary[f"cost/{other.url}"] == pytest.approx(summary["cost"])
+    card = (export_dataset(tmp_path) / "README.md").read_text()
+    assert f"| `money paid to {server.url}` |" in card
+    assert f"| `money paid on {time.strftime('%Y-%m-%d', time.gmtime())}` |" in card
+    assert "| `of it for requests without a reply, at most` |" in card
+    page = write_report(tmp_path, pictures=False).read_text()
+    assert f"money paid to {server.url}" in page
 
 
 def test_the_money_cap_ends_the_run_in_order(world, server, tmp_path) -> None:

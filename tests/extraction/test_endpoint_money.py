@@ -13,13 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equal_hf.cli import main
 from equal_hf.extraction.budget import Prices, nano
 from equal_hf.extraction.responses.ledger import Paid
+from equal_hf.extraction.responses.ledger_lines import add_up
 from equal_hf.extraction.responses.response_store import ResponseStore
+from equal_hf.extraction.responses.store_stats import ledger_lines
 from equal_hf.types import Allowance, Document, Usage
 from tests.extraction.endpoints import MODELS, completion, extractor, total
 from tests.servers import ROOT
 from tests.servers.faults import Fault, FaultyServer
+from tests.servers.marked import marked_document
+from tests.servers.standin import StandIn
 
 PRICES = Prices(prompt=1000.0, completion=2000.0)
 
@@ -84,6 +89,29 @@ def test_the_cap_holds_whatever_breaks(seed: int, cap: float) -> None:
         assert paid.usage == Usage(60 * len(answered), 40 * len(answered), len(answered))
         assert paid.unanswered == sum(fault.action is not None or fault.body == "<html>" for fault in sent)
         assert len(extractions) == 20
+
+
+@pytest.mark.parametrize("provider", ["openai", "openrouter", "deepseek", "xai"])
+def test_the_ledger_says_what_the_bill_says(provider: str, tmp_path) -> None:
+    """To the billionth and the token, first contact included; of OpenRouter without any price, as it tells costs."""
+    documents = [Document(f"d{n}", marked_document(n, words=1200 if n % 2 else 0)) for n in range(8)]
+    path = tmp_path / "responses.sqlite"
+    with StandIn(provider) as server:
+        rules, rates = server.rules, server.rules.rates
+        prices = Prices() if provider == "openrouter" else Prices(rates.prompt, rates.completion, rates.cached)
+        options = {"api_key": rules.key, "model": rules.model, "store": path, "concurrency": 1}
+        endpoint = extractor(server.url, prices=prices, max_new_tokens=2000, **options)
+        extractions = endpoint.extract(documents)
+        endpoint.close()
+        (line,) = add_up(ledger_lines(path))
+        bill = server.bill.total
+        told = Usage(bill.prompt, bill.completion, bill.requests, bill.cached, bill.reasoning)
+        assert (line.usage, line.cost) == (told, bill.cost)
+        assert bill.cost > 0 and sum(len(extraction.pairs) for extraction in extractions) == 16
+        assert (bill.reasoning > 0) == (provider != "openai")
+        server.bill.write_csv(tmp_path / "bill.csv")
+    arguments = ["store", "stats", str(path), "--bill", str(tmp_path / "bill.csv"), "--tolerance", "0"]
+    assert main(arguments) == 0
 
 
 CLIENT = """

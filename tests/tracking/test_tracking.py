@@ -46,6 +46,8 @@ def test_a_round_is_told_in_numbers():
         "equal/documents": 3,
         "equal/pairs": 0,
         "equal/prompt_tokens": 100,
+        "equal/cached_tokens": 0,
+        "equal/reasoning_tokens": 0,
         "equal/completion_tokens": 20,
         "equal/requests": 3,
         "equal/rejected": 3,

@@ -72,6 +72,6 @@ def received(key: str, bound: int, attempt: int, answer: ChatResponse | Refusal,
         finish_reason = "length" if answer.cut_short else "stopped_early" if answer.ended_early else "stop"
         if answer.refused:
             finish_reason, key = "refused", refusal_key(key, terms.server)
-        cost = terms.cost(usage)
+        cost = answer.price(terms.prices, usage, terms.tier)
         response = Response(answer.text, finish_reason, usage, answer.reasoning, cost)
     return ResponseReceived(key, response, limit, terms.dialect, terms.model, attempt, cost, terms.endpoint)

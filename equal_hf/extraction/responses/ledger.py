@@ -155,6 +155,27 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidBeside:
+    """A request that was answered and paid for beside extraction, such as the first one to an endpoint.
+
+    Args:
+        attempt (`int`): Its id, unique in the store.
+        run (`str`): Under what name it is booked.
+        usage (`Usage`): What it used.
+        cost (`int`): What it cost, in billionths of the currency.
+        model (`str`): Model id.
+        endpoint (`str`): Where it went, as it may be shown.
+    """
+
+    attempt: int
+    run: str
+    usage: Usage
+    cost: int
+    model: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseWanted:
     """Somebody wants to ask for a response, if nobody else does.
 
@@ -182,7 +203,7 @@ class LeaseReleased:
     owner: str
 
 
-Write = AttemptStarted | ResponseReceived | AttemptFailed | LeaseWanted | LeaseReleased | BatchWrite
+Write = AttemptStarted | ResponseReceived | AttemptFailed | PaidBeside | LeaseWanted | LeaseReleased | BatchWrite
 
 
 @dataclass(frozen=True, slots=True)

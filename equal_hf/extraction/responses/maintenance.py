@@ -1,11 +1,11 @@
-"""Looking after a response store: what is in it, taking responses out as a table, deleting those nobody needs."""
+"""Looking after a response store: taking responses out as a table, deleting those nobody needs."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,10 @@ from equal_hf.utils.files import replacing
 from equal_hf.utils.known_secrets import mask_known
 
 _DAY_S = 86_400
-_COLUMNS = "key text finish_reason prompt_tokens completion_tokens max_new_tokens dialect model created_unix_s".split()
+_COLUMNS = (
+    "key text finish_reason prompt_tokens completion_tokens max_new_tokens dialect model created_unix_s cached_tokens "
+    "reasoning_tokens reasoning cost"
+).split()
 _ROWS_AT_A_TIME = 1000
 
 
@@ -55,58 +58,6 @@ class Selection:
             reason = self.reason.lower()
             conditions["finish_reason = 'refused' AND instr('refused ' || lower(text), ?) > 0"] = reason
         return " AND ".join(conditions) or "1", list(conditions.values())
-
-
-def stats(path: str | Path) -> dict[str, Any]:
-    """What a store holds, as JSON types: size in bytes, responses by model and ending, and the ledger by run.
-
-    Raises:
-        [`RecordError`]: If there is no store, or it cannot be read.
-    """
-    with connect(path) as connection:
-        rows = connection.execute(
-            "SELECT model, finish_reason, count(*), sum(prompt_tokens), sum(completion_tokens) FROM responses "
-            "GROUP BY model, finish_reason ORDER BY model, finish_reason"
-        ).fetchall()
-        runs = connection.execute(
-            "SELECT run, state, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost), min(sent_unix_s), "
-            "max(sent_unix_s) FROM attempts GROUP BY run, state ORDER BY min(sent_unix_s)"
-        ).fetchall()
-    names = ("responses", "prompt_tokens", "completion_tokens")
-    ledger: dict[str, Any] = {}
-    for run, state, count, prompt, completion, cost, first, last in runs:
-        entry = ledger.setdefault(run, {"cost": 0.0, "first_unix_s": first, "last_unix_s": last, "attempts": {}})
-        entry["cost"] += cost / NANO
-        entry["first_unix_s"], entry["last_unix_s"] = (
-            min(entry["first_unix_s"], first),
-            max(entry["last_unix_s"], last),
-        )
-        entry["attempts"][state] = {"attempts": count, "prompt_tokens": prompt, "completion_tokens": completion}
-    files = [Path(f"{path}{suffix}") for suffix in ("", "-wal")]
-    return {
-        "path": str(path),
-        "bytes": sum(file.stat().st_size for file in files if file.exists()),
-        "responses": sum(row[2] for row in rows),
-        "by_model": [
-            {"model": model, "finish_reason": reason, **dict(zip(names, counts, strict=True))}
-            for model, reason, *counts in rows
-        ],
-        "runs": ledger,
-    }
-
-
-def money_paid(run_dir: str | Path, run: Mapping[str, Any]) -> float | None:
-    """Money in the currency of the prices; `None` where there is no ledger, or nothing costs anything.
-
-    Args:
-        run_dir (`str` or `Path`): The run folder.
-        run (`Mapping[str, Any]`): What its `run.json` says.
-    """
-    for store in (run.get("config", {}).get("response_store"), Path(run_dir) / "responses.sqlite"):
-        if store and Path(store).is_file():
-            entry = stats(Path(store))["runs"].get(run.get("id"))
-            return entry["cost"] or None if entry else None
-    return None
 
 
 def export(path: str | Path, target: str | Path, selection: Selection) -> int:
@@ -172,17 +123,18 @@ def _batches(connection: sqlite3.Connection, selection: Selection) -> Iterator[l
     cursor = connection.execute(query, values)
     while rows := cursor.fetchmany(_ROWS_AT_A_TIME):
         batch = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        yield [row | {"text": mask_known(row["text"])} for row in batch]  # earlier versions stored it as it came
+        for row in batch:
+            row["text"] = mask_known(row["text"])  # earlier versions stored it as it came
+            row["cost"] = None if row["cost"] is None else row["cost"] / NANO
+        yield batch
 
 
 def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    counts = {"prompt_tokens", "completion_tokens", "max_new_tokens"}
-    kinds = {name: pa.int64() if name in counts else pa.string() for name in _COLUMNS} | {
-        "created_unix_s": pa.float64()
-    }
+    numbers = {"created_unix_s": pa.float64(), "cost": pa.float64()}
+    kinds = {name: pa.int64() if name.endswith("_tokens") else pa.string() for name in _COLUMNS} | numbers
     schema = pa.schema(list(kinds.items()))
     count = 0
     with pq.ParquetWriter(path, schema) as writer:
@@ -192,13 +144,22 @@ def _write_parquet(path: Path, batches: Iterator[list[dict[str, Any]]]) -> int:
     return count
 
 
+def open_store(path: str | Path) -> ResponseStore:
+    """A store that is there.
+
+    Raises:
+        [`RecordError`]: If there is none, or it cannot be used.
+    """
+    if not Path(path).is_file():
+        raise RecordError(f"there is no response store at {path}: name the file, or a run folder that holds one")
+    return ResponseStore(path)
+
+
 class connect:
     """The store's database: checked to be one of ours by opening it as a store, then opened plainly."""
 
     def __init__(self, path: str | Path) -> None:
-        if not Path(path).is_file():
-            raise RecordError(f"there is no response store at {path}: name the file, or a run folder that holds one")
-        ResponseStore(path).close()
+        open_store(path).close()
         self._closing = closing(sqlite3.connect(path, isolation_level=None, timeout=60.0))
         self._path = path
 

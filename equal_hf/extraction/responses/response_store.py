@@ -45,10 +45,12 @@ from equal_hf.extraction.responses.ledger import (
     LeaseReleased,
     LeaseWanted,
     Paid,
+    PaidBeside,
     Response,
     ResponseReceived,
     Write,
 )
+from equal_hf.extraction.responses.ledger_lines import LINES, LedgerLine
 from equal_hf.extraction.responses.store_file import open_file
 from equal_hf.types import Usage
 from equal_hf.utils.known_secrets import mask_known
@@ -78,6 +80,12 @@ _STARTED = """
 INSERT INTO attempts (
     id, run, key, state, prompt_tokens, completion_tokens, cost, sent_unix_s, model, tier, endpoint, day
 ) VALUES (?, ?, ?, 'sent', ?, ?, ?, ?, ?, ?, ?, date(?, 'unixepoch'))
+"""
+_PAID_BESIDE = """
+INSERT INTO attempts (
+    id, run, key, state, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, cost, sent_unix_s, model,
+    endpoint, day
+) VALUES (?, ?, '', 'answered', ?, ?, ?, ?, ?, ?, ?, ?, date(?, 'unixepoch'))
 """
 # What an attempt became; a day is the one it ended on, and an endpoint the one it was sent to.
 _ENDED = "day = date(?, 'unixepoch'), endpoint = coalesce(nullif(?, ''), endpoint)"
@@ -184,6 +192,15 @@ class ResponseStore:
             used[bool(answered)] += Usage(prompt, completion, requests, cached, reasoning)
         return Paid(cost, used[True], used[False].requests, used[False])
 
+    def lines(self, run: str | None = None) -> list[LedgerLine]:
+        """The ledger, added up by all that tells attempts apart, oldest first.
+
+        Args:
+            run (`str`, *optional*): What this run paid alone.
+        """
+        with self._guard():
+            return [LedgerLine.read(row) for row in self._connection.execute(LINES, (run,))]
+
     def open_batches(self) -> list[OpenBatch]:
         """Batches that no process has seen the end of, oldest first."""
         with self._guard():
@@ -265,6 +282,10 @@ class ResponseStore:
             tokens = (write.worst.prompt_tokens, write.worst.completion_tokens)
             sent_to = (write.model, write.tier, write.endpoint)
             execute(_STARTED, (write.attempt, write.run, write.key, *tokens, write.cost, now, *sent_to, now))
+            return None
+        if isinstance(write, PaidBeside):
+            paid = (*_counts(write.usage), write.cost, now, write.model, write.endpoint, now)
+            execute(_PAID_BESIDE, (write.attempt, write.run, *paid))
             return None
         if isinstance(write, AttemptFailed):
             if write.usage is not None:

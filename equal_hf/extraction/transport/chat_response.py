@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
+from equal_hf.extraction.budget import Prices, nano
 from equal_hf.extraction.transport.faults import TransportFault, judge_error
 from equal_hf.types import Usage
 from equal_hf.utils.known_secrets import mask_known
+
+# No request costs so much: larger numbers are nonsense, and no database holds them in billionths.
+MOST_COST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,16 @@ class ChatResponse:
         """Whether the model thought before it replied, as far as the server tells."""
         return bool(self.reasoning) or self.reasoning_tokens > 0
 
+    def price(self, prices: Prices, usage: Usage | None = None, tier: str = "") -> int:
+        """What it costs, in billionths of the currency: what the provider says, else what the prices say.
+
+        Args:
+            prices ([`Prices`]): What tokens cost.
+            usage ([`Usage`], *optional*): What it used; what the server counted by default.
+            tier (`str`, *optional*, defaults to `""`): The service tier it was answered at.
+        """
+        return prices.cost(usage or self.usage(0, 0), tier) if self.cost is None else nano(self.cost, up=True)
+
     def usage(self, prompt_bound: int, completion_bound: int) -> Usage:
         """What it used; where the server does not count, the bounds.
 
@@ -116,7 +129,7 @@ class _Counts:
         if reasoning and prompt is not None and completion is not None and total == prompt + completion + reasoning:
             completion += reasoning  # xAI counts thoughts beside the reply, and bills them as the reply
         cost = _field(usage, "cost")
-        told = isinstance(cost, int | float) and not isinstance(cost, bool) and math.isfinite(cost) and cost >= 0
+        told = isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < MOST_COST
         return cls(
             prompt,
             completion,

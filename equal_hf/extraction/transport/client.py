@@ -43,6 +43,7 @@ class ChatClient:
         self.timeout_s = timeout_s
         self.exchange = Exchange(address)
         self.key_error: EndpointError | None = None  # set where the list of models is refused for want of a key
+        self.on_reply: Callable[[ChatResponse], None] | None = None  # told of each chat reply, as all are billed
         self._random = Random()
 
     async def close(self) -> None:
@@ -78,13 +79,16 @@ class ChatClient:
                 raise self._no_completion(content[: 4 * READ_CHARACTERS].decode("utf-8", "replace")) from None
         try:
             response = ChatResponse.read(answer)
-            return replace(response, ended_early=True) if ended_early else response
+            response = replace(response, ended_early=True) if ended_early else response
         except Blocked as blocked:
             raise self.exchange.status_error(blocked) from None
         except TransportFault as fault:
             if fault.kind == "malformed":
                 raise self._no_completion(_as_json(answer), fault.usage) from None
             raise
+        if self.on_reply is not None:
+            self.on_reply(response)
+        return response
 
     async def post(self, path: str, body: dict[str, Any], retries: int = _SHORT_RETRIES) -> Any:
         """Post JSON to a path and read JSON, with the errors of `chat`."""
