@@ -60,6 +60,13 @@ class EndpointConfig:
             and completion tokens count, by their upper bound until the response is there.
         timeout_s (`float`, *optional*, defaults to `300.0`): Limit of one request. Waiting for a slot here is not part
             of it.
+        service_tier (`str`, *optional*): `"flex"` asks for half the price and slow answers, where a model has it. No
+            part of what identifies a reply. What was served is booked, by the reply's own `service_tier`; where it
+            tells none, the full price.
+        flex_timeout_s (`float`, *optional*, defaults to `900.0`): Limit of one request of that tier, and of waiting
+            for capacity before such answers count as failures.
+        flex_fallback (`bool`, *optional*, defaults to `True`): Ask at the full price where that tier has no capacity;
+            else wait.
         batch (`bool`, *optional*, defaults to `False`): Send the requests of a round as one batch by OpenAI's routes,
             at half the price where the provider has it so; it may take up to 24 hours. A run that is stopped leaves
             its batch running, and the same command takes it up.
@@ -106,6 +113,9 @@ class EndpointConfig:
     requests_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
     tokens_per_minute: Annotated[int, Range(1)] | None = setting(None, "Limit of each endpoint.")
     timeout_s: Annotated[float, Range(above=0)] = setting(300.0, "Seconds a request may take once sent.")
+    service_tier: str | None = setting(None, "`flex`: half the price, slow answers.", choices=("flex",))
+    flex_timeout_s: Annotated[float, Range(above=0)] = setting(900.0, "Seconds a flex request may take.")
+    flex_fallback: bool = setting(True, "Pay the full price where flex has no capacity.")
     batch: bool = setting(False, "Send a round's requests as one batch.")
     batch_poll_s: Annotated[float, Range(above=0)] = setting(60.0, "Longest time between two looks at a batch.")
     batch_min_requests: Annotated[int, Range(1)] = setting(1, "Fewer requests are sent one by one.")
@@ -129,10 +139,18 @@ class EndpointConfig:
                 f"`extractor_tokens_per_minute` is {self.tokens_per_minute}. Set it above `extractor_max_new_tokens`"
                 f"{also}, which is {self.completion_limit}."
             )
+        if self.service_tier and (self.batch or "service_tier" in self.extra_body):
+            other = "`extractor_batch`" if self.batch else "`service_tier` in `extractor_body`"
+            raise ConfigError(f"`extractor_service_tier` and {other} are both set. Leave out one.")
         if self.batch and (count := len(set(self.url or ()))) > 1:
             raise ConfigError(
                 f"`extractor_batch` is set and `extractor_url` names {count} endpoints. A batch goes to one: name it."
             )
+
+    @property
+    def request_timeout_s(self) -> float:
+        """Limit of one request at the service tier that is asked for."""
+        return self.flex_timeout_s if self.service_tier else self.timeout_s
 
     @property
     def completion_limit(self) -> int:

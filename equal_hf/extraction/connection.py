@@ -79,7 +79,7 @@ class Connection:
             `ConfigError`: If the prompt or `max_new_tokens` leave no room within their limits.
         """
         tokenizer = _load_tokenizer(config.tokenizer) if config.tokenizer is not None else None
-        clients = [ChatClient(address, config.timeout_s) for address in addresses]
+        clients = [ChatClient(address, config.request_timeout_s) for address in addresses]
         replies: list[tuple[str, ChatResponse]] = []
         for client in clients:
             client.on_reply = partial(_take_down, replies, client.address.shown)

@@ -211,5 +211,6 @@ def agree(
         guided=all(found.schema != "refused" for found in findings),
         prices=prices,
         record_reasoning=config.record_reasoning,
+        service_tier=config.service_tier or "",
         extra=config.extra_body,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, urlsplit
 
 from equal_hf.extraction.batch.jsonl import line, objects
 from equal_hf.extraction.batch.provider import BatchAnswer, BatchStatus, State
@@ -137,6 +138,8 @@ class OpenAIBatches:
                 raise
 
     async def _json(self, method: str, path: str, timeout_s: float = _SHORT_TIMEOUT_S, **content: Any) -> Any:
+        if "params" in content:  # beside those of the endpoint's own URL
+            content["params"] = dict(parse_qsl(urlsplit(self.exchange.address.base).query)) | content["params"]
         response = await self.exchange.send(method, path, timeout_s, **content)
         try:
             return response.json()

@@ -65,13 +65,15 @@ def received(key: str, bound: int, attempt: int, answer: ChatResponse | Refusal,
     """
     limit = terms.max_new_tokens
     if isinstance(answer, Refusal):
-        response, cost = Response(str(answer), "refused", Usage(requests=1)), 0
+        response, cost, tier = Response(str(answer), "refused", Usage(requests=1)), 0, terms.tier
         key = refusal_key(key, terms.server)
     else:
         usage = answer.usage(bound, limit)
         finish_reason = "length" if answer.cut_short else "stopped_early" if answer.ended_early else "stop"
         if answer.refused:
             finish_reason, key = "refused", refusal_key(key, terms.server)
-        cost = answer.price(terms.prices, usage, terms.tier)
+        # What was served is what is billed; where the provider does not tell, the full price is the safe one.
+        tier = terms.tier or ("flex" if answer.tier == "flex" else "")
+        cost = answer.price(terms.prices, usage, tier)
         response = Response(answer.text, finish_reason, usage, answer.reasoning, cost)
-    return ResponseReceived(key, response, limit, terms.dialect, terms.model, attempt, cost, terms.endpoint)
+    return ResponseReceived(key, response, limit, terms.dialect, terms.model, attempt, cost, terms.endpoint, tier)

@@ -57,6 +57,7 @@ class Settings:
         guided (`bool`): Whether responses are guided by a schema.
         prices ([`Prices`]): What tokens cost.
         record_reasoning (`bool`): Whether pairs carry what the model thought.
+        service_tier (`str`): What single requests are asked at; empty for the provider's usual tier.
         extra (`dict[str, Any]`): Further fields of every body.
     """
 
@@ -71,6 +72,7 @@ class Settings:
     prices: Prices
     extra: dict[str, Any]
     record_reasoning: bool = False
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,9 @@ class LedgerAttemptLog:
         self._requests, self._request, self._reservation, self._tier = requests, request, reservation, tier
         self.attempt = 0
         self.worst = Usage(request.bound, requests.settings.completion_limit, 1)
-        self.cost = requests.settings.prices.cost(self.worst, tier)
+        # A flex request may be answered at the full price.
+        self._worst_tier = tier if tier == "batch" else ""
+        self.cost = requests.settings.prices.cost(self.worst, self._worst_tier)
         self.spent = False
 
     def begin(self) -> AttemptStarted:
@@ -159,7 +163,7 @@ class LedgerAttemptLog:
         await self._requests.writer.write(started)
 
     async def unanswered(self, *, maybe_billed: bool, usage: Usage | None = None, endpoint: str = "") -> bool:
-        cost = self.cost if usage is None else self._requests.settings.prices.cost(usage, self._tier)
+        cost = self.cost if usage is None else self._requests.settings.prices.cost(usage, self._worst_tier)
         await self._requests.writer.write(AttemptFailed(self.attempt, maybe_billed, usage, cost, endpoint))
         self._requests.in_flight.pop(self.attempt, None)
         if maybe_billed and not self._reservation.lose(usage or self.worst, cost):
@@ -200,7 +204,7 @@ class CachedRequests:
         self.owner = owner_id()
         self._renewing: asyncio.Task[None] | None = None
         self.in_flight: dict[int, LedgerAttemptLog] = {}
-        self._warned_over_bound = self._said_waiting = False
+        self._warned_over_bound = self._warned_untold_tier = self._said_waiting = False
 
     @property
     def worst_tier(self) -> str:
@@ -417,7 +421,7 @@ class CachedRequests:
         self, request: Request, reservation: DocumentReservation, watch: Callable[[], Watch] | None
     ) -> Response:
         settings = self.settings
-        attempts = LedgerAttemptLog(self, request, reservation)
+        attempts = LedgerAttemptLog(self, request, reservation, settings.service_tier)
         answer: ChatResponse | Refusal
         try:
             ask = ChatRequest(
@@ -428,9 +432,12 @@ class CachedRequests:
                 request.schema,
                 watch,
                 settings.extra,
+                settings.service_tier,
             )
             answer, endpoint = await self.balancer.chat(ask, attempts)
             terms = self.terms(endpoint)
+            if settings.service_tier and not answer.tier:
+                self._warn_untold_tier(endpoint)
         except Refusal as refusal:
             answer = refusal
             terms = Terms(settings.model, "", refusal.server, "", settings.completion_limit, settings.prices)
@@ -459,6 +466,14 @@ class CachedRequests:
         return Terms(
             settings.model, server.dialect, endpoint.identity, shown, settings.completion_limit, settings.prices, tier
         )
+
+    def _warn_untold_tier(self, endpoint: EndpointState) -> None:
+        if not self._warned_untold_tier:
+            self._warned_untold_tier = True
+            logger.warning(
+                "%s does not tell at which service tier it answered: its replies are booked at the full price.",
+                endpoint.client.address.shown,
+            )
 
     def _compare(self, usage: Usage, bound: int) -> None:
         over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.completion_limit

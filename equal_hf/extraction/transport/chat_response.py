@@ -35,6 +35,7 @@ class ChatResponse:
         reasoning_tokens (`int`): Those of the reply that were thoughts.
         cost (`float`, *optional*): What the provider says that it costs.
         ended_early (`bool`): Whether it was ended here, before the model did.
+        tier (`str`): The service tier that it was answered at, where the provider tells.
     """
 
     text: str
@@ -47,6 +48,7 @@ class ChatResponse:
     reasoning_tokens: int = 0
     cost: float | None = None
     ended_early: bool = False
+    tier: str = ""
 
     @classmethod
     def read(cls, answer: Any) -> ChatResponse:
@@ -79,6 +81,7 @@ class ChatResponse:
             counts.cached,
             counts.reasoning,
             counts.cost,
+            tier=tier if isinstance(tier := _field(answer, "service_tier"), str) else "",
         )
 
     @property

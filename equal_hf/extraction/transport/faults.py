@@ -41,6 +41,8 @@ _MONEY_WORDS = re.compile(
     r"|exceeded your (\w+ ){0,2}(quota|credits?)"
     r"|(billing|spend(ing)?|payment) (hard )?(limit|cap)|payment required|billing details|overdue|top up your"
 )
+# Of the service tier that was asked for: OpenAI's "429 Resource Unavailable"; Groq has a status of its own.
+_CAPACITY = re.compile(r"resource[ _-]?unavailable|capacity")
 # Of TGI's "Input validation error" the rest of the words tell: nearly always, that the input is too long.
 _TOO_LONG = re.compile(
     r"context[ _-](length|window|size)|maximum (context|input|prompt|model|sequence|allowed)|max_model_len"
@@ -76,6 +78,7 @@ class TransportFault(Exception):
             by kind where left out.
         usage ([`Usage`], *optional*): What it used, where the server tells.
         remedy (`str`, *optional*): What to do where it does not pass.
+        capacity (`bool`, *optional*, defaults to `False`): Whether the service tier asked for has no capacity.
 
     Attributes:
         begins (`str`, *optional*): First words of a chat answer that is no chat completion, without secrets.
@@ -94,6 +97,7 @@ class TransportFault(Exception):
         maybe_billed: bool | None = None,
         usage: Usage | None = None,
         remedy: str = "Look at the server's log.",
+        capacity: bool = False,
     ) -> None:
         super().__init__(fact)
         self.retry_after_s = retry_after_s
@@ -101,6 +105,7 @@ class TransportFault(Exception):
         self.maybe_billed = kind in ("broken", "timeout", "malformed") if maybe_billed is None else maybe_billed
         self.usage = usage
         self.remedy = remedy
+        self.capacity = capacity
 
     @property
     def shown(self) -> str:
@@ -176,7 +181,7 @@ def judge(status: int, headers: Mapping[str, str], text: str) -> TransportFault 
         return Blocked(status, f"it answers {status}, the model or the path is not there. {remedy}{shown}")
     fact = f"HTTP {status} {said[:200]}".strip()
     if status in _BUSY:
-        return TransportFault(fact, wait, "busy")
+        return TransportFault(fact, wait, "busy", capacity=status == 498 or _CAPACITY.search(lower) is not None)
     if status == 503:
         return TransportFault(fact, wait, "unavailable")
     if is_transient(status) or status in _PASSING:

@@ -20,6 +20,7 @@ from equal_hf.extraction.transport.endpoint_state import EndpointState, Permit
 from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRateBreaker
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.queue import RequestQueue
+from equal_hf.extraction.transport.service_tier import ServiceTier
 from equal_hf.extraction.transport.streamed_chat import Stream, Watch
 from equal_hf.types import Messages, Usage
 from equal_hf.utils.printable import escape
@@ -68,6 +69,7 @@ class ChatRequest:
         schema (`dict[str, Any]`, *optional*): What the reply is guided by, put in the form that the server takes.
         watch (`Callable`, *optional*): Makes a [`Watch`] that says where a reply that is streamed may be ended.
         extra (`dict[str, Any]`): Further fields of the body.
+        tier (`str`): The service tier that is asked for; empty for the provider's usual one.
     """
 
     messages: Messages
@@ -77,6 +79,7 @@ class ChatRequest:
     schema: dict[str, Any] | None
     watch: Callable[[], Watch] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    tier: str = ""
 
 
 class LoadBalancer:
@@ -91,6 +94,7 @@ class LoadBalancer:
     def __init__(self, endpoints: Sequence[EndpointState], config: EndpointConfig) -> None:
         self.endpoints = list(endpoints)
         self.max_retries = config.max_retries
+        self._falls_back, self._tier_patience_s = config.flex_fallback, config.flex_timeout_s
         self.breaker = ErrorRateBreaker(config.max_error_rate, config.error_window)
         self.queue = RequestQueue(self.endpoints)
         self.availability = Availability(self.endpoints, self.queue, config.load_timeout_s)
@@ -125,6 +129,7 @@ class LoadBalancer:
         faults = 0
         refused_at_s = -math.inf  # when it last came to nothing
         avoid: EndpointState | None = None
+        tier = ServiceTier(ask.tier, self._falls_back, self._tier_patience_s)
         while True:
             permit = await self._permit(ask, attempts, avoid)
             endpoint, server = permit.endpoint, permit.endpoint.server
@@ -134,28 +139,38 @@ class LoadBalancer:
                 body = chat_body(
                     sent, server.requested_model, ask.messages, ask.schema, ask.max_tokens, ask.sampling, ask.extra
                 )
+                body |= tier.fields()
                 stream = Stream(server.dialect, ask.watch) if ask.watch is not None and endpoint.streams else None
                 completion = await endpoint.client.chat(body, stream)
             except TransportFault as fault:
                 adapted = fault.parameter is not None and endpoint.give_up(sent, fault.parameter)
-                endpoint.on_error(permit, time.monotonic(), fault.kind)
-                counts = await self._after(fault, endpoint, permit, refused_at_s)
-                refused_at_s = time.monotonic()
-                shown = endpoint.client.address.shown
-                if not await attempts.unanswered(maybe_billed=fault.maybe_billed, usage=fault.usage, endpoint=shown):
-                    raise
-                if adapted:
-                    continue
-                if counts:
-                    faults += 1
-                    if faults > PATIENT_ATTEMPTS:
-                        self.count(str(fault))
-                    if faults > self._retries(fault):
+                lacks_capacity = tier.lacks_capacity(fault, time.monotonic())
+                endpoint.on_error(permit, time.monotonic(), "given_up" if lacks_capacity else fault.kind)
+                if lacks_capacity:
+                    await attempts.unanswered(maybe_billed=False)
+                    pause_s = tier.pause_s(fault, self._random)
+                elif tier.is_refused(fault):
+                    await attempts.unanswered(maybe_billed=False)
+                    raise self._no_tier(endpoint, fault) from fault
+                else:
+                    counts = await self._after(fault, endpoint, permit, refused_at_s)
+                    refused_at_s = time.monotonic()
+                    shown = endpoint.client.address.shown
+                    billed = fault.maybe_billed
+                    if not await attempts.unanswered(maybe_billed=billed, usage=fault.usage, endpoint=shown):
                         raise
-                    if (fault.retry_after_s or 0.0) < _SHORT_WAIT_S:
-                        pause_s = backoff_s(faults - 1, self._random)
-                self._warn(fault, endpoint)
-                avoid = endpoint
+                    if adapted:
+                        continue
+                    if counts:
+                        faults += 1
+                        if faults > PATIENT_ATTEMPTS:
+                            self.count(str(fault))
+                        if faults > self._retries(fault):
+                            raise
+                        if (fault.retry_after_s or 0.0) < _SHORT_WAIT_S:
+                            pause_s = backoff_s(faults - 1, self._random)
+                    self._warn(fault, endpoint)
+                    avoid = endpoint
             except Refusal as refusal:
                 endpoint.on_response(permit, time.monotonic(), ask.prompt_tokens)
                 refusal.server = endpoint.identity
@@ -241,6 +256,11 @@ class LoadBalancer:
                 address.shown,
                 escape(address.redact(fault.shown)),
             )
+
+    def _no_tier(self, endpoint: EndpointState, fault: TransportFault) -> EndpointError:
+        return endpoint.client.error(
+            f"it takes no `service_tier: flex` for this model: {fault}. Leave out `extractor_service_tier`."
+        )
 
     def _retries(self, fault: TransportFault) -> int:
         return min(self.max_retries, _ODD_RETRIES) if fault.kind == "odd" else self.max_retries
