@@ -16,6 +16,7 @@ from equal_hf.extraction.responses.store_stats import ledger_lines, stats
 from equal_hf.utils.printable import escape
 
 _FILE = "responses.sqlite"
+FINISH_REASONS = ("stop", "stopped_early", "length", "refused")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     where.add_argument("store", help="a response store, or a run folder that holds one")
     which = argparse.ArgumentParser(add_help=False)
     which.add_argument("--model", help="only responses of this model")
-    which.add_argument("--finish-reason", choices=["stop", "length", "refused"], help="only responses that ended so")
+    which.add_argument("--finish-reason", choices=FINISH_REASONS, help="only responses that ended so")
     which.add_argument("--reason", help="only refusals that say this, such as 'HTTP 415'; 'refused' for every refusal")
     which.add_argument("--older-than-days", type=float, help="only responses that came longer ago")
 

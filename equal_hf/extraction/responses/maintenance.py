@@ -31,7 +31,8 @@ class Selection:
 
     Args:
         model (`str`, *optional*): Those of this model.
-        finish_reason (`str`, *optional*): Those that ended so: `"stop"`, `"length"` or `"refused"`.
+        finish_reason (`str`, *optional*): Those that ended so: `"stop"`, `"stopped_early"`, `"length"` or
+            `"refused"`.
         older_than_days (`float`, *optional*): Those that came longer ago.
         reason (`str`, *optional*): Refusals that say this, in whatever case; `"refused"` for every refusal.
     """
