@@ -34,6 +34,7 @@ _TEXTS = ("content", "reasoning", "reasoning_content", "refusal")
 # a reply is not held up by more than this share of its time.
 _LOOKS_PER_S = 1_500
 _MOST_HELD_UP = 0.02
+_MOST_BYTES = 64_000_000  # no reply has so many, whatever a server sends
 
 
 class Watch(Protocol):
@@ -103,7 +104,9 @@ class _Pieces:
     def __init__(self, watch: Callable[[], Watch]) -> None:
         self._watch, self._thoughts = watch(), watch()
         self._rest = b""
+        self._bytes = 0
         self._texts: dict[str, list[str]] = {name: [] for name in _TEXTS}
+        self._arguments: list[str] = []  # of a tool call that stands in for a reply
         self._answer: dict[str, Any] = {"usage": None}
         self._finish_reason: Any = None
         self._done = False
@@ -112,6 +115,10 @@ class _Pieces:
 
     def read(self, data: bytes) -> bool:
         """Take what came; returns whether that is enough."""
+        self._bytes += len(data)
+        if self._bytes > _MOST_BYTES:
+            self._unread = data
+            return True
         *lines, self._rest = (self._rest + data).split(b"\n")
         return any(self._event(line[5:].strip()) for line in lines if line.startswith(b"data:"))
 
@@ -119,7 +126,9 @@ class _Pieces:
         """The completion so far, and whether the model had not ended it."""
         if self._unread is not None:
             return self._unread, False
-        message = {name: "".join(texts) for name, texts in self._texts.items() if texts}
+        message: dict[str, Any] = {name: "".join(texts) for name, texts in self._texts.items() if texts}
+        if self._arguments:
+            message["tool_calls"] = [{"function": {"arguments": "".join(self._arguments)}}]
         if self._why is not None:
             message["content"] = message.get("content", "")[: self._watch.end]
         elif self._finish_reason is None and not self._done and "error" not in self._answer:
@@ -151,6 +160,12 @@ class _Pieces:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return False
+        calls = delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            function = call.get("function") if isinstance(call, dict) else None
+            arguments = function.get("arguments") if isinstance(function, dict) else None
+            if isinstance(arguments, str):
+                self._arguments.append(arguments)
         for name in _TEXTS:
             text = delta.get(name)
             if isinstance(text, list):  # in parts, some of them thoughts

@@ -62,6 +62,16 @@ def test_a_whole_reply_is_as_if_it_came_in_one_piece(tmp_path):
     assert extraction.usage.completion_tokens == len(pieces)
 
 
+def test_a_tool_call_in_place_of_a_reply_is_read(tmp_path):
+    calls = [
+        {"choices": [{"delta": {"tool_calls": [{"function": {"arguments": part}}]}}]} for part in (GOOD[:9], GOOD[9:])
+    ]
+    events = [b"data: " + json.dumps(call).encode() + b"\n\n" for call in calls]
+    with StreamingServer([Reply(raw=[*events, b"data: [DONE]\n\n"])]) as server:
+        extraction, _, _ = extract(server, tmp_path)
+    assert [pair.answer for pair in extraction.pairs] == ["Twelve."]
+
+
 def test_what_is_behind_a_finished_object_is_not_read(tmp_path):
     with StreamingServer([Reply([*GOOD, *"\nI hope that helps. " * 40])], pause_s=0.0005) as server:
         extraction, _, _ = extract(server, tmp_path)
@@ -84,6 +94,11 @@ def test_a_model_that_thinks_in_circles_is_ended(tmp_path):
         Reply(raw=[b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n']),
         Reply(raw=[b'data: {"error": {"message": "CUDA out of memory", "code": 500}}\n\n', b"data: [DONE]\n\n"]),
         Reply(raw=[b"data: {no json\n\n"]),
+        Reply(raw=[b"data: [1, 2]\n\n"]),
+        Reply(raw=[b'data: {"error": {"code": 5}, "choices": [{"delta": {"tool_calls": [3], "content": {}}}]}\n\n']),
+        Reply(
+            raw=[b'data: {"usage": 3, "timings": {"prompt_n": 1}, "choices": [{"delta": {"tool_calls": 5}}, 7]}\n\n']
+        ),
     ],
 )
 def test_a_stream_that_breaks_is_asked_for_again(broken, tmp_path):
