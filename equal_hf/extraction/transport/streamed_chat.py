@@ -33,7 +33,7 @@ _TEXTS = ("content", "reasoning", "reasoning_content", "refusal")
 # Each look at a connection takes the event loop as long as reading dozens of pieces. So many a second are enough, and
 # a reply is not held up by more than this share of its time.
 _LOOKS_PER_S = 1_500
-_MOST_HELD_UP = 0.02
+_MOST_HELD_UP = 0.005
 _MOST_BYTES = 64_000_000  # no reply has so many, whatever a server sends
 
 
