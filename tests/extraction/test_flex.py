@@ -50,7 +50,8 @@ def test_without_capacity_it_is_waited_for_or_paid_in_full(tmp_path, fallback: b
         flex = [seen.body.get("service_tier") for seen in server.chats]
         assert flex.count("flex") == served["flex"] + 2
         with sqlite3.connect(store) as ledger:
-            booked = dict(ledger.execute("SELECT tier, count(*) FROM attempts GROUP BY tier"))
+            query = "SELECT tier, count(*) FROM attempts WHERE run = 'run' GROUP BY tier"
+            booked = dict(ledger.execute(query))
         assert booked == {name.replace("default", ""): count for name, count in served.items()}
         # The tier is no part of a reply: without it, nothing is asked again.
         usual = client(server, store, service_tier=None)

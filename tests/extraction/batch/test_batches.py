@@ -94,7 +94,7 @@ def test_a_round_is_one_batch_at_half_the_price_and_its_replies_serve_all(serve,
 
 
 def _attempts(store: ResponseStore) -> list[tuple[str, str]]:
-    return store._connection.execute("SELECT state, tier FROM attempts").fetchall()
+    return store._connection.execute("SELECT state, tier FROM attempts WHERE run = 'run'").fetchall()
 
 
 def test_second_requests_are_a_second_batch_and_few_are_sent_one_by_one(serve, tmp_path) -> None:
