@@ -47,14 +47,17 @@ class StreamingServer:
         replies (`Sequence[Reply]`): To requests that are streamed, in order; then the last one again.
         dialect (`str`): `"vllm"`, `"llama.cpp"` or `"openai"`: how it is told, and how it tells usage.
         pause_s (`float`): Between two pieces.
+        refuses (`str`, *optional*): A field of requests that it does not know.
 
     Attributes:
         bodies (`list[dict]`): Bodies of chat requests.
         sent (`list[int]`): Pieces of each reply that were sent before it ended or its client went away.
     """
 
-    def __init__(self, replies: Sequence[Reply], dialect: str = "vllm", pause_s: float = 0.0) -> None:
-        self.replies, self.dialect, self.pause_s = list(replies), dialect, pause_s
+    def __init__(
+        self, replies: Sequence[Reply], dialect: str = "vllm", pause_s: float = 0.0, refuses: str = ""
+    ) -> None:
+        self.replies, self.dialect, self.pause_s, self.refuses = list(replies), dialect, pause_s, refuses
         self.bodies: list[dict[str, Any]] = []
         self.sent: list[int] = []
         self._lock = threading.Lock()
@@ -106,6 +109,10 @@ class StreamingServer:
             return
         with self._lock:
             self.bodies.append(body)
+        if self.refuses in body:
+            error = {"message": f"Unrecognized request argument supplied: {self.refuses}", "param": self.refuses}
+            _whole(handler, {"error": error}, 400)
+            return
         if not body.get("stream"):
             choice = {"message": {"role": "assistant", "content": '{"pairs": []}'}, "finish_reason": "stop"}
             _whole(handler, {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 5}})

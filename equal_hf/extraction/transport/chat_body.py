@@ -11,6 +11,7 @@ from equal_hf.types import Messages
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 SAMPLING_FIELDS = ("temperature", "seed")
+STREAM_FIELDS = ("stream", "stream_options", "continuous_usage_stats", "timings_per_token")
 
 
 @dataclass(frozen=True, slots=True)

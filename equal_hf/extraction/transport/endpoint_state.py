@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field, replace
 
-from equal_hf.extraction.transport.chat_body import Capabilities
+from equal_hf.extraction.transport.chat_body import STREAM_FIELDS, Capabilities
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.concurrency import ConcurrencyLimit
 from equal_hf.extraction.transport.dialects import Server
@@ -103,6 +103,19 @@ class EndpointState:
                 if adapted.limit_field != now.limit_field
                 else "left out from here on",
             )
+        return True
+
+    def stop_streaming(self, parameter: str) -> bool:
+        """It refuses a parameter of a request that was to be streamed; returns whether it can do without.
+
+        Args:
+            parameter (`str`): The parameter.
+        """
+        if parameter not in STREAM_FIELDS:
+            return False
+        if self.streams:
+            self.streams = False
+            logger.warning("%s refuses `%s`: replies are read in one piece.", self.client.address.shown, parameter)
         return True
 
     def wait_s(self, now: float, tokens: int) -> float:

@@ -134,16 +134,19 @@ class LoadBalancer:
             permit = await self._permit(ask, attempts, avoid)
             endpoint, server = permit.endpoint, permit.endpoint.server
             sent = endpoint.capabilities
+            stream = Stream(server.dialect, ask.watch) if ask.watch is not None and endpoint.streams else None
             pause_s = 0.0
             try:
                 body = chat_body(
                     sent, server.requested_model, ask.messages, ask.schema, ask.max_tokens, ask.sampling, ask.extra
                 )
                 body |= tier.fields()
-                stream = Stream(server.dialect, ask.watch) if ask.watch is not None and endpoint.streams else None
                 completion = await endpoint.client.chat(body, stream)
             except TransportFault as fault:
-                adapted = fault.parameter is not None and endpoint.give_up(sent, fault.parameter)
+                adapted = fault.parameter is not None and (
+                    endpoint.give_up(sent, fault.parameter)
+                    or (stream is not None and endpoint.stop_streaming(fault.parameter))
+                )
                 lacks_capacity = tier.lacks_capacity(fault, time.monotonic())
                 endpoint.on_error(permit, time.monotonic(), "given_up" if lacks_capacity else fault.kind)
                 if lacks_capacity:

@@ -14,10 +14,10 @@ import json
 import re
 from typing import Any
 
-from equal_hf.extraction.transport.chat_body import LIMIT_FIELDS, SAMPLING_FIELDS
+from equal_hf.extraction.transport.chat_body import LIMIT_FIELDS, SAMPLING_FIELDS, STREAM_FIELDS
 from equal_hf.extraction.transport.schema_forms import SCHEMA_FIELDS
 
-_NAMES = (*LIMIT_FIELDS, *SAMPLING_FIELDS, *SCHEMA_FIELDS)
+_NAMES = (*LIMIT_FIELDS, *SAMPLING_FIELDS, *SCHEMA_FIELDS, *STREAM_FIELDS)
 _NAME = re.compile(rf"(?<![\w.])({'|'.join(_NAMES)})(?!\w)")
 _REFUSED = re.compile(
     r"unsupported|not (be )?support|n.t support|unrecognized|unrecognised|unknown|not permitted|forbidden"

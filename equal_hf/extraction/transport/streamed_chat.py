@@ -148,8 +148,7 @@ class _Pieces:
         if not isinstance(event, dict):
             self._unread = data
             return True
-        if event.get("error") is not None:
-            self._answer["error"] = event["error"]
+        self._answer |= {name: event[name] for name in ("error", "service_tier") if event.get(name) is not None}
         if (usage := event.get("usage") or _timed(event.get("timings"))) is not None:
             self._answer["usage"] = usage
         choices = event.get("choices")

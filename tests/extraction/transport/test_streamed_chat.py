@@ -107,6 +107,14 @@ def test_a_stream_that_breaks_is_asked_for_again(broken, tmp_path):
     assert [pair.answer for pair in extraction.pairs] == ["Twelve."] and len(server.sent) == 2
 
 
+def test_a_server_that_refuses_streams_is_asked_without(tmp_path, caplog):
+    with StreamingServer([Reply([GOOD])], refuses="stream_options") as server:
+        extraction, _, described = extract(server, tmp_path)
+        assert ["stream" in body for body in server.bodies[-2:]] == [True, False]
+    assert extraction.finish_reason == "stop" and not described["endpoints"][0]["streamed"]
+    assert any("refuses `stream_options`: replies are read in one piece" in line for line in caplog.messages)
+
+
 def test_it_can_be_turned_off(tmp_path):
     with StreamingServer([Reply(LOOP)]) as server:
         _, _, described = extract(server, tmp_path, stream=False)
