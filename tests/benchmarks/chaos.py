@@ -1,6 +1,7 @@
 """A run against a server that does everything wrong, killed and resumed, against the same run on a good day.
 
     python -m tests.benchmarks.chaos --documents 2000
+    python -m tests.benchmarks.chaos --part batches
 
 The client is a whole collector run in a process of its own: rounds over a clustered corpus, a response store, round
 records. `tests.servers.chaos` puts faults before its deterministic replies. While the run goes on the server is
@@ -15,6 +16,8 @@ budget that ends it, and one kill.
 
 All three are to be 0, and the records of the first run, pairs included, equal to those of the run on a good day. Under
 a cap a bad day costs documents: what was generated and did not arrive counts as used.
+
+The second part (`tests.benchmarks.chaos_batches`) does the same to runs whose rounds are provider batches.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import chaos_batches
 from tests.benchmarks.chaos_books import Excuses, RunBooks, ServerBooks, stored_digests
 from tests.benchmarks.chaos_client import CONCURRENCY, MARK, PRELOAD, TIMEOUT_S, build, collect, in_process
 from tests.benchmarks.report import conclude, progress
@@ -115,21 +119,29 @@ class Result:
     wall_s: float
 
 
+class Processes:
+    """Starts functions in processes of their own, their output in a file of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # A fork of a process that has imported everything and run nothing: it can be killed like any other.
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(PRELOAD)
+
+    def __call__(self, name: str, function: Any, *arguments: Any) -> Any:
+        log = self.folder / f"{name}.log"
+        process = self.context.Process(target=in_process, args=(log, function, *arguments), daemon=True)
+        process.start()
+        return process
+
+
 class Bench:
     """Everything in one folder. Options are the ones of `main`."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder, self.options = folder, options
-        # A fork of a process that has imported everything and run nothing: it can be killed like any other.
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
+        self.begin = Processes(folder)
         self.begin("build", build, folder, options.documents).join()
-
-    def begin(self, name: str, function: Any, *arguments: Any) -> Any:
-        log = self.folder / f"{name}.log"
-        process = self.context.Process(target=in_process, args=(log, function, *arguments), daemon=True)
-        process.start()
-        return process
 
     def run(
         self,
@@ -211,6 +223,19 @@ def over_budget(result: Result, caps: dict[str, int]) -> int:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, bool]]:
+    """The parts that are asked for, one after the other."""
+    result: dict[str, Any] = {}
+    promises: dict[str, bool] = {}
+    if options.part in ("requests", "all"):
+        result, promises = measure_requests(folder, options)
+    if options.part in ("batches", "all"):
+        found, kept = chaos_batches.measure(folder, options, Processes(folder))
+        result = found if options.part == "batches" else result | {"of_batches": found}
+        promises |= {f"batches_{name}": value for name, value in kept.items()}
+    return result, promises
+
+
+def measure_requests(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, bool]]:
     bench = Bench(folder, options)
     # Wide, but there: prompts are counted, documents are admitted one after the other.
     wide = {"max_prompt_tokens": 10_000 * options.documents, "max_completion_tokens": 10_000 * options.documents}
@@ -276,6 +301,8 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=2000, help="60 or more")
+    parser.add_argument("--part", choices=["requests", "batches", "all"], default="all", help="what to do")
+    parser.add_argument("--batch-documents", type=int, default=120, help="documents of the runs in batches")
     parser.add_argument("--seed", type=int, default=0, help="decides the faults")
     parser.add_argument("--limit-s", type=float, default=1800.0, help="most time for one run")
     parser.add_argument("--folder", type=Path, help="where to work and leave everything; a temporary one by default")

@@ -144,11 +144,11 @@ class BatchStandIn(StandIn):
             raise Refused(Problem(400, f"Invalid file for purpose {purpose}."))
         await self.hold("upload")
         file_id = f"file-{os.urandom(8).hex()}"
-        self.save_file(file_id, name, data, "batch")
+        about = self.save_file(file_id, name, data, "batch")
         await self.hold("uploaded")
         if self.planned(len(self.batches())).drop_upload and self.first("upload"):
             return JSONResponse({"error": {"message": "upstream timeout"}}, 503)
-        return JSONResponse(self.file(file_id))
+        return JSONResponse(about)
 
     async def list_files(self, request: Request) -> Response:
         self.let_in_quietly(request)
@@ -180,7 +180,7 @@ class BatchStandIn(StandIn):
         path.with_suffix(".json").unlink()
         return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 
-    def save_file(self, file_id: str, name: str, data: bytes, purpose: str) -> None:
+    def save_file(self, file_id: str, name: str, data: bytes, purpose: str) -> dict[str, Any]:
         about = {
             "id": file_id,
             "object": "file",
@@ -194,9 +194,7 @@ class BatchStandIn(StandIn):
         }
         (self.folder / "files" / file_id).write_bytes(data)
         self.write(f"files/{file_id}.json", about)
-
-    def file(self, file_id: str) -> dict[str, Any]:
-        return json.loads((self.folder / "files" / f"{file_id}.json").read_text())
+        return about
 
     # ---- batches ----
 
