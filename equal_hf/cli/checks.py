@@ -24,7 +24,14 @@ from equal_hf.cli.machine_checks import (
     installed,
 )
 from equal_hf.cli.repository_checks import check_repositories, unreadable
-from equal_hf.cli.training_checks import chat_tokenizer, check_model, check_settings_fit, check_targets, check_trackers
+from equal_hf.cli.training_checks import (
+    chat_tokenizer,
+    check_model,
+    check_settings_fit,
+    check_targets,
+    check_trackers,
+    check_waiting,
+)
 from equal_hf.errors import ConfigError, EndpointError, EqualError
 from equal_hf.types import Document
 from equal_hf.utils.redaction import mask_text
@@ -78,6 +85,8 @@ def checks(
     for key, folder in _folders(run, output_dir).items():
         yield check_disk(folder, key)
     yield from check_settings_fit(run, args)
+    if model is not None:
+        yield from check_waiting(run, args)
     yield from check_trackers(args, train=model is not None)
     unreadable.cache_clear()  # what another run in this process saw may be otherwise by now
     repositories = list(check_repositories(run, args, model, wait=start))
@@ -130,6 +139,7 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
     from equal_hf.cli.factories import make_extractor
 
     patience: dict[str, Any] = {"extractor_load_timeout_s": min(run.endpoint.load_timeout_s, LOAD_TIMEOUT_S)}
+    patience |= {"extractor_batch_min_requests": 2}  # the short document is not sent as a batch
     asked = replace(run, response_store=None, **({} if start else patience))
     with tempfile.TemporaryDirectory() as folder:
         extractor: Any = None
@@ -161,6 +171,9 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
         f"{usage.completion_tokens} completion tokens, and gave {len(extraction.pairs)} pairs. "
         + _speed(seconds, args, sum(one["max_concurrent"] for one in endpoints))
     )
+    if run.endpoint.batch:
+        share = f"{run.price_factor_batch:.0%}"
+        found += f". It takes batches: a round is one, at {share} of the price and within 24 hours"
     if not extraction.pairs:
         reasons = ", ".join(extraction.dropped) or "an empty reply"
         return Check("endpoint", "note", found, f"no pair came of it ({reasons}): is the model instruction-tuned?")

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -16,11 +17,14 @@ from statistics import fmean
 from equal_hf.extraction.budget import NANO, Prices
 from equal_hf.extraction.survey import SampledDocument
 from equal_hf.types import Allowance
+from equal_hf.utils.waiting import duration
 
 # Where no reply of the model is stored yet. A reply restates part of the document: half its length is much.
 REPLY_SHARE = 0.5
 # A request's own speed on a busy GPU; what a server does at once comes on top.
 TOKENS_PER_S = 30.0
+# A batch, where none of the model is stored yet. Providers promise a day and mostly take minutes to a few hours.
+BATCH_S = 3600.0
 # How many requests a server takes at a time, if it does not tell, shows only under load.
 CONCURRENCY_IF_UNKNOWN = 64
 
@@ -37,6 +41,8 @@ class Load:
         concurrency (`int`): Requests under way.
         second_passes (`int`): Requests about the pairs of each first one: refine, judge.
         requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of all endpoints together.
+        tier (`str`): The service tier: `"flex"`, `"batch"`, or empty for the full price.
+        a_round (`int`, *optional*): Documents of a round. Where a round is a batch, `request_s` is the time of one.
     """
 
     prices: Prices = Prices()  # noqa: RUF009
@@ -47,6 +53,8 @@ class Load:
     second_passes: int = 0
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    tier: str = ""
+    a_round: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,10 @@ def estimate(
     calls = requests * (1 + load.second_passes)
     prompt = first_prompt + load.second_passes * (first_prompt + requests * reply)
     completion = calls * reply
-    cost = (prompt * load.prices.prompt + completion * load.prices.completion) / 1_000_000
+    factor = {"flex": load.prices.flex, "batch": load.prices.batch}.get(load.tier, 1.0)
+    cost = factor * (prompt * load.prices.prompt + completion * load.prices.completion) / 1_000_000
+    if load.tier:
+        assumptions.append(f"every reply is paid at the {load.tier} tier, {factor:.0%} of the full price")
 
     caps = {
         "max_prompt_tokens": (allowance.prompt_tokens, prompt),
@@ -116,6 +127,24 @@ def estimate(
             documents, ends_by = int(cap / each), name
     assumptions.append("no reply has to be asked for again, and none is in the response store yet")
 
+    if load.tier == "batch":
+        batch_s = BATCH_S if load.request_s is None else load.request_s
+        known = "nothing is known of how long one takes" if load.request_s is None else "the mean of the stored ones"
+        assumptions.append(
+            f"a batch takes {duration(batch_s)}, {known}; a provider may take 24 hours for each. The trainer waits "
+            "for it unless `feedback_lag` is 1"
+        )
+        batches = math.ceil(documents / (load.a_round or documents or 1)) * (1 + load.second_passes)
+        return Plan(
+            documents,
+            ends_by,
+            round(documents * calls),
+            round(documents * prompt),
+            round(documents * completion),
+            documents * cost,
+            batches * batch_s,
+            tuple(assumptions),
+        )
     if load.request_s is None:
         request_s = max(1.0, reply / TOKENS_PER_S)
         assumptions.append(

@@ -8,7 +8,7 @@ import json
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,8 @@ def _extract(run: RunArguments, how: CollectorConfig, texts: list[str]) -> None:
     from equal_hf.cli.factories import make_extractor
     from equal_hf.target import load_targets
 
+    one_by_one: dict[str, Any] = {"extractor_batch_min_requests": len(texts) + 1}  # nobody waits a day for a plan
+    run = replace(run, **one_by_one)
     extractor: Any = make_extractor(run, str(how.output_dir), load_targets(run, how.seed), how.seed)
     try:
         extractor.begin("plan")
@@ -179,7 +181,7 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
     model = measured.server.model if measured.server else endpoint.model
     known = []
     if model and store.is_file():
-        reply_tokens, request_s, count = _experience(store, model)
+        reply_tokens, request_s, count = _experience(store, model, batch=endpoint.batch)
         if count:
             known.append(f"{count:,} replies of {model} are in {store}")
     at_most = endpoint.concurrency
@@ -187,7 +189,7 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
         at_most = min(at_most, measured.server.max_concurrent)
     elif endpoint.concurrency > CONCURRENCY_IF_UNKNOWN:
         at_most = CONCURRENCY_IF_UNKNOWN
-    per_minute = (endpoint.requests_per_minute, endpoint.tokens_per_minute)
+    requests, tokens = endpoint.requests_per_minute, endpoint.tokens_per_minute
     if run.prices.free:
         known.append("no price is set (`price_per_million_prompt_tokens`, `price_per_million_completion_tokens`)")
     load = Load(
@@ -197,13 +199,17 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
         request_s,
         min(at_most * endpoints, a_round),
         endpoint.refine + endpoint.judge,
-        *(None if cap is None else cap * endpoints for cap in per_minute),
+        None if requests is None else requests * endpoints,
+        None if tokens is None else tokens * endpoints,
+        tier="batch" if endpoint.batch else endpoint.service_tier or "",
+        a_round=a_round,
     )
     return load, known
 
 
-def _experience(store: Path, model: str) -> tuple[float | None, float | None, int]:
-    """Mean tokens of the model's stored replies, mean seconds from sending to storing, and how many replies."""
+def _experience(store: Path, model: str, *, batch: bool) -> tuple[float | None, float | None, int]:
+    """Mean tokens of the model's stored replies, mean seconds from sending to storing (of those that came in batches,
+    or of the others), and how many replies."""
     from equal_hf.extraction.responses.maintenance import connect
 
     with connect(store) as connection:
@@ -213,7 +219,8 @@ def _experience(store: Path, model: str) -> tuple[float | None, float | None, in
         ).fetchone()
         (seconds,) = connection.execute(
             "SELECT avg(created_unix_s - sent_unix_s) FROM attempts JOIN responses USING (key) "
-            "WHERE state = 'answered' AND responses.model = ? AND created_unix_s >= sent_unix_s",
-            (model,),
+            "WHERE state = 'answered' AND responses.model = ? AND created_unix_s >= sent_unix_s "
+            "AND (tier = 'batch') = ?",
+            (model, batch),
         ).fetchone()
     return tokens, seconds, count

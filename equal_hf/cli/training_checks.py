@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from equal_hf.training.config import EqualConfig
 
 
+_BATCH_LIMIT_S = 86_400
+
+
 def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     """Whether settings of the run and of the collector fit each other.
 
@@ -57,6 +60,23 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     if args.reward_metric.endswith("_loss") and args.reward_metric not in losses:
         found = f"`reward_metric` is {args.reward_metric!r}, which no evaluation gives"
         yield Check("settings", "problem", found, f"set it to one of {', '.join(sorted(losses))}")
+
+
+def check_waiting(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
+    """What it means for training that a round takes as long as a provider's batch.
+
+    Args:
+        run ([`RunArguments`]): The arguments.
+        args ([`EqualConfig`]): The trainer's settings.
+    """
+    if run.extractor != "endpoint" or not run.endpoint.batch:
+        return
+    if args.world_size > 1 and args.ddp_timeout < _BATCH_LIMIT_S:
+        found = f"a batch may take 24 hours, and the other processes give up after {args.ddp_timeout} s"
+        yield Check("settings", "problem", found, f"set `ddp_timeout` to {_BATCH_LIMIT_S} or more")
+    if not args.feedback_lag:
+        found = "a round is a batch that may take 24 hours, and the trainer waits for it"
+        yield Check("settings", "note", found, "set `feedback_lag: 1`, and the next round is extracted meanwhile")
 
 
 def check_trackers(args: EqualConfig, train: bool) -> Iterator[Check]:

@@ -13,8 +13,10 @@ from huggingface_hub import HfApi
 from equal_hf.cli import main
 from tests.extraction.endpoints import MODELS, completion
 from tests.servers import spawn
+from tests.servers.batches import BatchStandIn
 from tests.servers.faults import FaultyServer
 from tests.servers.hub import HubServer
+from tests.servers.providers import PROVIDERS
 
 KEY = "k" * 34
 Doctor = Callable[..., tuple[int, dict[str, dict[str, str]], str]]
@@ -77,6 +79,16 @@ def test_a_server_that_ignores_the_schema_is_told_of(doctor: Doctor):
     assert (code, checks["endpoint"]["status"]) == (0, "note")
     assert "openai" in checks["endpoint"]["found"] and "schema ignored" in checks["endpoint"]["found"]
     assert "no pair came of it" in checks["endpoint"]["remedy"]
+
+
+def test_what_a_batch_a_round_means_is_told(doctor: Doctor, tmp_path: Path):
+    rules = PROVIDERS["openai"]
+    with BatchStandIn("openai", tmp_path / "server") as server:
+        batches = {"extractor_batch": True, "extractor_api_key": rules.key, "extractor_model": rules.model}
+        code, checks, _ = doctor(**endpoint(server.url, **batches))
+        assert code == 0 and "It takes batches: a round is one, at 50% of the price" in checks["endpoint"]["found"]
+        assert "feedback_lag: 1" in checks["settings"]["remedy"]
+        assert server.batches() == [], "the short document is asked for by itself"
 
 
 def test_headers_are_sent_and_not_shown(doctor: Doctor):

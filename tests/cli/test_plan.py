@@ -50,6 +50,18 @@ def test_caps_per_minute_and_slow_requests_set_the_time() -> None:
     assert estimate(sample, 600, Allowance(), capped).seconds == 600.0
 
 
+def test_rounds_in_batches_cost_half_and_each_takes_as_long_as_one() -> None:
+    sample, prices = [SampledDocument(1000, 800, 1)], Prices(1.0, 2.0, batch=0.4)
+    usual, batch, flex = (
+        estimate(sample, 100, Allowance(), Load(prices, second_passes=1, tier=tier, a_round=30))
+        for tier in ("", "batch", "flex")
+    )
+    assert batch.cost == pytest.approx(0.4 * usual.cost) and flex.cost == pytest.approx(0.5 * usual.cost)
+    assert batch.seconds == 4 * 2 * 3600 and any("24 hours" in line for line in batch.assumptions)
+    capped = estimate(sample, 100, Allowance(cost=nano(usual.cost / 2)), Load(prices, second_passes=1, tier="batch"))
+    assert capped.documents == 100, "the cap is one at the price of batches"
+
+
 def plan(*flags: str) -> dict:
     command = [sys.executable, "-m", "equal_hf", "plan", "recipes/quickstart.yaml", "--json", "--sample", "20"]
     done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=120)
