@@ -78,6 +78,10 @@ class BatchStandIn(StandIn):
         plan (`Sequence[Plan]`): What happens to which batch.
         hold_s (`float`): How long answers about files and batches are held back.
         delay_s (`float`): How long a chat request takes.
+
+    Attributes:
+        uploads (`list[bytes]`): Files that came since it was started.
+        submissions (`list[dict]`): What batches were asked for with.
     """
 
     def __init__(
@@ -92,7 +96,8 @@ class BatchStandIn(StandIn):
         self.folder, self.plan, self.hold_s = folder, list(plan), hold_s
         for name in ("files", "batches"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        self._custom_id: str | None = None
+        self.uploads: list[bytes] = []
+        self.submissions: list[dict[str, Any]] = []
         self._lock = threading.RLock()
 
     def routes(self) -> list[Route]:
@@ -142,6 +147,7 @@ class BatchStandIn(StandIn):
             name, data, purpose = form["file"].filename, await form["file"].read(), form["purpose"]
         if purpose != "batch" or not name.endswith(".jsonl"):
             raise Refused(Problem(400, f"Invalid file for purpose {purpose}."))
+        self.uploads.append(data)
         await self.hold("upload")
         file_id = f"file-{os.urandom(8).hex()}"
         about = self.save_file(file_id, name, data, "batch")
@@ -189,8 +195,6 @@ class BatchStandIn(StandIn):
             "filename": name,
             "purpose": purpose,
             "status": "processed",
-            "expires_at": None,
-            "status_details": None,
         }
         (self.folder / "files" / file_id).write_bytes(data)
         self.write(f"files/{file_id}.json", about)
@@ -201,6 +205,7 @@ class BatchStandIn(StandIn):
     async def submit(self, request: Request) -> Response:
         self.let_in_quietly(request)
         asked = await request.json()
+        self.submissions.append(asked)
         if asked.get("completion_window") != "24h" or asked.get("endpoint") != "/v1/chat/completions":
             raise Refused(Problem(400, "Invalid completion_window or endpoint."))
         await self.hold("submit")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
+from equal_hf.errors import EndpointError
 from equal_hf.extraction.batch.sender import BatchSender, TooFewError
 from equal_hf.extraction.budget import NANO, Admission, Prices
 from equal_hf.extraction.requests.activity import Activity
 from equal_hf.extraction.requests.answers import Terms
 from equal_hf.extraction.requests.answers import received as received_of
-from equal_hf.extraction.responses.batch_table import BatchedRequest
+from equal_hf.extraction.responses.batch_table import BatchedRequest, BatchEnded, lease_key
 from equal_hf.extraction.responses.leases import RENEW_EVERY_S, owner_id
 from equal_hf.extraction.responses.ledger import (
     AttemptFailed,
@@ -37,6 +39,9 @@ from equal_hf.extraction.transport.streamed_chat import Watch
 from equal_hf.types import Messages, Usage
 
 logger = logging.getLogger(__name__)
+
+# Providers have a day to do a batch: after two, one that cannot be asked about is over.
+BATCH_KEPT_S = 2 * 86_400.0
 
 # How often to look whether another asker has its answer: at first, and after some time.
 MIN_LEASE_POLL_S, MAX_LEASE_POLL_S = 0.05, 1.0
@@ -333,14 +338,37 @@ class CachedRequests:
             with self.activity.parked():
                 await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_LEASE_POLL_S)
-            if self.batches is not None and pause_s == MAX_LEASE_POLL_S:
-                await self.batches.adopt()  # whoever kept its batch may be gone
+            if pause_s == MAX_LEASE_POLL_S:
+                await self._look_after_batches()
         if isinstance(answer, Response):
             return answer
         # A refusal is stored under a key of its own.
         if (refusal := self.look_up(request)) is not None:
             await self.writer.write(LeaseReleased(request.key, self.owner))
         return refusal
+
+    async def _look_after_batches(self) -> None:
+        """Whoever kept a batch that is waited for may be gone.
+
+        Raises:
+            `EndpointError`: If there is one at an endpoint that this run does not know.
+        """
+        if self.batches is not None:
+            await self.batches.adopt()
+        known = {endpoint.client.address.shown for endpoint in self.balancer.endpoints}
+        for batch in await asyncio.to_thread(self.store.open_batches):
+            if batch.endpoint in known:
+                continue
+            if await self.writer.write(LeaseWanted(lease_key(batch.name), self.owner, 0)) is not True:
+                continue
+            if time.time() - batch.made_unix_s > BATCH_KEPT_S:
+                await self.writer.write(BatchEnded(batch.name, maybe_billed=True))
+                continue
+            raise EndpointError(
+                f"Responses that are needed are in a batch that an earlier start sent to {batch.endpoint} "
+                f"({batch.batch_id or batch.name}), and paid for there. Set `extractor_url` to that endpoint to take "
+                "it up, or use another `response_store` to ask for them, and pay for them, again."
+            )
 
     def _keep_leases(self) -> None:
         if self._renewing is None:

@@ -18,6 +18,7 @@ import pytest
 
 from equal_hf.errors import ConfigError, EndpointError
 from equal_hf.extraction.batch import keeper
+from equal_hf.extraction.batch.openai_batches import OpenAIBatches
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
 from equal_hf.extraction.responses.response_store import ResponseStore
@@ -127,6 +128,36 @@ def test_what_a_batch_did_not_answer_is_sent_again_and_paid_once(serve, tmp_path
         assert uploads(server) == batches
         is_bill(server, endpoint)
         assert [*(server.folder / "files").iterdir()] == []
+
+
+def test_a_round_beyond_the_limits_of_a_file_is_several_batches(serve, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(OpenAIBatches, "max_requests", 4)
+    with serve(replace(PLAN, per_s=100)) as server:
+        endpoint = client(server, tmp_path)
+        assert pairs(endpoint.extract(documents(10))) == 20 and uploads(server) == 3
+        assert sorted(len(file.splitlines()) for file in server.uploads) == [2, 4, 4]
+        is_bill(server, endpoint)
+
+
+def test_a_batch_at_another_endpoint_is_not_paid_for_again_unnoticed(serve, tmp_path) -> None:
+    with serve(replace(PLAN, per_s=20)) as server:
+        endpoint = client(server, tmp_path)
+        interrupt_when_polled(server, endpoint, 3)
+        endpoint.close()
+        with BatchStandIn(RULES, tmp_path / "other") as other:
+            elsewhere = client(other, tmp_path, "elsewhere")
+            with pytest.raises(EndpointError, match=rf"{server.origin}.*another `response_store`"):
+                elsewhere.extract(documents(3))
+            assert uploads(other) == 0
+            with ResponseStore(tmp_path / "responses.sqlite") as store:
+                store._connection.execute("UPDATE batches SET made_unix_s = made_unix_s - 200000")
+            assert pairs(elsewhere.extract(documents(3))) == 6, "no provider keeps one for days"
+        assert endpoint_paid(tmp_path, "run") == 3, "what it left may have been billed"
+
+
+def endpoint_paid(folder: Path, run: str) -> int:
+    with ResponseStore(folder / "responses.sqlite") as store:
+        return store.paid(run).unanswered
 
 
 def test_a_batch_that_fails_ends_the_run_with_its_reason_and_costs_nothing(serve, tmp_path) -> None:
