@@ -25,23 +25,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from equal_hf.selection.optimal_transport import transport_cost
 from equal_hf.selection.pair_sample import HashPool
-from tests.benchmarks.report import progress
-from tests.benchmarks.selection_embed import CACHE_VARIABLE, EMBEDDERS, embed, make_encoder
-from tests.benchmarks.selection_grader import Grader, target_like_pairs
-from tests.benchmarks.selection_inputs import UNITS, Inputs, affordable, for_target, read_inputs
+from tests.benchmarks.selection_inputs import affordable
 from tests.benchmarks.selection_policies import BASELINES, GRADED, POLICIES
-from tests.benchmarks.selection_replay import Setting, make_setting, select
+from tests.benchmarks.selection_replay import Setting, select
+from tests.benchmarks.selection_settings import SHARED, add_arguments, check_arguments, read_targets, settings
 from tests.benchmarks.selection_table import Runs, compare_policies, show, show_ratios, summarise
-from tests.benchmarks.selection_texts import TextFeatures
 
 TRANSPORT_PAIRS, TRANSPORT_ITEMS = 1_000, 250
 OURS = "ours"
@@ -49,26 +44,10 @@ OURS = "ours"
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", required=True)
-    parser.add_argument("--pairs")
-    parser.add_argument("--targets", required=True, nargs="+")
-    parser.add_argument("--labels", nargs="+", help="one for all targets, or one for each")
-    parser.add_argument("--budget", type=float, nargs="+", default=[0.1], help="shares of what all documents cost")
-    parser.add_argument("--budget-in", choices=UNITS, default="documents")
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    add_arguments(parser)
     parser.add_argument(
         "--policies", nargs="+", metavar="POLICY", help=f"beside the baselines: {', '.join([*POLICIES, *GRADED])}; all"
     )
-    parser.add_argument("--embedder", nargs="+", default=["marks"], help=f"{', '.join(EMBEDDERS)}, or a folder")
-    parser.add_argument("--dtype", default="float32", help="precision of an embedder in a folder")
-    parser.add_argument(
-        "--cache", default=os.environ.get(CACHE_VARIABLE), help=f"folder that keeps embeddings; ${CACHE_VARIABLE}"
-    )
-    parser.add_argument("--clusters", type=int, default=200)
-    parser.add_argument("--reference", type=int, default=100, help="items of the reference part used")
-    parser.add_argument("--arms-per-round", type=int, default=5)
-    parser.add_argument("--documents-per-arm", type=int, default=3)
-    parser.add_argument("--grader", type=float, nargs=2, metavar=("RECALL", "FALSE_ALARM"))
     parser.add_argument(
         "--transport",
         action="store_true",
@@ -79,6 +58,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--train-steps", type=int, default=150)
     args = parser.parse_args(argv)
+    check_arguments(parser, args)
     known = POLICIES | (GRADED if args.grader else {})
     asked = args.policies or [OURS, *(GRADED if args.grader else ())]
     asked = list(known) if asked == ["all"] else asked
@@ -86,12 +66,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         needed = "; graded ones need --grader" if set(unknown) & set(GRADED) else ""
         parser.error(f"unknown policies {', '.join(unknown)}: choose from {', '.join(known)}, or all{needed}")
     args.compared = {name: known[name] for name in [*BASELINES, *asked]}
-    if not all(0 < budget <= 1 for budget in args.budget):
-        parser.error("--budget: shares of what all documents cost, above 0 and up to 1")
-    if args.labels is not None and len(args.labels) not in (1, len(args.targets)):
-        parser.error("--labels: give one file for all targets, or one for each")
-    if args.grader and (args.labels is None or not all(0 <= share <= 1 for share in args.grader)):
-        parser.error("--grader: two shares from 0 to 1, and --labels to replay its grades from")
+    if args.train and len(args.targets) > 1:
+        parser.error("--train: takes one target")
     return args
 
 
@@ -112,71 +88,37 @@ def measure(setting: Setting, drawn: np.ndarray, transport: bool) -> dict[str, f
     return result
 
 
-def run_target(
-    args: argparse.Namespace, inputs: Inputs, encode, texts: TextFeatures, told: str
-) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """All policies on one target and embedder: budget → policy → numbers of each seed."""
-    began = time.monotonic()
-    embedded = embed(inputs, encode)
-    progress(f"[{told}] embedded in {time.monotonic() - began:.0f} s")
-    costs = inputs.costs(args.budget_in)
-    budgets = {f"{budget:g}": budget * float(costs.sum()) for budget in args.budget}
-    truth = target_like_pairs(inputs, texts) if args.grader else None
-    runs: dict[str, dict[str, list[dict[str, float]]]] = {budget: {} for budget in budgets}
-    for seed in range(args.seeds):
-        setting = make_setting(
-            inputs,
-            embedded,
-            texts,
-            seed,
-            clusters=min(args.clusters, len(inputs.ids)),
-            n_reference=args.reference,
-            arms=args.arms_per_round,
-            documents=args.documents_per_arm,
-            costs=costs,
-            grader=None if truth is None else Grader(truth, *args.grader, seed),
-        )
+def run_seeds(args: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """All policies on the settings of one target and embedder: budget → policy → numbers of each seed."""
+    runs: dict[str, dict[str, list[dict[str, float]]]] = {f"{budget:g}": {} for budget in args.budget}
+    for setting in settings:
+        whole = float(setting.costs.sum())
         for name, policy in args.compared.items():
             # No policy knows its budget, so a smaller one is the beginning of a larger one.
-            drawn = select(policy, setting, max(budgets.values()))
-            for budget, size in budgets.items():
-                bought = affordable(drawn, costs, size)
+            drawn = select(policy, setting, max(args.budget) * whole)
+            for budget in args.budget:
+                bought = affordable(drawn, setting.costs, budget * whole)
                 run = measure(setting, bought, args.transport)
                 if args.train:
-                    run["test_loss"] = args.trainer.loss(inputs.pairs_of(bought), seed)
-                runs[budget].setdefault(name, []).append(run)
-        progress(f"[{told}] seed {seed} done after {time.monotonic() - began:.0f} s")
+                    run["test_loss"] = args.trainer.loss(setting.inputs.pairs_of(bought), setting.seed)
+                runs[f"{budget:g}"].setdefault(name, []).append(run)
     return runs
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
     args = parse(argv)
     began = time.monotonic()
-    labels = (
-        [None] * len(args.targets) if args.labels is None else args.labels * (len(args.targets) // len(args.labels))
-    )
-    inputs = read_inputs(args.documents, args.pairs, args.targets[0], labels[0])
-    by_target = {Path(args.targets[0]).stem: inputs}
-    for target, of in zip(args.targets[1:], labels[1:], strict=True):
-        by_target[Path(target).stem] = for_target(inputs, target, of)
-    if len(by_target) < len(args.targets):
-        raise SystemExit("--targets: two have one name; rename a file")
-    if args.train and len(by_target) > 1:
-        raise SystemExit("--train: takes one target")
+    by_target = read_targets(args)
+    inputs = next(iter(by_target.values()))
     useful = {name: None if of.labels is None else int(of.labels.sum()) for name, of in by_target.items()}
     print(f"{len(inputs.ids)} documents, {len(inputs.pairs)} pairs; target-like: {useful}", flush=True)
     result: dict = {
         "documents": len(inputs.ids),
         "pairs": len(inputs.pairs),
         "target_like": useful,
-        "settings": {
-            name: getattr(args, name)
-            for name in (
-                "budget_in", "seeds", "clusters", "reference", "arms_per_round", "documents_per_arm", "grader", "dtype"
-            )
-        },
+        "settings": {name: getattr(args, name) for name in SHARED},
         "embedders": {},
-    }  # fmt: skip
+    }
     if args.train:
         from tests.benchmarks.selection_train import SmallModel
 
@@ -184,20 +126,15 @@ def main(argv: Sequence[str] | None = None) -> dict:
         losses = [{"test_loss": args.trainer.loss(np.arange(len(inputs.pairs)), seed)} for seed in range(args.seeds)]
         result["all_documents"] = summarise(losses)
         print(f"all documents: test loss {result['all_documents']['test_loss']}", flush=True)
-    texts = TextFeatures(inputs.texts)
-    cache = None if args.cache is None else Path(args.cache)
     tables: dict[str, dict[str, Runs]] = {}
-    for embedder in args.embedder:
-        encode = make_encoder(embedder, inputs.texts, cache, args.dtype)
-        short = embedder if embedder in EMBEDDERS else Path(embedder).name
-        for target, of in by_target.items():
-            for budget, table in run_target(args, of, encode, texts, f"{target}, {short}").items():
-                name = f"{target}, {short}, {float(budget):.0%}"
-                tables[name] = table
-                print(f"\n{name} of the {args.budget_in}, {args.seeds} seeds: mean ± spread")
-                show(table)
-                at = result["embedders"].setdefault(short, {}).setdefault(target, {})
-                at[budget] = {policy: summarise(runs) for policy, runs in table.items()}
+    for target, embedder, seeds in settings(args, by_target):
+        for budget, table in run_seeds(args, seeds).items():
+            name = f"{target}, {embedder}, {float(budget):.0%}"
+            tables[name] = table
+            print(f"\n{name} of the {args.budget_in}, {args.seeds} seeds: mean ± spread")
+            show(table)
+            at = result["embedders"].setdefault(embedder, {}).setdefault(target, {})
+            at[budget] = {policy: summarise(runs) for policy, runs in table.items()}
     result["ratios"] = compare(args, tables)
     result["seconds"] = round(time.monotonic() - began, 1)
     print(json.dumps(result))

@@ -108,6 +108,7 @@ class Replay:
             # The paper does not scale its rewards; scaling its exploration with them comes to the same.
             self.selector.bandit.alpha = policy.unscaled_alpha / self.selector.scaler.spread("transport")
         self.drawn: list[int] = []
+        self.rounds: list[np.ndarray] = []  # documents drawn, round by round
 
     def run(self, budget: float) -> np.ndarray:
         """Documents in the order they were drawn, as many at least as the budget pays for."""
@@ -142,6 +143,7 @@ class Replay:
         self.selector.advance(index)
         drawn = np.concatenate(batches)
         self.drawn += drawn.tolist()
+        self.rounds.append(drawn)
         return drawn
 
     def _pairs(self, places: np.ndarray, arm: int) -> Sequence[QAPair]:

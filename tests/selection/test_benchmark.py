@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.benchmarks import selection
+from tests.benchmarks import selection, selection_forecast
 from tests.benchmarks.selection_baselines import round_robin
 from tests.benchmarks.selection_embed import Cached, make_encoder
 from tests.benchmarks.selection_grader import Grader, target_like_pairs
@@ -71,6 +71,19 @@ def test_it_compares_in_money_with_a_grader(files, capsys):
     assert set(table) == {*BASELINES, "cal-graded", "cal-oracle"}
     assert all(0.08 < row["money_share"]["mean"] <= 0.1 for row in table.values())
     assert table["cal-oracle"]["target_like"]["mean"] >= table["uniform"]["target_like"]["mean"]
+
+
+def test_it_judges_forecasts(files, capsys):
+    flags = ["--labels", files / "labels.parquet", "--budget", "0.4", "--seeds", "1", "--clusters", "10"]
+    flags += ["--arms-per-round", "2", "--grader", "0.8", "0.05"]
+    given = ["--documents", files / "documents.parquet", "--targets", files / "target.parquet", *flags]
+    with pytest.raises(SystemExit):
+        selection_forecast.main([str(value) for value in given])
+    told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    over_all = told["forecasts"]["ours"]["all"]
+    assert {"held_0.1", "held_0.5", "held_1", "bias_0.5", "stop", "spent", "stop_target_like"} <= set(over_all)
+    assert 0.5 < over_all["stop"] <= 1 and set(told["forecasts"]) >= {"ours", "ours-graded", "ours, labels"}
+    assert len(told["promises"]) == 4
 
 
 def test_it_trains_on_each_selection(files, capsys):
