@@ -94,7 +94,27 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     assumptions = [*_basis(measured, len(texts), size), *plan.assumptions, *known]
     if run.control:
         assumptions.append(f"the {run.control} control is not counted: at most as much again")
-    return plan, assumptions
+    return plan, [*assumptions, useful_pairs(Path(str(how.output_dir)))]
+
+
+def useful_pairs(run_dir: Path) -> str:
+    """What can be said of useful pairs: before the first call nothing, later what the run last forecast."""
+    from equal_hf.records.run_folder import RoundRecords
+
+    records = RoundRecords(run_dir)
+    last = [records.reward_record(index) or {} for index in records.indices()[-1:]]
+    known = last[0].get("forecast") if last else None
+    if known is None:
+        return (
+            "how many pairs will be useful cannot be said before documents are extracted: the run says it from its "
+            "fourth round on"
+        )
+    rest = known["ahead"][-1]
+    return (
+        f"the run in {run_dir} has {known['useful']:,} useful pairs; of the budget it had left after its last round, "
+        f"{known['left']:,.10g} {known['unit'].replace('_', ' ')}, it expected {rest['low']:,.0f} to "
+        f"{rest['high']:,.0f} more"
+    )
 
 
 def render(plan: Plan, assumptions: list[str]) -> Iterator[str]:

@@ -76,7 +76,8 @@ def check_rewards(record: Mapping[str, Any], arms: int | None = None) -> None:
     """Whether a record of rewards has the shape that everything reads.
 
     Args:
-        record (`Mapping[str, Any]`): `rewards` by name; `mixed` and `metrics` where they are known.
+        record (`Mapping[str, Any]`): `rewards` by name; `mixed`, `metrics`, `useful_pairs` and `forecast` where they
+            are known.
         arms (`int`, *optional*): How many values each of them has.
 
     Raises:
@@ -92,6 +93,13 @@ def check_rewards(record: Mapping[str, Any], arms: int | None = None) -> None:
             raise TypeError(f"`{name}` is no list of numbers")
         if arms is not None and len(values) != arms:
             raise TypeError(f"`{name}` has {len(values)} values for {arms} decisions")
+    if not _is_number(record.get("useful_pairs")):
+        raise TypeError("`useful_pairs` is no number")
+    if (forecast := record.get("forecast")) is not None:
+        numbers = [forecast[name] for name in ("useful", "spent", "left", "found_share", "cost_per_useful_pair")]
+        numbers += [part[name] for part in forecast["ahead"] for name in ("share", "budget", "useful", "low", "high")]
+        if not all(_is_number(value) for value in numbers):
+            raise TypeError("`forecast` holds something else than numbers")
 
 
 def _is_number(value: Any) -> bool:

@@ -40,6 +40,8 @@ class RoundStatistics:
         rewards (`dict[str, float | None]`): Mean over the arms that each reward was paid to, by reward function.
         eval_loss (`float`, *optional*): Evaluation loss after the round.
         target_losses (`Mapping[str, float]`): Evaluation losses of several targets, by name.
+        useful_pairs (`int`, *optional*): Useful pairs; `None` where an earlier version recorded the round.
+        forecast (`Mapping`, *optional*): What the rest of the budget was expected to buy, as it is recorded.
     """
 
     index: int
@@ -49,6 +51,8 @@ class RoundStatistics:
     rewards: dict[str, float | None]
     eval_loss: float | None = None
     target_losses: Mapping[str, float] = field(default_factory=dict)
+    useful_pairs: int | None = None
+    forecast: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, round: Round, reward_record: Mapping[str, Any] | None) -> RoundStatistics:
@@ -62,7 +66,8 @@ class RoundStatistics:
         means = {name: mean(values) for name, values in record["rewards"].items()}
         metrics = record.get("metrics", {})
         losses = metrics.get("eval_loss"), metrics.get("target_losses") or {}
-        return cls(round.index, round.documents, len(round.pairs), round.usage, means, *losses)
+        found = record.get("useful_pairs"), record.get("forecast")
+        return cls(round.index, round.documents, len(round.pairs), round.usage, means, *losses, *found)
 
 
 @dataclass(frozen=True, slots=True)

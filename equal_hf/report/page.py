@@ -103,6 +103,7 @@ def _bought(
             ("completion tokens that were thoughts", [usage.reasoning_tokens for usage in usages]),
             ("tokens a pair", [share(run.tokens, run.pairs) for run in all_runs]),
         ]
+    rows += _useful(all_runs)
     rows += [(visible(name), [paid, *([None] * (len(all_runs) - 1))]) for name, paid in money]
     for name in measures:
         rows.append((f"mean {name} reward", [_mean_reward(run, name) for run in all_runs]))
@@ -110,6 +111,29 @@ def _bought(
     if any(losses):
         rows.append(("last evaluation loss", [known[-1] if known else None for known in losses]))
     return list(runs), rows
+
+
+def _useful(runs: Sequence[RunStatistics]) -> list[tuple[str, list[Any]]]:
+    """Useful pairs, and what the rest of the budget is expected to buy as of the last round."""
+    found = [[round.useful_pairs for round in run.rounds if round.useful_pairs is not None] for run in runs]
+    if not any(found):
+        return []
+    rows: list[tuple[str, list[Any]]] = [("useful pairs", [sum(known) if known else None for known in found])]
+    last = [run.rounds[-1].forecast if run.rounds else None for run in runs]
+    if not any(last):
+        return rows
+    rows.append(("share found of what the budget can find", [of and of["found_share"] for of in last]))
+    shares = next(of for of in last if of)["ahead"]
+    for place, part in enumerate(shares):
+        label = f"useful pairs in the next {part['share']:.0%} of the rest of the budget"
+        rows.append((label, [of and _interval(of["ahead"][place]) for of in last]))
+    if any(of and of["cost_per_useful_pair"] is not None for of in last):
+        rows.append(("cost of each of the next useful pairs", [of and of["cost_per_useful_pair"] for of in last]))
+    return rows
+
+
+def _interval(part: Mapping[str, float]) -> str:
+    return f"{part['useful']:,.0f} ({part['low']:,.0f} to {part['high']:,.0f})"
 
 
 def _mean_reward(run: RunStatistics, name: str) -> float | None:

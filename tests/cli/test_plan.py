@@ -84,6 +84,7 @@ def test_a_plan_asks_the_endpoint_to_count_and_never_to_generate(flags) -> None:
     assert found["documents"] == 40 and found["ends_by"] == "max_documents"
     assert found["calls"] == 40 and found["prompt_tokens"] > 40 * 300
     assert any("counted the tokens" in assumption for assumption in found["assumptions"])
+    assert "cannot be said before documents are extracted" in found["assumptions"][-1]
 
 
 def test_without_an_endpoint_it_says_what_it_took_instead(flags) -> None:

@@ -6,8 +6,9 @@ import logging
 import pytest
 
 from equal_hf import ClusteredCorpus, CollectorConfig
+from equal_hf.cli.plan import useful_pairs
 from equal_hf.collection.run_forecast import forecast_run
-from equal_hf.errors import ConfigError
+from equal_hf.errors import ConfigError, RecordError
 from equal_hf.extraction.budget import Prices
 from equal_hf.tracking.metrics import round_metrics
 from equal_hf.tracking.progress_view import ProgressView
@@ -86,6 +87,22 @@ def test_trackers_and_the_progress_line_have_it(whole):
     assert metrics["equal/useful_pairs_total"] == record["forecast"]["useful"]
     line = ProgressView(collector.args, "run").line(metrics)
     assert "useful" in line and "of the rest of the budget" in line
+
+
+def test_a_plan_says_what_the_run_last_expected(corpus, tmp_path):
+    collector, _ = collected(corpus, tmp_path, stop_when=0.5)
+    told = useful_pairs(tmp_path)
+    last = collector.records.reward_record(collector.history.rounds - 1)["forecast"]
+    assert f"has {last['useful']} useful pairs" in told and f"{last['left']:g} documents" in told
+
+
+@pytest.mark.parametrize("damage", [{"useful_pairs": "many"}, {"forecast": {"useful": 3}}, {"forecast": [1]}])
+def test_a_damaged_forecast_is_told(corpus, tmp_path, damage):
+    collector, _ = collected(corpus, tmp_path, num_rounds=5)
+    path = tmp_path / "rounds" / "round-00004" / "rewards.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(RecordError, match=r"rewards\.json is damaged"):
+        collector.records.reward_record(4)
 
 
 USAGE = Usage(prompt_tokens=1_000, completion_tokens=100, requests=1)

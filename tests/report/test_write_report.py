@@ -51,6 +51,20 @@ def hostile_run(folder: Path) -> Path:
     return folder
 
 
+FORECAST = {
+    "useful": 9,
+    "unit": "documents",
+    "spent": 12.0,
+    "left": 20.0,
+    "ahead": [
+        {"share": share, "budget": 20 * share, "useful": 10 * share, "low": 8 * share, "high": 14 * share}
+        for share in (0.1, 0.5, 1.0)
+    ],
+    "found_share": 0.5,
+    "cost_per_useful_pair": None,
+}
+
+
 def figures_of(page: str) -> dict:
     return json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)[1])
 
@@ -79,6 +93,19 @@ def test_it_shows_what_the_records_hold(tmp_path: Path):
         "progress.png", "pulls.png", "clusters.png", "drops.png"
     }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in page.parent.glob("*.png"))
+
+
+def test_it_shows_what_the_rest_of_the_budget_buys(tmp_path: Path):
+    run = make_run(tmp_path / "run")
+    records = RoundRecords(run)
+    for index in records.indices():
+        known = {"useful_pairs": 3, "forecast": FORECAST}
+        records.write_reward_record(index, (records.reward_record(index) or {}) | known)
+    make_run(run / "control", pairs_per_arm=1)
+    text = write_report(run, pictures=False).read_text()
+    assert "<tr><th>useful pairs</th><td>9</td><td>-</td></tr>" in text
+    label = "useful pairs in the next 50% of the rest of the budget"
+    assert f"<tr><th>{label}</th><td>5 (4 to 7)</td><td>-</td></tr>" in text
 
 
 def test_a_run_that_goes_on_is_shown_and_one_that_has_not_begun_is_told(tmp_path: Path):
