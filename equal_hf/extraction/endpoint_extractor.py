@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError
-from equal_hf.extraction.batch.keeper import Patience
 from equal_hf.extraction.batch.openai_batches import OpenAIBatches
 from equal_hf.extraction.batch.sender import BatchSender
+from equal_hf.extraction.batch.submission import Patience
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.connection import Connection

@@ -1,12 +1,4 @@
-"""One batch, from its first byte at the provider to its last answer in the store.
-
-| what a kill interrupts | what is in the store | what the next keeper does |
-|---|---|---|
-| the upload | the batch's name | deletes the file, if one of that name arrived; nothing was paid |
-| making the batch | the file's id | looks for the batch by name; if there is none, deletes the file, so that none can be made of it, and looks again |
-| polling | the batch's id | polls |
-| reading | the batch's id, some answers | reads again, and skips what is stored |
-"""  # noqa: E501
+"""One batch that is under way: polled to its end, and its answers stored, each with what it cost."""
 
 from __future__ import annotations
 
@@ -14,23 +6,17 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from random import Random
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.batch.provider import BatchAnswer, BatchProvider, BatchStatus
+from equal_hf.extraction.batch.submission import Patience, Submission
 from equal_hf.extraction.requests.answers import Terms, received
-from equal_hf.extraction.responses.batch_table import (
-    BatchedRequest,
-    BatchEnded,
-    BatchRequestDone,
-    BatchSubmitted,
-    BatchUploaded,
-    OpenBatch,
-)
+from equal_hf.extraction.responses.batch_table import BatchedRequest, BatchEnded, BatchRequestDone, OpenBatch
 from equal_hf.extraction.responses.ledger import AttemptFailed, Response, Write
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.extraction.transport.chat_response import ChatResponse
@@ -41,14 +27,10 @@ from equal_hf.utils.retry import backoff_s
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 FIRST_POLL_S = 2.0
 _SLOWER = 1.5
 # So many answers become one transaction.
 _ANSWERS_A_COMMIT = 200
-# A request that was sent just before a kill may arrive this much later.
-LATE_S = 1.0
 # An ended batch tells its files at once, or nearly.
 _POLLS_FOR_FILES = 5
 _SHOWN_CHARACTERS = 600
@@ -67,21 +49,6 @@ class Answered:
     response: Response
     cost: int
     run: str
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait, and how often to try.
-
-    Args:
-        poll_s (`float`): Longest time between two looks at a batch.
-        max_retries (`int`): How often what brings a batch on its way is tried again.
-        away_s (`float`): How long a provider may be away while a batch is under way.
-    """
-
-    poll_s: float = 60.0
-    max_retries: int = 10
-    away_s: float = 600.0
 
 
 class BatchKeeper:
@@ -113,7 +80,7 @@ class BatchKeeper:
         self.status: BatchStatus | None = None
         self.total = len(self.requests)
         self._answer = answer
-        self._file_id = batch.file_id
+        self._submission = Submission(provider, store, batch, patience)
         self._random = Random()
 
     @property
@@ -136,38 +103,8 @@ class BatchKeeper:
     # -- on its way ------------------------------------------------------------------------------------------------
 
     async def send(self, file: BinaryIO) -> None:
-        """Upload the requests and make a batch of them.
-
-        Raises:
-            `EndpointError`: If the provider takes none. Where it is certain that no batch was made, nothing is left.
-        """
-        name = self.batch.name
-
-        async def upload() -> str:
-            file.seek(0)
-            return await self.provider.upload(name, file)
-
-        try:
-            self._file_id = await self._persist(upload, lambda: self.provider.find_upload(name))
-        except UncertainError:
-            raise
-        except (EndpointError, Refusal) as error:
-            await self._commit(BatchEnded(name, maybe_billed=False))
-            raise self._no_batch(error) from error
-        await self._commit(BatchUploaded(name, self._file_id))
-
-        async def submit() -> BatchStatus:
-            return await self.provider.submit(name, self._file_id)
-
-        try:
-            self.status = await self._persist(submit, self._find)
-        except UncertainError:
-            raise
-        except (EndpointError, Refusal) as error:
-            await self._commit(BatchEnded(name, maybe_billed=False))
-            await self._discard(self._file_id)
-            raise self._no_batch(error) from error
-        await self._commit(BatchSubmitted(name, self.status.id))
+        """Upload the requests and make a batch of them, as [`Submission.send`]."""
+        self.status = await self._submission.send(file)
         logger.info(
             "%d requests are under way as %s at %s, for up to 24 hours. A run that is stopped leaves it running, and "
             "the same command takes it up.",
@@ -178,9 +115,12 @@ class BatchKeeper:
 
     async def take_up(self) -> bool:
         """Find out what became of a batch that another process left; whether there is one to see through."""
-        batch = self.batch
-        if not batch.batch_id and not await self._find_again():
-            return False
+        if not self.batch.batch_id:
+            self.status = await self._submission.find_again()
+            if self.status is None:
+                logger.info("%s had not been sent when its process ended: its requests are sent anew.", self.label)
+                await self._end(BatchEnded(self.batch.name, maybe_billed=False), "had not been sent")
+                return False
         logger.info(
             "%s at %s holds %d requests without an answer: it is waited for.",
             self.label,
@@ -188,27 +128,6 @@ class BatchKeeper:
             len(self.requests),
         )
         return True
-
-    async def _find_again(self) -> bool:
-        batch = self.batch
-        if batch.file_id:
-            self.status = await self._persist(self._find)
-            if self.status is None:
-                # A request to make it may still be on its way: of a file that is gone nothing can be made.
-                await self._persist(lambda: self.provider.discard(batch.file_id))
-                await asyncio.sleep(LATE_S)
-                self.status = await self._persist(self._find)
-            if self.status is not None:
-                await self._commit(BatchSubmitted(batch.name, self.status.id))
-                return True
-        elif (file_id := await self._persist(lambda: self.provider.find_upload(batch.name))) is not None:
-            await self._persist(lambda: self.provider.discard(file_id))
-        logger.info("%s had not been sent when its process ended: its requests are sent anew.", self.label)
-        await self._end(BatchEnded(batch.name, maybe_billed=False), "had not been sent")
-        return False
-
-    async def _find(self) -> BatchStatus | None:
-        return await self.provider.find(self.batch.name, self._file_id, self.batch.made_unix_s)
 
     # -- under way -------------------------------------------------------------------------------------------------
 
@@ -232,8 +151,11 @@ class BatchKeeper:
             return
         if status.state == "failed":
             left = len(self.requests)
-            await self._end(BatchEnded(name, maybe_billed=False), "failed", told=False)
-            await self._discard(self._file_id, *status.files)
+            told = self._submission.was_discarded
+            await self._end(BatchEnded(name, maybe_billed=False), "failed", told=told)
+            await self._submission.discard(self._submission.file_id, *status.files)
+            if told:
+                return
             raise self._failed(status, left)
         blocked = await self._read(status)
         left, how = len(self.requests), _ENDINGS[status.state]
@@ -243,7 +165,7 @@ class BatchKeeper:
             logger.warning("%s %s with %d of %d requests unanswered.", self.label, how, left, self.total)
         told = status.state != "cancelled" and blocked is None
         await self._end(BatchEnded(name, maybe_billed), how, maybe_billed=maybe_billed, told=told)
-        await self._discard(self._file_id, *status.files)
+        await self._submission.discard(self._submission.file_id, *status.files)
         if blocked is not None:
             raise blocked
         if status.state == "cancelled":
@@ -337,58 +259,19 @@ class BatchKeeper:
     async def _settle(self, held: dict[str, tuple[Write, Answered | Exception]]) -> None:
         """Write answers down, then hand them on."""
         name = self.batch.name
-        await self._commit(*(one for key, (write, _) in held.items() for one in (write, BatchRequestDone(name, key))))
+        await self._submission.commit(
+            *(one for key, (write, _) in held.items() for one in (write, BatchRequestDone(name, key)))
+        )
         for key, (_, outcome) in held.items():
             if self.requests.pop(key, None) is not None:
                 self._answer(key, outcome)
 
     async def _end(self, ended: BatchEnded, how: str, *, maybe_billed: bool = False, told: bool = True) -> None:
         """Write down that it is over; those without an answer learn it if they may ask again."""
-        await self._commit(ended)
+        await self._submission.commit(ended)
         left, self.requests = self.requests, {}
         for key in left if told else ():
             self._answer(key, TransportFault(f"{self.label} {how}", kind="failed", maybe_billed=maybe_billed))
-
-    # -- helpers ---------------------------------------------------------------------------------------------------
-
-    async def _commit(self, *writes: Write) -> None:
-        if writes:
-            await asyncio.to_thread(self.store.commit, writes)
-
-    async def _discard(self, *file_ids: str) -> None:
-        """Delete files that nobody needs any more, as far as that goes."""
-        for file_id in filter(None, file_ids):
-            try:
-                await self.provider.discard(file_id)
-            except (TransportFault, Refusal, EndpointError) as error:
-                logger.debug("%s was not deleted: %s", file_id, error)
-
-    async def _persist(
-        self, act: Callable[[], Awaitable[T]], found: Callable[[], Awaitable[T | None]] | None = None
-    ) -> T:
-        """Do it, again and again; before it is done again, look whether it was done after all."""
-        for attempt in count():
-            try:
-                if attempt and found is not None and (it := await found()) is not None:
-                    return it
-                return await act()
-            except TransportFault as fault:
-                if attempt >= self.patience.max_retries:
-                    raise UncertainError(
-                        f"The endpoint {self.provider.shown} cannot be used: it keeps failing: {fault}. "
-                        "What was begun is taken up when you run again."
-                    ) from fault
-                await asyncio.sleep(fault.retry_after_s or backoff_s(attempt, self._random))
-            except (EndpointError, Refusal) as error:
-                if attempt:  # an earlier try may have come through
-                    raise UncertainError(str(error)) from error
-                raise
-        raise AssertionError("unreachable")
-
-    def _no_batch(self, error: Exception) -> EndpointError:
-        if isinstance(error, EndpointError):
-            return error
-        return EndpointError(f"{self.provider.shown} takes no batch of {self.total} requests: {error}.")
 
     def _failed(self, status: BatchStatus, left: int) -> EndpointError:
         remedy = (
@@ -400,10 +283,6 @@ class BatchKeeper:
             f"{self.label} of {left} requests failed at {self.provider.shown}, which did none of them: "
             f"{status.reason or status.code or 'no reason given'}. {remedy}"
         )
-
-
-class UncertainError(EndpointError):
-    """What was begun may have been done: nothing is written off, and the next process looks."""
 
 
 _ENDINGS = {"completed": "ended", "expired": "expired", "cancelled": "was cancelled"}

@@ -16,8 +16,9 @@ from typing import Any
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.batch.jsonl import parts
-from equal_hf.extraction.batch.keeper import Answered, BatchKeeper, Patience
+from equal_hf.extraction.batch.keeper import Answered, BatchKeeper
 from equal_hf.extraction.batch.provider import BatchProvider
+from equal_hf.extraction.batch.submission import Patience
 from equal_hf.extraction.requests.activity import Activity
 from equal_hf.extraction.requests.answers import Terms
 from equal_hf.extraction.responses.batch_table import BatchPlanned, OpenBatch, lease_key

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from equal_hf.errors import ConfigError, EndpointError
-from equal_hf.extraction.batch import keeper
+from equal_hf.extraction.batch import submission
 from equal_hf.extraction.batch.openai_batches import OpenAIBatches
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.endpoint_extractor import EndpointExtractor
@@ -40,7 +40,7 @@ def documents(count: int) -> list[Document]:
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch) -> Callable[..., Any]:
-    monkeypatch.setattr(keeper, "LATE_S", 0.05)
+    monkeypatch.setattr(submission, "LATE_S", 0.05)
 
     @contextmanager
     def start(*plan: Plan, **options: Any) -> Iterator[BatchStandIn]:
