@@ -63,9 +63,9 @@ class EndpointExtractor:
 
     Rejections are counted under `transport_error` (given up after all retries), `refused` (too long for the server, or
     against its policy or template), `truncated` (a reply cut short; its whole pairs are kept), `whitespace_loop` (cut
-    short while it wrote nothing but blanks), `stopped_early` (ended here since it repeated itself), `invalid_pair`,
-    the reasons of `parse_pairs` and `degenerate_reasons`, and those of second requests: `refined_away`, `judged_low`,
-    `not_judged`.
+    short while it wrote nothing but blanks), `thought_only` (cut short before it had begun: the model thought until
+    the limit), `stopped_early` (ended here since it repeated itself), `invalid_pair`, the reasons of `parse_pairs` and
+    `degenerate_reasons`, and those of second requests: `refined_away`, `judged_low`, `not_judged`.
 
     Args:
         config ([`EndpointConfig`], `str` or `Sequence[str]`): Its settings, or just the server's URL, or several.

@@ -149,12 +149,12 @@ class FirstRequests:
 
     async def _reply(self) -> ChatResponse:
         """A reply in the form that is tried; with as many tokens as the run allows where a few gave none."""
-        response = await self._persist()
-        if not response.text.strip() and response.cut_short and self._max_tokens < self.completion_limit:
-            self._max_tokens = self.completion_limit
+        while True:
             response = await self._persist()
-        self._thinks |= response.thought
-        return response
+            self._thinks |= response.thought
+            if response.text.strip() or not response.cut_short or self._max_tokens == self.completion_limit:
+                return response
+            self._max_tokens = self.completion_limit
 
     async def _persist(self) -> ChatResponse:
         while True:

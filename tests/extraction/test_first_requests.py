@@ -14,7 +14,7 @@ from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.types import Document
 from tests.extraction.endpoints import MODELS, PAIRS, completion, extractor
 from tests.servers.faults import Fault, FaultyServer
-from tests.servers.marked import marked_document, marked_pairs
+from tests.servers.marked import HARD, marked_document, marked_pairs
 from tests.servers.providers.hosted import DEEPSEEK
 from tests.servers.providers.openai import CHAT, REASONING
 from tests.servers.standin import StandIn
@@ -127,6 +127,33 @@ def test_a_model_that_thinks_until_the_limit_is_named_with_the_remedy(caplog) ->
         assert [seen.body["max_tokens"] for seen in server.chats] == [16, 200]
     for word in ("thinks until the limit of 200", "reasoning_effort", "enable_thinking", "`extractor_max_reasoning"):
         assert word in caplog.text
+
+
+@pytest.mark.parametrize("provider", ["openai-reasoning", "vllm-reasoning", "vllm-reasoning-content", "transformers"])
+def test_thoughts_without_a_reply_are_a_reason_of_their_own(provider: str, tmp_path, caplog) -> None:
+    hard = Document("h", f"{marked_document(7)}{HARD}")
+    with StandIn(provider) as server:
+        endpoint = connect(server, store=tmp_path / "store.sqlite")
+        asked = len(server.chats)
+        easy, thought = endpoint.extract([MARKED[0], hard])
+        assert pairs([easy]) == marked_pairs(MARKED[0].text) and thought.dropped == {"thought_only": 1}
+        sent = [seen for seen in server.chats[asked:] if HARD in str(seen.body)]
+        assert len(sent) == 1, "it is not asked again"
+        assert thought.usage.completion_tokens == 200 and "`thought_only`" in caplog.text
+        # More tokens ask again; thoughts are kept beside the reply.
+        again = connect(server, store=tmp_path / "store.sqlite", max_reasoning_tokens=100)
+        assert again.extract([hard])[0].usage.completion_tokens == 300
+        stored = again._store.get(easy.pairs[0].response_key, 200)
+        assert ("so so" in stored.reasoning) == (provider != "openai-reasoning")
+        assert stored.text.strip().startswith(("{", "Here"))
+
+
+def test_a_refusal_to_reply_with_so_few_tokens_counts_as_thoughts(caplog) -> None:
+    words = "Could not finish the message because max_tokens or model output limit was reached. Please try again."
+    fault = Fault(400, body=json.dumps({"error": {"message": words, "type": "invalid_request_error"}}))
+    with FaultyServer(pages=MODELS, faults=[fault, completion()]) as server:
+        told = found(extractor(server.url))
+        assert (told["schema"], told["thinks"], len(server.chats)) == ("heeded", True, 2)
 
 
 def test_ollama_is_bounded_by_the_context_that_it_tells(caplog) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from equal_hf.extraction.prompts.broken_entry import ENTRY, read_entry
-from equal_hf.extraction.prompts.read_json import BROKEN, MAX_REPLY_CHARACTERS, THOUGHT_ENDS, JsonReader, Literal
+from equal_hf.extraction.prompts.read_json import BROKEN, MAX_REPLY_CHARACTERS, JsonReader, Literal
 
 MAX_PAIRS = 32
 
@@ -112,9 +112,6 @@ def parse_pairs(reply_text: str) -> Parsed:
     invalid, reason = 0, "not_json"
     reader = JsonReader(reply_text)
     for value in reader:
-        if value is THOUGHT_ENDS:
-            pairs, grades, invalid, reason = [], [], 0, "not_json"
-            continue
         if value is BROKEN:
             if not ENTRY.match(reader.text, reader.start):
                 continue

@@ -2,7 +2,7 @@ r"""JSON values in a reply text, wherever they stand, but for what the model wro
 
 >>> JsonReader('<think>Maybe {"a": 1}?</think> Here: ```json\n{"a": 2}\n```').events()
 [{'a': '2'}]
->>> JsonReader('Maybe {"a": 1}? No.</think>{"a": 2, ').events() == [{"a": "1"}, THOUGHT_ENDS, BROKEN]
+>>> JsonReader('Maybe {"a": 1}? No.</think>{"a": 2, ').events() == [BROKEN]
 True
 """
 
@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from equal_hf.extraction.prompts.latex_escapes import escape_latex
+from equal_hf.extraction.prompts.thoughts import thought_spans, without
 
 MAX_REPLY_CHARACTERS = 1_000_000
 
-# A chain of thought ends here that nothing began, as some chat templates begin it: all before is no answer.
-THOUGHT_ENDS = object()
 # Something begins like a value and is none.
 BROKEN = object()
 
@@ -31,14 +30,14 @@ class Literal(str):
 class JsonReader:
     """Reads a reply text from left to right, in time bounded by its length.
 
-    Iterating gives decoded values, [`THOUGHT_ENDS`] and [`BROKEN`]. After a value that is none of the caller's,
+    Iterating gives decoded values and [`BROKEN`]. After a value that is none of the caller's,
     [`enter`] goes on inside it.
 
     Args:
         reply_text (`str`): The reply text. Nothing after its first `MAX_REPLY_CHARACTERS` characters is read.
 
     Attributes:
-        text (`str`): The text, with the backslashes of LaTeX escaped.
+        text (`str`): The text without what was thought, and with the backslashes of LaTeX escaped.
         start, position (`int`): Where the last value begins, and where reading goes on.
     """
 
@@ -47,22 +46,15 @@ class JsonReader:
         if text.lstrip().startswith('"{'):  # JSON inside a JSON string
             with contextlib.suppress(ValueError, RecursionError):
                 text = json.loads(text, strict=False)
-        self.text = escape_latex(text)
+        escaped = escape_latex(text)
+        self.text = without(escaped, thought_spans(escaped))
         self.start = self.position = 0
         self._work = 0
 
     def __iter__(self) -> Iterator[Any]:
-        while self._work < _MAX_WORK and (match := _EVENT.search(self.text, self.position)):
+        while self._work < _MAX_WORK and (match := _BEGINS.search(self.text, self.position)):
             self.start, self.position = match.start(), match.end()
-            if match["fenced"]:
-                continue
-            if match["closes"]:
-                yield THOUGHT_ENDS
-            elif match["opens"]:
-                marks = _THOUGHT.finditer(self.text, self.position)
-                self.position = next((mark.end() for mark in marks if mark["closes"]), len(self.text))
-            else:
-                yield self._decode()
+            yield self._decode()
 
     def events(self) -> list[Any]:
         """All that there is."""
@@ -90,24 +82,4 @@ class JsonReader:
 _MAX_WORK = 20_000_000  # characters that may be decoded in vain, some tenths of a second
 _DECODER: Any = json.JSONDecoder(strict=False, parse_int=Literal, parse_float=Literal, parse_constant=lambda _: None)
 
-_THINK = r"think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratch_?pad|inner_?(?:monologue|thoughts?)"
-# <think>, <thinking>, <seed:think>, <reasoning>, [THINK], ◁think▷; the marks of Open Thoughts, Command A, Gemma and
-# Granite; and the channels of Harmony, where "final" ends what was thought in the others.
-_THOUGHT = re.compile(
-    rf"""
-      (?P<opens>
-          (?:<|&lt;)\s*(?:\w+:)?(?:{_THINK})(?:\s[^<>&]*)?(?:>|&gt;) | \[\s*(?:{_THINK})\s*\] | ◁\s*think\s*▷
-        | <\|\s*(?:begin_of_thought|begin_of_thinking|start_thinking)\s*\|> | <\|channel>\s*thought | <unused94>
-        | <\|channel\|>\s*(?:analysis|commentary)\b | \Aanalysis(?=[A-Z][\s\S]*assistantfinal)
-        | here\ is\ my\ thought\ process:
-      )
-    | (?P<closes>
-          (?:<|&lt;)\s*/\s*(?:\w+:)?(?:{_THINK})\s*(?:>|&gt;) | \[\s*/\s*(?:{_THINK})\s*\] | ◁\s*/\s*think\s*▷
-        | <\|\s*(?:end_of_thought|end_of_thinking|end_thinking)\s*\|> | <channel\|> | <unused95>
-        | <\|channel\|>\s*final\b | assistantfinal(?=\s*[{{\[`]) | here\ is\ my\ response:
-      )
-    | (?P<fenced>```\s*(?:{_THINK})\b[\s\S]*?(?:```|\Z))
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_EVENT = re.compile(rf"{_THOUGHT.pattern} | [{{\[]", re.VERBOSE | re.IGNORECASE)
+_BEGINS = re.compile(r"[{\[]")

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.extraction.prompts.parse_reply import MAX_PAIRS, parse_pairs
-from equal_hf.extraction.prompts.read_json import BROKEN, THOUGHT_ENDS, JsonReader, Literal
+from equal_hf.extraction.prompts.read_json import BROKEN, JsonReader, Literal
 from equal_hf.extraction.prompts.template import REPAIR, compile_template, fence
 from equal_hf.types import Messages
 from equal_hf.utils.hashing import content_hash
@@ -151,9 +151,7 @@ def _read_grades(reply_text: str, count: int) -> list[int] | None:
     grades: list[Any] = []
     reader = JsonReader(reply_text)
     for value in reader:
-        if value is THOUGHT_ENDS:
-            grades = []
-        elif value is BROKEN:
+        if value is BROKEN:
             if match := _BROKEN_SCORES.match(reader.text, reader.start):
                 grades = [Literal(grade) for grade in re.findall(r"\d+", match[1])]
         elif isinstance(value, dict) and isinstance(value.get("scores"), list):

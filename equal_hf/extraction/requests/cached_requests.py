@@ -209,7 +209,7 @@ class CachedRequests:
         self.owner = owner_id()
         self._renewing: asyncio.Task[None] | None = None
         self.in_flight: dict[int, LedgerAttemptLog] = {}
-        self._warned_over_bound = self._warned_untold_tier = self._said_waiting = False
+        self._warned_over_bound = self._warned_untold_tier = self._warned_of_thoughts = self._said_waiting = False
 
     @property
     def worst_tier(self) -> str:
@@ -430,7 +430,7 @@ class CachedRequests:
             self.carried.pop(request.key, None)
             if answered.run == self.run:
                 reservation.paid += answered.cost
-            self._compare(answered.response.usage, request.bound)
+            self._look_at(answered.response, request.bound)
             return answered.response
 
     def _batch_body(self, request: Request) -> dict[str, Any]:
@@ -479,7 +479,7 @@ class CachedRequests:
         self.in_flight.pop(attempts.attempt, None)
         if received.key != request.key:
             await self.writer.write(LeaseReleased(request.key, self.owner))
-        self._compare(received.response.usage, request.bound)
+        self._look_at(received.response, request.bound)
         return stored if isinstance(stored, Response) else received.response
 
     def terms(self, endpoint: EndpointState, tier: str = "") -> Terms:
@@ -503,7 +503,24 @@ class CachedRequests:
                 endpoint.client.address.shown,
             )
 
-    def _compare(self, usage: Usage, bound: int) -> None:
+    def _look_at(self, response: Response, bound: int) -> None:
+        """Tell once of what is odd about responses."""
+        usage = response.usage
+        thinks = bool(response.reasoning or usage.reasoning_tokens)
+        if (
+            response.finish_reason == "length"
+            and thinks
+            and not response.text.strip()
+            and not self._warned_of_thoughts
+        ):
+            self._warned_of_thoughts = True
+            logger.warning(
+                "%s thought until the limit of %d tokens, and gave no reply: such documents count under "
+                "`thought_only`. Give it more by `extractor_max_reasoning_tokens`, or let it think less by "
+                "`extractor_body`.",
+                self.settings.model,
+                self.settings.completion_limit,
+            )
         over = usage.prompt_tokens > bound or usage.completion_tokens > self.settings.completion_limit
         if over and not self._warned_over_bound:
             self._warned_over_bound = True

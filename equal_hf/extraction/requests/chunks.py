@@ -14,6 +14,7 @@ from equal_hf.extraction.prompts.early_stop import ReplyWatch
 from equal_hf.extraction.prompts.parse_reply import Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
+from equal_hf.extraction.prompts.thoughts import split_thoughts
 from equal_hf.extraction.requests.cached_requests import CachedRequests, DocumentReservation, Request
 from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Chunk, TokenBounds
 from equal_hf.extraction.requests.steps import Outcome, Step, drive
@@ -302,6 +303,10 @@ def _first_pairs(document: Document, outcome: Outcome, graded: bool) -> _Pairs:
         # Guided decoding allows blanks between tokens of JSON, and some models never stop writing them.
         blanks = len(response.text) - len(response.text.rstrip())
         reasons = ["whitespace_loop" if blanks >= _LOOP_CHARACTERS else _CUT[response.finish_reason]]
+        answer, thoughts = split_thoughts(response.text)
+        thinks = bool(response.reasoning or response.usage.reasoning_tokens or thoughts)
+        if response.finish_reason == "length" and thinks and not answer.strip():
+            reasons = ["thought_only"]
     # The raw reply text is kept once, however many of its entries are broken.
     rejected = [
         Rejection(document.id, reason, raw="" if position else response.text)

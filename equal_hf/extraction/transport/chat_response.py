@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from equal_hf.extraction.budget import Prices, nano
+from equal_hf.extraction.prompts.thoughts import split_thoughts
 from equal_hf.extraction.transport.faults import TransportFault, judge_error
 from equal_hf.types import Usage
 from equal_hf.utils.known_secrets import mask_known
@@ -25,7 +26,7 @@ class ChatResponse:
     ('Hello!', Usage(prompt_tokens=9, completion_tokens=16, requests=1, cached_tokens=0, reasoning_tokens=0))
 
     Args:
-        text (`str`): The reply text; empty where there is none.
+        text (`str`): The reply text without thoughts; empty where there is none.
         cut_short (`bool`): Whether it ended at the limit of tokens.
         prompt_tokens (`int`, *optional*): The server's count; `None` where it gave none.
         completion_tokens (`int`, *optional*): The same for the reply, thoughts included.
@@ -70,14 +71,15 @@ class ChatResponse:
         if not isinstance(message, dict) or not isinstance(content, str | None):
             raise TransportFault("the answer is no chat completion", kind="malformed", usage=counts.usage())
         finish_reason = _field(choice, "finish_reason")
-        refusal = _refusal(message, finish_reason, content or "")
+        answer, thoughts = split_thoughts(content or "")
+        refusal = _refusal(message, finish_reason, answer)
         return cls(
-            _clean(refusal or content or ""),
+            _clean(refusal or answer),
             finish_reason == "length" and refusal is None,
             counts.prompt,
             counts.completion,
             refusal is not None,
-            _clean(_reasoning(message)),
+            _clean("\n".join(filter(None, (_reasoning(message), thoughts)))),
             counts.cached,
             counts.reasoning,
             counts.cost,

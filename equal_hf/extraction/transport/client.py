@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.transport.chat_body import LIMIT_FIELDS
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.exchange import READ_CHARACTERS, Exchange, StatusError
 from equal_hf.extraction.transport.faults import Blocked, Refusal, TransportFault
@@ -20,6 +22,8 @@ from equal_hf.utils.known_secrets import mask_known
 from equal_hf.utils.retry import backoff_s
 
 T = TypeVar("T")
+
+_ALL_THOUGHT = re.compile(r"max_(completion_)?tokens or model output limit was reached")
 
 CHAT = "/v1/chat/completions"
 # Questions about the server are answered at once, or it is in trouble; a restart of a proxy takes a few tries.
@@ -66,6 +70,16 @@ class ChatClient:
             `Refusal`: If the server refuses this request for good.
             `EndpointError`: If it would refuse every request.
         """
+        try:
+            return await self._chat(body, stream)
+        except TransportFault as fault:
+            if _ALL_THOUGHT.search(str(fault)) is None:
+                raise
+            # OpenAI's o-series says it this way: nothing but thoughts, up to the limit.
+            limit = next((body[name] for name in LIMIT_FIELDS if name in body), None)
+            return ChatResponse("", True, None, limit, reasoning_tokens=limit or 0)
+
+    async def _chat(self, body: dict[str, Any], stream: Stream | None) -> ChatResponse:
         content: dict[str, Any] | bytes
         if stream is None:
             content, ended_early = (await self.exchange.send("POST", CHAT, self.timeout_s, json=body)).content, False
