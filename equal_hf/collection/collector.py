@@ -116,6 +116,7 @@ class EqualDataCollector:
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
         self._history: History | None = None
         self.given_up = threading.Event()
+        self._doubted: set[str] = set()  # judges of pairs that were told of
 
     # -- what rounds are decided by --------------------------------------------------------------------------------
 
@@ -321,6 +322,7 @@ class EqualDataCollector:
         rewards = self.selector.rewards("extracted", round, **known)
         round = replace(round, rewards=rewards, last=round.last or self._ends_with(round, history))
         by_id = {document.id: document for document in documents}
+        self._tell_of_judges()
         values = known["pair_values"].columns(list(self.target_shares.values()))
         self.records.write_extracted(round, embeddings, by_id, parts.usage_by_arm, parts.document_embeddings, values)
         history.extracted(round)
@@ -398,6 +400,25 @@ class EqualDataCollector:
         if reason is not None:
             logger.info("Round %d is the last: %s", round.index, reason)
         return reason is not None
+
+    def _tell_of_judges(self) -> None:
+        """Note how reliable grades are by what was seen of them, and say once that they are not."""
+        told = self.selector.pair_values.told_of_judges()
+        if told:
+            self.records.note("reliability", told)
+        for name, facts in told.items():
+            if "why" in facts and name not in self._doubted:
+                self._doubted.add(name)
+                logger.warning(
+                    "The %ss of %d pairs of %d documents say little: %s. They count %.0f %% of their weight in what "
+                    "pairs are worth, and nearness the rest. A better model may grade better; "
+                    "`extractor_grade: false` saves what grades cost.",
+                    name,
+                    facts["pairs"],
+                    facts["documents"],
+                    facts["why"],
+                    100 * facts["weight"],
+                )
 
     def _raw_reply(self, pair: QAPair) -> str:
         return self.extractor.raw_reply(pair) if isinstance(self.extractor, PaidExtractor) else ""

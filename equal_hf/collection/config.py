@@ -59,9 +59,10 @@ class CollectorConfig(FilterConfig):
             the highest expected value first (`"value"`), `"nearest"` to the reference first, or `"random"`.
         discount (`float`, *optional*, defaults to `1.0`): Weight that what was learned of documents keeps from round
             to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
-        pair_values (`list[str]`, *optional*, defaults to `["nearness", "grade"]`): What says how much pairs are worth,
-            and so teaches what documents are: `"nearness"` to the mean of the reference, to the five `"nearest"` of
-            it, or the `"grade"` of the extracting model (`extractor_grade`), which counts only where there is one.
+        pair_values (`list[str]`, *optional*, defaults to `["grade"]`): What says how much pairs are worth, and so
+            teaches what documents are: the `"grade"` of the extracting model (`extractor_grade`), `"nearness"` to the
+            mean of the reference, or to the five `"nearest"` of it. As far as grades are missing, or say nothing by
+            what is seen of them, nearness counts.
         pair_value_weights (`list[float]`, *optional*): One weight each; all 1 where it is left out.
         target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.

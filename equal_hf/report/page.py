@@ -110,6 +110,11 @@ def _bought(
     losses = [[round.eval_loss for round in run.rounds if round.eval_loss is not None] for run in all_runs]
     if any(losses):
         rows.append(("last evaluation loss", [known[-1] if known else None for known in losses]))
+    if any(judged := [run.run.get("reliability", {}) for run in all_runs]):
+        names = dict.fromkeys(name for told in judged for name in told)
+        for name in names:
+            why = next((f" ({told[name]['why']})" for told in judged if told.get(name, {}).get("why")), "")
+            rows.append((f"reliability of {name}s{why}", [told.get(name, {}).get("weight") for told in judged]))
     return list(runs), rows
 
 

@@ -6,16 +6,16 @@ says nothing of a pair. Context: `pair_embeddings` (`np.ndarray` of shape `(pair
 
 Documents are valued by each function apart ([`RoundValues.documents`]), and mixed last ([`PairValues.mix`]): the
 mixture is a sum, so a model that is linear in what it learns may learn each function's values and mix its predictions.
-Then a weight that changes on the way counts for what was learned before, too.
+Then a weight that changes on the way counts for what was learned before, too; that of grades changes, by how reliable
+they are seen to be ([`Reliability`]).
 
 >>> from equal_hf.types import Decision, QAPair
 >>> reference, documents = np.array([[1.0, 0.0]]), np.array([[0.9, 0.1], [0.6, -0.8], [0.0, 1.0], [0.1, -1.0]])
->>> values = PairValues([reference], [documents], np.array([4]), functions=["nearness", "grade"], weights=[1.0, 3.0])
->>> pairs = (QAPair("2 + 2?", "4", "a", 0, grade=0), QAPair("Who?", "I.", "a", 0, grade=3))
->>> round = Round(0, (Decision(0, 1.0, ("a", "b")),), pairs)
+>>> values = PairValues([reference], [documents], np.array([4]), functions=["nearness", "nearest"], weights=[1.0, 3.0])
+>>> round = Round(0, (Decision(0, 1.0, ("a", "b")),), (QAPair("2 + 2?", "4", "a", 0), QAPair("Who?", "I.", "a", 0)))
 >>> told = values.take(round, np.array([[1.0, 0.0], [0.0, 1.0]]))
 >>> told.pairs[:, :, 0].tolist(), told.mixed[:, 0].tolist()
-([[1.0, 0.0], [0.0, 1.0]], [0.25, 0.75])
+([[1.0, 1.0], [0.0, 0.0]], [1.0, 0.0])
 >>> values.mix(told.documents)[:, 0].tolist()  # two pairs of half the value, and none
 [1.0, 0.0]
 """
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from equal_hf.errors import ConfigError
+from equal_hf.selection.reliability import Evidence, Reliability
 from equal_hf.types import Round
 
 PairValueFunction = Callable[..., np.ndarray]
@@ -136,8 +137,9 @@ PAIR_VALUES: dict[str, PairValueFunction] = {
     "nearest": nearest_value,
     "grade": grade_value,
 }
-FALLBACK = "nearness"  # where no other function says anything
-DEFAULT_PAIR_VALUES = ("nearness", "grade")
+FALLBACK = "nearness"  # counts as far as the others do not
+JUDGED = frozenset({"grade"})  # count as far as they are reliable
+DEFAULT_PAIR_VALUES = ("grade",)
 
 
 # -- a round's pairs --------------------------------------------------------------------------------------------------
@@ -189,9 +191,8 @@ class PairValues:
         references (`Sequence[np.ndarray]`): The reference embeddings of each target, shape `(m, d)`.
         samples (`Sequence[np.ndarray]`): Embeddings of a random sample of each cluster, shape `(s_i, d)`.
         sizes (`np.ndarray` of shape `(k,)`): Documents of every cluster.
-        functions (`Sequence[str]`, *optional*, defaults to `("nearness", "grade")`): Names in [`PAIR_VALUES`].
-        weights (`Sequence[float]`, *optional*): One each; all 1 where left out. A function that has said nothing yet
-            counts nothing, and where none counts anything nearness does.
+        functions (`Sequence[str]`, *optional*, defaults to `("grade",)`): Names in [`PAIR_VALUES`].
+        weights (`Sequence[float]`, *optional*): One each; all 1 where left out.
         pairs_per_document (`int`, *optional*, defaults to `3`): How many pairs of one document count: further ones
             are on the same matter.
 
@@ -217,18 +218,36 @@ class PairValues:
         self._similarity = TargetSimilarity(references, samples, sizes)
         self._sums = np.zeros((len(self.names), self.targets))
         self._counts = np.zeros((len(self.names), self.targets))
+        self._evidence = {name: Evidence() for name in self.names if name in JUDGED}
+        self.reliability = {name: Reliability() for name in self._evidence}
 
     @property
     def weights(self) -> np.ndarray:
-        """What each function counts now, shape `(functions,)`; they add up to 1."""
-        weights = self._given * (self._counts.min(axis=1) > 0)
-        if not weights.sum() > 0:
-            weights = (np.array(self.names) == FALLBACK).astype(float)
+        """What each function counts now, shape `(functions,)`; they add up to 1.
+
+        What one has by its weight, but not by its [`Reliability`] or for having said nothing yet, goes to nearness.
+        """
+        trusted = [self.reliability[name].weight if name in self.reliability else 1.0 for name in self.names]
+        weights = self._given * trusted * (self._counts.min(axis=1) > 0)
+        weights[self.names.index(FALLBACK)] += self._given.sum() - weights.sum()
         return weights / weights.sum()
 
     def mix(self, values: np.ndarray) -> np.ndarray:
         """Values of shape `(…, functions, targets)` as their mixture by the weights of now, shape `(…, targets)`."""
         return np.einsum("...ft,f->...t", values, self.weights)
+
+    def told_of_judges(self) -> dict[str, dict[str, Any]]:
+        """What is known of each function that has to show that it is reliable, as JSON types, for the run's record."""
+        return {
+            name: {
+                "weight": float(f"{known.weight:.3f}"),
+                "pairs": known.pairs,
+                "documents": known.documents,
+                **({"why": known.reason} if known.doubtful else {}),
+            }
+            for name, known in self.reliability.items()
+            if known.documents
+        }
 
     def take(self, round: Round, embeddings: np.ndarray, pool_embeddings: np.ndarray | None = None) -> RoundValues:
         """Value a round's pairs and documents.
@@ -245,10 +264,24 @@ class PairValues:
         known = ~np.isnan(pairs)
         self._sums += np.where(known, pairs, 0.0).sum(axis=0)
         self._counts += known.sum(axis=0)
+        self._judge(round, pairs, embeddings)
         filled = np.where(known, pairs, self._sums / np.maximum(self._counts, 1))
         fresh = fresh_pairs(embeddings, pool_embeddings)
         documents = document_values(round, filled, fresh, self.pairs_per_document)
         return RoundValues(self.names, pairs, self.mix(filled), documents, fresh)
+
+    def _judge(self, round: Round, pairs: np.ndarray, embeddings: np.ndarray) -> None:
+        """Take down what was said of this round's pairs, and how far it is to be trusted."""
+        near = pairs[:, self.names.index(FALLBACK)].mean(axis=1)
+        by_document: dict[str, list[int]] = {}
+        for position, pair in enumerate(round.pairs):
+            by_document.setdefault(pair.document_id, []).append(position)
+        for name, evidence in self._evidence.items():
+            said = pairs[:, self.names.index(name)].mean(axis=1)
+            for document, positions in by_document.items():
+                known = [position for position in positions if not np.isnan(said[position])]
+                evidence.add(document, said[known], embeddings[known], near[known])
+            self.reliability[name] = evidence.judge()
 
     def _values(self, round: Round, embeddings: np.ndarray) -> np.ndarray:
         values = np.full((len(round.pairs), len(self.names), self.targets), np.nan)

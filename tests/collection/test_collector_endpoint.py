@@ -77,19 +77,34 @@ def test_grades_are_recorded_with_what_pairs_are_worth(world, server, tmp_path) 
         {"pairs": [{"question": f"How many apples are {n} apples?", "answer": f"{n}.", "fit": n} for n in (3, 0)]}
     )
     server.faults = [completion(), *[completion(graded)] * 8]
-    collector = make(world, tmp_path, server, num_rounds=1, filters=[], pair_value_weights=[1.0, 3.0])
+    collector = make(world, tmp_path, server, num_rounds=1, filters=[], pair_values=["nearness", "grade"])
     items = tuple((item.question, item.answer) for item in collector.reference[:2])
     collector.extractor.prompt = PromptTemplate(grade=True, grade_items=items)
     (round,) = collector.rounds()
     assert [pair.grade for pair in round.pairs] == [3, 0] * 8
     rows = RoundRecords(tmp_path).pair_table(0).to_pylist()
     assert [(row["grade"], row["value_grade"]) for row in rows] == [(3, 1.0), (0, 0.0)] * 8
+    near, graded = collector.selector.pair_values.weights
     for row in rows:
-        assert row["value"] == pytest.approx((row["value_nearness"] + 3 * row["value_grade"]) / 4)
+        assert row["value"] == pytest.approx(near * row["value_nearness"] + graded * row["value_grade"])
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["fingerprint"]["extractor"]["grade_items"] == [content_hash(question) for question, _ in items]
-    assert run["fingerprint"]["pair_values"] == {"nearness": 1.0, "grade": 3.0}
+    assert run["fingerprint"]["pair_values"] == {"nearness": 1.0, "grade": 1.0}
+    assert run["reliability"]["grade"]["documents"] == 8
     assert items[0][0] not in json.dumps(run)
+
+
+def test_grades_that_say_nothing_are_told_of_once_and_in_the_report(world, server, tmp_path, caplog) -> None:
+    server.faults = [completion(PAIRS.replace('"}]', '", "fit": 3}]'))] * 100
+    collector = make(world, tmp_path, server, num_rounds=5, documents_per_arm=8, filters=[])
+    items = tuple((item.question, item.answer) for item in collector.reference[:2])
+    collector.extractor.prompt = PromptTemplate(grade=True, grade_items=items)
+    assert len(list(collector.rounds())) == 5
+    told = [record.message for record in caplog.records if "say little" in record.message]
+    assert len(told) == 1 and "64 pairs of 64 documents say little: all are the same. They count 0 %" in told[0]
+    assert "`extractor_grade: false`" in told[0]
+    page = write_report(tmp_path).read_text()
+    assert "reliability of grades (all are the same)" in page
 
 
 def test_a_filter_that_rejects_keeps_the_reply(world, server, tmp_path) -> None:

@@ -1,5 +1,7 @@
 """What pairs are worth: nearness by its two measures, grades, their mixture, and what documents are worth by them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from equal_hf.types import Decision, QAPair, Rejection, Round
 from tests.selection.planted import unit
 
 NEAR = np.eye(8, dtype=np.float32)[0]
+NOISE = np.random.default_rng(5)
 AXES = np.eye(8, dtype=np.float32)[1:6]
 
 
@@ -67,30 +70,64 @@ def test_the_nearest_references_see_a_target_of_several_kinds():
     assert to_mean < 0.1 and to_nearest > 0.9
 
 
-def test_grades_are_mixed_with_nearness_by_weights():
+def graded(values, grade, index=0, count=40):
+    """A round of documents of one pair each, half near the target and half far, graded by whether they are near."""
+    rng = np.random.default_rng(index)
+    signs = np.where(rng.random(count) > 0.5, 1.0, -1.0)
+    pairs = unit(signs[:, None] * NEAR + 0.3 * rng.normal(size=(count, 8)))
+    round, vectors = taken(list(pairs[:, None]), [grade(sign > 0) for sign in signs], index=index)
+    ids = {str(place): f"{index}-{place}" for place in range(count)}
+    decision = Decision(0, 1.0, tuple(ids.values()))
+    renamed = tuple(replace(pair, document_id=ids[pair.document_id]) for pair in round.pairs)
+    return values.take(Round(index, (decision,), renamed), vectors)
+
+
+def test_reliable_grades_are_mixed_with_nearness_by_weights():
     values = make(weights=[1.0, 3.0])
+    graded(values, lambda near: 3 if near else 0)
+    np.testing.assert_allclose(values.weights, [0.25, 0.75])
     told = values.take(*taken([[NEAR, -NEAR], [-AXES[0]]], grades=[0, 3, None]))
     assert told.names == ("nearness", "grade")
     np.testing.assert_allclose(told.pairs[:, 1, 0], [0.0, 1.0, np.nan])
-    np.testing.assert_allclose(values.weights, [0.25, 0.75])
-    # The mean of the grades so far stands in for the one that is missing.
-    np.testing.assert_allclose(told.mixed[:, 0], [0.25 * told.pairs[0, 0, 0], 0.75, 0.75 / 2], atol=1e-6)
-    np.testing.assert_allclose(values.mix(told.documents)[:, 0], [2 * told.mixed[:2, 0].mean(), told.mixed[2, 0]])
+    near, far, ungraded = told.mixed[:, 0]
+    assert (near, far) == (pytest.approx(0.25 * told.pairs[0, 0, 0]), pytest.approx(0.75))
+    assert 0.3 < ungraded < 0.5  # the mean of the grades so far stands in for the one that is missing
+    np.testing.assert_allclose(values.mix(told.documents)[:, 0], [near + far, ungraded])
 
 
 def test_weights_of_later_rounds_count_for_what_is_there():
     """Documents keep each function's values, so the mixture of all is by the weights of now."""
-    values = make()
-    early = values.take(*taken([[NEAR], [-NEAR]]))
+    values = make(["grade"])
+    early = graded(values, lambda near: 3 if near else 0, count=6)
     assert values.weights.tolist() == [1.0, 0.0]
-    values.take(*taken([[-NEAR]], grades=[3], index=1))
-    np.testing.assert_allclose(values.mix(early.documents)[:, 0], early.documents[:, 0, 0] / 2)
+    before = values.mix(early.documents)
+    graded(values, lambda near: 3 if near else 0, index=1)
+    assert values.weights.tolist() == [0.0, 1.0]
+    np.testing.assert_array_equal(values.mix(early.documents), early.documents[:, 1])
+    assert (values.mix(early.documents) != before).any()
 
 
-def test_without_grades_they_count_nothing_and_nearness_stands_in():
+@pytest.mark.parametrize(
+    ("grade", "why"),
+    [
+        (lambda near: 2, "all are the same"),
+        (lambda near: 0 if near else 3, "they go against nearness to the target"),
+        (lambda near: int(NOISE.integers(0, 4)), "neither what pairs are about nor"),
+        (lambda near: None, None),
+    ],
+)
+def test_grades_that_say_nothing_count_nothing_and_nearness_stands_in(grade, why):
+    values = make(["grade"])
+    for index in range(3):
+        graded(values, grade, index)
+    assert values.weights[0] > 0.9
+    told = values.told_of_judges()
+    assert not told if why is None else told["grade"]["why"].startswith(why)
+
+
+def test_without_grades_nearness_stands_in():
     np.testing.assert_array_equal(worth(make(), [[NEAR], [AXES[0]]]), worth(make(["nearness"]), [[NEAR], [AXES[0]]]))
     np.testing.assert_array_equal(worth(make(["grade"]), [[NEAR]]), worth(make(["nearness"]), [[NEAR]]))
-    assert worth(make(["grade"]), [[NEAR, -NEAR]], grades=[0, 0])[0] == 0.0
 
 
 def test_every_target_has_its_own_values():
