@@ -161,7 +161,7 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
     usage = extraction.usage
     listed = "; ".join(
         f"{one['url']} is {one['dialect']}, model {one['model']} "
-        f"({one['revision'] or 'of unknown revision'}), schema {one['schema']}, "
+        f"({one['revision'] or 'of unknown revision'}), {_asked(one)}, "
         f"prompts up to {one['max_prompt_tokens'] or 'an unknown number of'} tokens, "
         f"up to {one['max_concurrent']} at once"
         for one in endpoints
@@ -174,6 +174,12 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
     if run.endpoint.batch:
         share = f"{run.price_factor_batch:.0%}"
         found += f". It takes batches: a round is one, at {share} of the price and within 24 hours"
+    if "thought_only" in extraction.dropped:
+        remedy = (
+            "the model thinks until the limit and gives no reply: raise `extractor_max_reasoning_tokens`, or let it "
+            'think less by `extractor_body` (`{"reasoning_effort": "low"}`)'
+        )
+        return Check("endpoint", "note", found, remedy)
     if not extraction.pairs:
         reasons = ", ".join(extraction.dropped) or "an empty reply"
         return Check("endpoint", "note", found, f"no pair came of it ({reasons}): is the model instruction-tuned?")
@@ -186,6 +192,20 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
         )
         return Check("endpoint", "note", found, remedy)
     return Check("endpoint", "ok", found)
+
+
+def _asked(endpoint: dict[str, Any]) -> str:
+    """How an endpoint is asked: what became of the schema, and of what it refuses.
+
+    >>> found = {"schema": "heeded", "schema_form": "json_schema", "limit_field": "max_tokens", "left_out": ["seed"]}
+    >>> _asked(found | {"thinks": True})
+    'schema heeded (as json_schema), without seed, thinks before it replies'
+    """
+    form, limit = endpoint["schema_form"], endpoint["limit_field"]
+    parts = [f"schema {endpoint['schema']}" + (f" (as {form})" if form else "")]
+    parts += [f"{limit} in place of max_tokens"] if limit != "max_tokens" else []
+    parts += [f"without {' and '.join(endpoint['left_out'])}"] if endpoint["left_out"] else []
+    return ", ".join([*parts, *(["thinks before it replies"] if endpoint["thinks"] else [])])
 
 
 def _speed(seconds: float, args: CollectorConfig, slots: int) -> str:

@@ -15,6 +15,7 @@ from equal_hf.selection.rewards import reward_name
 from equal_hf.target import target_shares, weighted_mean
 from equal_hf.training.config import EqualConfig
 from equal_hf.types import Decision, QAPair, Round, Usage
+from equal_hf.utils.redaction import sanitise
 from tests.world import make_target
 
 KINDS = (RunArguments, EqualConfig, ModelConfig)
@@ -40,6 +41,41 @@ def test_grades_go_by_items_of_the_references_only(tmp_path):
     assert with_examples.examples == plain.examples and not plain.grade
     assert len(with_examples.grade_items) == 1 and not set(with_examples.grade_items) & set(plain.examples)
     assert make_prompt(replace(run, extractor_examples=9), targets, 42).grade_items == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "body"),
+    [
+        ("extractor_body: {a: 1, b: {c: x}}\n", [], {"a": 1, "b": {"c": "x"}}),
+        ("", ["--extractor_body", '{"a": 1}'], {"a": 1}),
+        ("", ["--extractor_body.service_tier", "flex"], {"service_tier": "flex"}),
+        (
+            "extractor_body: {a: 1, b: {c: x, d: 2}}\n",
+            ["--extractor_body.b.c=true"],
+            {"a": 1, "b": {"c": True, "d": 2}},
+        ),
+        ("extractor_body: {a: 1}\n", ["--extractor-body={}", "--extractor_body.b", "[1, 2]"], {"b": [1, 2]}),
+        ("", ["--extractor_body.key", "sk-Tr0ub4dor-and-3"], {"key": "sk-Tr0ub4dor-and-3"}),
+    ],
+)
+def test_a_mapping_is_set_whole_or_by_field(tmp_path, text, flags, body):
+    run, *_ = parse(tmp_path, GOOD + text, *flags)
+    assert run.endpoint.extra_body == body
+    assert "Tr0ub4dor" not in str(sanitise(run)), "what is recorded"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--extractor_body.messages", "[]"], "`extractor_prompt`"),
+        (["--extractor_body.a"], "has no value"),
+        (["--extractor_body", "{broken"], "no JSON object"),
+        (["--num_rounds.a", "1"], "unknown flag"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused(tmp_path, flags, words):
+    with pytest.raises(ConfigError, match=words):
+        parse(tmp_path, GOOD, *flags)[0].endpoint  # noqa: B018
 
 
 def test_flags_win_over_the_file(tmp_path):

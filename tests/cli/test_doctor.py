@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.servers.batches import BatchStandIn
 from tests.servers.faults import FaultyServer
 from tests.servers.hub import HubServer
 from tests.servers.providers import PROVIDERS
+from tests.servers.standin import StandIn
 
 KEY = "k" * 34
 Doctor = Callable[..., tuple[int, dict[str, dict[str, str]], str]]
@@ -70,6 +72,20 @@ def test_all_is_well(doctor: Doctor, tgi: str, tmp_path: Path):
     assert f"{tgi} is tgi, model equal-hf/tiny-random (5c1f0e0d" in found and "schema heeded" in found
     assert "A short document took" in found and "up to 128 at once" in found
     assert not (tmp_path / "not").exists(), "it changes nothing"
+
+
+def test_what_a_model_refuses_is_shown(doctor: Doctor):
+    with StandIn("openai-reasoning") as server:
+        settings = {"extractor_api_key": server.rules.key, "extractor_model": server.rules.model}
+        code, checks, _ = doctor(**endpoint(server.url, **settings))
+        assert code == 0
+        asked = (
+            "schema heeded (as json_schema), max_completion_tokens in place of max_tokens, without temperature, thinks"
+        )
+        assert asked in checks["endpoint"]["found"]
+        server.rules = replace(server.rules, thinks={"default": 10_000})
+        _, checks, _ = doctor(**endpoint(server.url, **settings))
+    assert checks["endpoint"]["status"] == "note" and "`extractor_max_reasoning" in checks["endpoint"]["remedy"]
 
 
 def test_a_server_that_ignores_the_schema_is_told_of(doctor: Doctor):
