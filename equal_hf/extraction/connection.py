@@ -17,9 +17,9 @@ from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.probe import Findings, agree, probe
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.cached_requests import Settings
 from equal_hf.extraction.requests.chunking import Chunker, Tokenizer
 from equal_hf.extraction.requests.chunks import ChunkExtractor
+from equal_hf.extraction.requests.request import Settings
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.concurrency import ConcurrencyLimit

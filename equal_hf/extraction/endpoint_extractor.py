@@ -322,7 +322,7 @@ class EndpointExtractor:
             requests.activity,
             config.batch_min_requests,
         )
-        await requests.take_up_batches(batches, send=config.batch)
+        await requests.batches.take_up(batches, send=config.batch)
 
 
 def first_reason(extraction: Extraction) -> str:

@@ -15,8 +15,8 @@ from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.first_requests import MESSAGES, FirstReplies, FirstRequests
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
-from equal_hf.extraction.requests.cached_requests import Settings
 from equal_hf.extraction.requests.chunking import TokenBounds, Tokenizer
+from equal_hf.extraction.requests.request import Settings
 from equal_hf.extraction.transport.chat_body import Capabilities
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import OLLAMA_CONTEXT, Server, identify, with_loaded_context

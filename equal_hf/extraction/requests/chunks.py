@@ -15,8 +15,10 @@ from equal_hf.extraction.prompts.parse_reply import Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.prompts.thoughts import split_thoughts
-from equal_hf.extraction.requests.cached_requests import CachedRequests, DocumentReservation, Request
+from equal_hf.extraction.requests.attempts import DocumentReservation
+from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Chunk, TokenBounds
+from equal_hf.extraction.requests.request import Request
 from equal_hf.extraction.requests.steps import Outcome, Step, drive
 from equal_hf.extraction.responses.ledger import Response
 from equal_hf.extraction.transport.dialects import PostJson
@@ -107,7 +109,7 @@ class ChunkExtractor:
             missing, outcome = self._stored(step)
             unpaid = step.bounds[len(step.bounds) - missing :]
             worst_uses = (Usage(bound, settings.completion_limit, 1) for bound in unpaid)
-            cost += sum(settings.prices.cost(use, self.requests.worst_tier) for use in worst_uses)
+            cost += sum(settings.prices.cost(use, self.requests.batches.worst_tier) for use in worst_uses)
             return outcome
 
         for chunk in chunks:
@@ -119,7 +121,7 @@ class ChunkExtractor:
     def carried(self, document: Document, text: str, chunks: Sequence[Chunk]) -> tuple[Usage, int]:
         """What the ledger holds already for a document's requests, in batches from before: tokens, and money in
         billionths of the currency."""
-        usage, cost = Usage(), 0
+        usage, cost, carried = Usage(), 0, self.requests.batches.carried
 
         def add(step: Step) -> Outcome | None:
             nonlocal usage, cost
@@ -128,13 +130,15 @@ class ChunkExtractor:
             for attempt, messages in enumerate((step.messages or ())[: stored + 1]):
                 key = self.requests.request(messages, step.bounds[attempt], step.schema, attempt).key
                 if attempt < stored:
-                    self.requests.carried.pop(key, None)  # answered since the allowance was told: it counts there
-                elif (held := self.requests.carried.get(key)) is not None:
+                    self.requests.batches.carried.pop(
+                        key, None
+                    )  # answered since the allowance was told: it counts there
+                elif (held := self.requests.batches.carried.get(key)) is not None:
                     usage += held.worst
                     cost += held.cost
             return outcome
 
-        for chunk in chunks if self.requests.carried else ():
+        for chunk in chunks if carried else ():
             drive(self._steps(document, text, chunk), add)
         return usage, cost
 

@@ -16,7 +16,8 @@ import anyio
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.budget import Admission, Verdict
-from equal_hf.extraction.requests.cached_requests import BudgetSpentError, CachedRequests, DocumentReservation
+from equal_hf.extraction.requests.attempts import BudgetSpentError, DocumentReservation
+from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunking import Chunk, Chunker
 from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.pace import pace, waits_for
@@ -90,7 +91,7 @@ class ExtractCall:
 
     def _told(self, seconds: float) -> str:
         """What is waited for after so many seconds; on a thread of its own."""
-        batches = self.requests.batches
+        batches = self.requests.batches.sender
         waited_for = (batches and batches.told()) or waits_for(self.requests.balancer.endpoints)
         return f"{waited_for}: {pace(self.done, self.total, seconds)}"
 
@@ -100,7 +101,7 @@ class ExtractCall:
         balancer = self.requests.balancer
         # As many as all windows together can ever hold, and as many again to take their place; a batch holds any.
         limits = sum(endpoint.concurrency.limit for endpoint in balancer.endpoints)
-        room = asyncio.Semaphore(len(documents) if self.requests.sends_batches else 2 * limits + _PLANNED_AHEAD)
+        room = asyncio.Semaphore(len(documents) if self.requests.batches.sends else 2 * limits + _PLANNED_AHEAD)
         outcomes: list[Extraction | asyncio.Task[Extraction]] = []
         tasks: set[asyncio.Task[Any]] = set()
 
@@ -183,8 +184,8 @@ class ExtractCall:
         ends_s = time.monotonic() + WIND_DOWN_S
         while tasks and requests.in_flight and time.monotonic() < ends_s:
             await asyncio.wait(tasks, timeout=0.1)
-        if requests.batches is not None:
-            await requests.batches.leave(ends_s - time.monotonic())
+        if requests.batches.sender is not None:
+            await requests.batches.sender.leave(ends_s - time.monotonic())
         requests.abandon()
 
     def _fail(self, error: BaseException) -> None:
@@ -192,8 +193,8 @@ class ExtractCall:
         self._error = self._error or error
         stopped = error if isinstance(error, Exception) else RuntimeError(str(error))
         self.requests.balancer.stop(stopped)
-        if self.requests.batches is not None:
-            self.requests.batches.stop(stopped)
+        if self.requests.batches.sender is not None:
+            self.requests.batches.sender.stop(stopped)
         self._came_back.set()
 
     def _plans(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from equal_hf.extraction.requests.cached_requests import Request
+from equal_hf.extraction.requests.request import Request
 from equal_hf.extraction.responses.ledger import Response
 from equal_hf.types import Messages
 
