@@ -52,15 +52,20 @@ class ChatResponse:
     tier: str = ""
 
     @classmethod
-    def read(cls, answer: Any) -> ChatResponse:
+    def read(cls, answer: Any, *, thoughts_in_total: bool = False) -> ChatResponse:
         """Read the JSON of a chat completion.
+
+        Args:
+            answer (`Any`): The JSON.
+            thoughts_in_total (`bool`, *optional*, defaults to `False`): Whether tokens of thoughts are counted in the
+                total alone, as Gemini does; they are billed like the reply's.
 
         Raises:
             `TransportFault`: If it holds no message: an error with status 200, or some other JSON. What it says
                 that it used goes with it.
             `Refusal`, `Blocked`: If it is an error of theirs.
         """
-        counts = _Counts.read(_field(answer, "usage"))
+        counts = _Counts.read(_field(answer, "usage"), thoughts_in_total)
         choices = _field(answer, "choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = _field(choice, "message")
@@ -71,10 +76,10 @@ class ChatResponse:
         if not isinstance(message, dict) or not isinstance(content, str | None):
             raise TransportFault("the answer is no chat completion", kind="malformed", usage=counts.usage())
         finish_reason = _field(choice, "finish_reason")
-        answer, thoughts = split_thoughts(content or "")
-        refusal = _refusal(message, finish_reason, answer)
+        text, thoughts = split_thoughts(content or "")
+        refusal = _refusal(message, finish_reason, text)
         return cls(
-            _clean(refusal or answer),
+            _clean(refusal or text),
             finish_reason == "length" and refusal is None,
             counts.prompt,
             counts.completion,
@@ -124,15 +129,18 @@ class _Counts:
     cost: float | None
 
     @classmethod
-    def read(cls, usage: Any) -> _Counts:
+    def read(cls, usage: Any, thoughts_in_total: bool) -> _Counts:
         prompt, completion = (_count(_field(usage, f"{name}_tokens")) for name in ("prompt", "completion"))
         # OpenAI's name, then those of DeepSeek and of SGLang.
         of_prompt, of_reply = (_field(usage, f"{name}_tokens_details") for name in ("prompt", "completion"))
         cached = _count(_field(of_prompt, "cached_tokens")) or _count(_field(usage, "prompt_cache_hit_tokens")) or 0
         reasoning = _count(_field(of_reply, "reasoning_tokens")) or _count(_field(usage, "reasoning_tokens")) or 0
         total = _count(_field(usage, "total_tokens"))
-        if reasoning and prompt is not None and completion is not None and total == prompt + completion + reasoning:
-            completion += reasoning  # xAI counts thoughts beside the reply, and bills them as the reply
+        if prompt is not None and completion is not None and total is not None:
+            beside = total - prompt - completion
+            if beside > 0 and (thoughts_in_total or beside == reasoning):
+                # xAI counts thoughts beside the reply, and bills them as the reply.
+                completion, reasoning = completion + beside, beside
         cost = _field(usage, "cost")
         told = isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < MOST_COST
         return cls(

@@ -92,7 +92,7 @@ class ChatClient:
             except (ValueError, RecursionError):
                 raise self._no_completion(content[: 4 * READ_CHARACTERS].decode("utf-8", "replace")) from None
         try:
-            response = ChatResponse.read(answer)
+            response = ChatResponse.read(answer, thoughts_in_total=self.address.is_gemini)
             response = replace(response, ended_early=True) if ended_early else response
         except Blocked as blocked:
             raise self.exchange.status_error(blocked) from None

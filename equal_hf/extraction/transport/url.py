@@ -113,6 +113,11 @@ class Address:
         return self.headers | ({"authorization": self.authorization} if self.authorization else {})
 
     @property
+    def is_gemini(self) -> bool:
+        """Whether it is the compatible route of Gemini's API, which counts thoughts in a way of its own."""
+        return self.host.endswith("googleapis.com") or urlsplit(self.base).path.endswith("/v1beta/openai")
+
+    @property
     def deployment(self) -> str | None:
         """The model's name, where the URL tells it, as Azure's older routes do."""
         found = _DEPLOYMENT.search(urlsplit(self.base).path)

@@ -70,3 +70,11 @@ def test_a_providers_own_cost_is_read(cost, read):
 def test_what_a_model_thought_is_kept_apart(message):
     read = ChatResponse.read({"choices": [{"message": message, "finish_reason": "length"}]})
     assert read.reasoning == "Let me see." and read.text == ("x" if message["content"] == "x" else "")
+
+
+def test_a_provider_that_counts_thoughts_in_the_total_alone():
+    counts = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 21}
+    answer = {"choices": [{"message": {"content": "x"}}], "usage": counts, "service_tier": "flex"}
+    assert ChatResponse.read(answer, thoughts_in_total=True).usage(50, 50) == Usage(9, 12, 1, 0, 5)
+    plain = ChatResponse.read(answer)
+    assert plain.usage(50, 50) == Usage(9, 7, 1) and plain.tier == "flex"
