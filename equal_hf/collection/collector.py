@@ -298,6 +298,8 @@ class EqualDataCollector:
         documents = [document for _, batch in drawn for document in batch]
         prefetch_documents(self.selector, self.corpus, self.args, index + 1, [draw for draw, _ in drawn])
         extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
+        if isinstance(self.extractor, PaidExtractor):  # an endpoint may have refused what it took before
+            self.records.note("endpoints", self.extractor.describe())
         if self.given_up.is_set():
             raise ExtractionError(f"round {index} was given up while it was extracted")
         require_a_response(extractions)

@@ -1,8 +1,9 @@
 """What of a run may change between two starts, and what it was in earlier rounds.
 
 Limits may be raised, and lowered as far as nothing spent is beyond them; when a run ends by itself may change too.
-Prompt, extractor and target may change where the run was stopped for a review. Rounds on record stay as they are; the
-changes are in `run.json`.
+Prompt, extractor and target may change where the run was stopped for a review, and at any time what an endpoint takes:
+a parameter that it refuses by now, a schema that it heeds. Rounds on record stay as they are; the changes are in
+`run.json`.
 
 >>> changes = [{"from_round": 3, "changed": {"max_documents": [100, 200]}}]
 >>> [value_at("max_documents", 200, changes, index) for index in (2, 3)]
@@ -46,6 +47,22 @@ def not_changeable(keys: Iterable[str], *, under_review: bool) -> list[str]:
     """
     free = LIMITS + ENDS + (REVIEWABLE if under_review else ())
     return [key for key in keys if key.partition(".")[0] not in free]
+
+
+def is_endpoints_own(key: str, changed: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether a difference comes from what an endpoint takes or refuses by now, and not from a setting.
+
+    Args:
+        key (`str`): The dotted key.
+        changed (`Mapping[str, Sequence]`): From [`changed_values`].
+
+    >>> changed = changed_values({"extractor": {"sampling": {"temperature": 0.0}}}, {"extractor": {"sampling": {}}})
+    >>> is_endpoints_own("extractor.sampling.temperature", changed)
+    True
+    """
+    if key == "extractor.schema_hash":
+        return "extractor.prompt_hash" not in changed
+    return key.startswith("extractor.sampling.") and None in changed[key]
 
 
 def require_room(changed: Mapping[str, Sequence[Any]], spent: Mapping[str, float], run_dir: str) -> None:

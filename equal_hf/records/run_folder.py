@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equal_hf.errors import RecordError, ResumeError
-from equal_hf.records.changes import changed_values, not_changeable
+from equal_hf.records.changes import changed_values, is_endpoints_own, not_changeable
 from equal_hf.records.earlier_schema import (
     REWARD_FILE,
     current_decisions,
@@ -97,7 +97,8 @@ class RoundRecords:
                     "another run, set `output_dir` to a new folder."
                 )
             changed = changed_values(run["fingerprint"], wanted)
-            if fixed := not_changeable(changed, under_review=run.get("reviewed") == len(self.indices())):
+            settings = [key for key in changed if not is_endpoints_own(key, changed)]
+            if fixed := not_changeable(settings, under_review=run.get("reviewed") == len(self.indices())):
                 words = (_in_words(key, *changed[key]) for key in fixed[:8])
                 raise ResumeError(
                     f"{self.run_dir} holds a run with other settings: {'; '.join(words)}. "

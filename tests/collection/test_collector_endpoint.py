@@ -22,6 +22,8 @@ from equal_hf.tracking.tracked_run import TrackedRun
 from equal_hf.utils.hashing import content_hash
 from tests.extraction.endpoints import MODELS, PAIRS, completion
 from tests.servers.faults import Fault, FaultyServer
+from tests.servers.providers.openai import CHAT
+from tests.servers.standin import StandIn
 from tests.tracking.wandb_file import wandb_rows
 from tests.world import make_target
 
@@ -70,6 +72,27 @@ def test_what_is_paid_is_told_and_belongs_to_the_run(world, server, tmp_path) ->
     assert [round.pairs for round in again.rounds()] == [round.pairs for round in rounds]
     assert again.totals(2) == collector.totals(2)
     assert len(server.chats) == 1 + 24 + 1, "two probes, every document once"
+
+
+def test_an_endpoint_that_refuses_a_parameter_by_now_is_recorded_and_gone_on_with(world, tmp_path) -> None:
+    words = "Unsupported parameter: 'temperature' is not supported with this model."
+    refusal = Fault(400, body=json.dumps({"error": {"message": words, "param": "temperature"}}))
+    endpoint = {"api_key": CHAT.key, "model": CHAT.model}
+    with StandIn(CHAT) as server:
+        refuses = False
+        server.judge = lambda body, _: refusal if refuses and "temperature" in body else completion(usage=USAGE)
+        collector = make(world, tmp_path, server, num_rounds=4, endpoint=endpoint)
+        rounds = collector.rounds()
+        next(rounds)
+        refuses = True
+        next(rounds)
+        (told,) = json.loads((tmp_path / "run.json").read_text())["endpoints"]["endpoints"]
+        assert told["left_out"] == ["temperature"]
+        collector.close()
+        again = make(world, tmp_path, server, num_rounds=4, endpoint=endpoint)
+        assert len(list(again.rounds())) == 4
+    changes = json.loads((tmp_path / "run.json").read_text())["changes"]
+    assert changes == [{"from_round": 2, "changed": {"extractor.sampling.temperature": [0.0, None]}}]
 
 
 def test_grades_are_recorded_with_what_pairs_are_worth(world, server, tmp_path) -> None:
