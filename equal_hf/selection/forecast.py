@@ -11,8 +11,10 @@ criteria for search results using Poisson processes", 2019; Stevenson and Bin-He
 spending `x` of `X` so far is `a (1 + x / (0.1 X))^-b exp(-c x / X)`: their hyperbolic and exponential rates as one
 family. Shapes `(b, c)` are averaged by their posterior on a grid, the scale `a` has a Gamma posterior in closed form;
 counts vary more than Poisson's by a factor that the rounds show, and rounds weigh less the longer ago they are. To
-that variance comes the rate's drift from any such curve, which grows with the rounds ahead. The constants were set on
-other targets than those that `tests/benchmarks/selection_forecast.py` judges by.
+that variance comes the rate's drift from any such curve, which grows with the rounds ahead. Last, the forecast is made
+at four earlier rounds too and held against what has come since: where it erred by more than it said, intervals are
+wider by as much. The constants were set on other targets than those that `tests/benchmarks/selection_forecast.py`
+judges by.
 
 Nothing here draws at random: the same rounds give the same forecast.
 
@@ -43,6 +45,9 @@ BEND, B, C = 0.1, np.linspace(-0.75, 3.0, 11), np.array([0.0, 0.25, 0.5, 1.0, 1.
 PRIOR_B, PRIOR_C, PRIOR_ROUNDS, PRIOR_OVERDISPERSION = (0.5, 1.0), 1.0, 2.0, 1.2
 # Of the variance: how much the posterior of the curve counts, and the squared drift of the rate over 20 rounds.
 CURVE_VARIANCE, DRIFT_VARIANCE, DRIFT_ROUNDS, MOST_DRIFT = 0.3, 0.27**2, 20, 8.0
+# The forecast is tried after these shares of the rounds. Its mean squared error in units of its variance, together
+# with one of 1, scales the variance, but hardly reduces it.
+TRIED_AFTER, MOST_ERROR, LEAST_SCALE = (0.4, 0.55, 0.7, 0.85), 25.0, 0.8
 
 _B, _C = (grid.ravel() for grid in np.meshgrid(B, C, indexing="ij"))
 _LOG_PRIOR = (
@@ -84,8 +89,8 @@ def forecast(spent: Sequence[float], useful: Sequence[float], left: float) -> tu
     costs, counts = costs[costs > 0], counts[costs > 0]
     if len(costs) < LEAST_ROUNDS or not left > 0:
         return ()
-    curve = _Curve(costs, counts)
-    return tuple(curve.ahead(share, share * left) for share in SHARES)
+    curve, scale = _Curve(costs, counts), _scale_of_error(costs, counts)
+    return tuple(_ahead(share, share * left, *curve.expect(share * left), scale) for share in SHARES)
 
 
 def found_share(found: float, ahead: Sequence[Ahead]) -> float | None:
@@ -103,6 +108,25 @@ def found_share(found: float, ahead: Sequence[Ahead]) -> float | None:
     """
     whole = found + ahead[-1].useful if ahead else 0.0
     return found / whole if whole > 0 else None
+
+
+def _scale_of_error(costs: np.ndarray, counts: np.ndarray) -> float:
+    """Squared errors of earlier forecasts in units of their variance, on average."""
+    errors = [1.0]
+    for share in TRIED_AFTER:
+        if LEAST_ROUNDS <= (now := round(share * len(costs))) < len(costs):
+            mean, variance = _Curve(costs[:now], counts[:now]).expect(float(costs[now:].sum()))
+            errors.append(min((float(counts[now:].sum()) - mean) ** 2 / variance, MOST_ERROR))
+    return max(float(np.mean(errors)), LEAST_SCALE)
+
+
+def _ahead(share: float, budget: float, mean: float, variance: float, scale: float) -> Ahead:
+    """With the interval of a Gamma distribution of that mean and variance, in whole pairs."""
+    from scipy.stats import gamma
+
+    spread = scale * variance
+    low, high = gamma.ppf([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], mean**2 / spread, scale=spread / mean)
+    return Ahead(share, budget, mean, min(float(np.floor(low)), mean), max(float(np.ceil(high)), mean))
 
 
 class _Curve:
@@ -134,19 +158,15 @@ class _Curve:
         posterior = np.exp(likelihood + _LOG_PRIOR - (likelihood + _LOG_PRIOR).max())
         self.posterior = posterior / posterior.sum()
 
-    def ahead(self, share: float, budget: float) -> Ahead:
-        from scipy.stats import gamma
-
+    def expect(self, budget: float) -> tuple[float, float]:
+        """Mean and variance of the useful pairs that a further budget buys."""
         further = budget / self.total
         pieces = np.linspace(1.0, 1.0 + further, max(2, 1 + int(np.ceil(2 * further))))
         by_shape = self.scale * _areas(pieces[:-1], pieces[1:]).sum(axis=1) * self.total
         mean = max(float(self.posterior @ by_shape), 1e-6)
         curve = float(self.posterior @ (by_shape**2 * (1 + 1 / self.shape))) - mean**2
         drift = DRIFT_VARIANCE * min(self.rounds / DRIFT_ROUNDS, MOST_DRIFT) * np.log1p(further)
-        variance = self.overdispersion * mean + CURVE_VARIANCE * max(curve, 0.0) + drift * mean**2
-        tails = np.array([(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-        low, high = gamma.ppf(tails, mean**2 / variance, scale=variance / mean)
-        return Ahead(share, budget, mean, min(float(np.floor(low)), mean), max(float(np.ceil(high)), mean))
+        return mean, self.overdispersion * mean + CURVE_VARIANCE * max(curve, 0.0) + drift * mean**2
 
 
 def _areas(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
