@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -118,6 +119,10 @@ def _stats(args: argparse.Namespace) -> int:
         print(f"  endpoint {place}{tier}: {_used(row)}")
     for row in summary["by_day"]:
         print(f"  day {escape(row['day'])}, {escape(row['model']) or '(unnamed model)'}: {_used(row)}")
+    for batch in summary["batches"]:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(batch["made_unix_s"]))
+        name = f"{escape(batch['batch_id']) or '(on its way)'} at {escape(batch['endpoint'])}"
+        print(f"  batch {name}: {batch['requests']:,} requests under way since {since}; the run takes it up again")
     return 0
 
 

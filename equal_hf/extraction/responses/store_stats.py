@@ -38,8 +38,8 @@ def run_ledger(run_dir: str | Path, run: Mapping[str, Any]) -> list[LedgerLine]:
 
 
 def stats(path: str | Path) -> dict[str, Any]:
-    """What a store holds, as JSON types: size in bytes, responses by model and ending; and its ledger by run, by
-    endpoint and by day.
+    """What a store holds, as JSON types: size in bytes, responses by model and ending; its ledger by run, by
+    endpoint and by day; and batches that are under way.
 
     Raises:
         [`RecordError`]: If there is no store, or it cannot be read.
@@ -50,6 +50,10 @@ def stats(path: str | Path) -> dict[str, Any]:
             "GROUP BY model, finish_reason ORDER BY model, finish_reason"
         ).fetchall()
         times = connection.execute("SELECT run, min(sent_unix_s), max(sent_unix_s) FROM attempts GROUP BY run")
+        batches = connection.execute(
+            "SELECT batches.endpoint, batch_id, made_unix_s, count(*) FROM batches "
+            "JOIN batch_requests ON batch_requests.batch = batches.name GROUP BY batches.name ORDER BY made_unix_s"
+        ).fetchall()
         spans = {run: {"first_unix_s": first, "last_unix_s": last} for run, first, last in times}
     lines = ledger_lines(path)
     runs: dict[str, Any] = {
@@ -70,6 +74,9 @@ def stats(path: str | Path) -> dict[str, Any]:
         "runs": runs,
         "by_endpoint": _rows(lines, "endpoint", "model", "tier"),
         "by_day": _rows(lines, "day", "model"),
+        "batches": [
+            dict(zip(("endpoint", "batch_id", "made_unix_s", "requests"), batch, strict=True)) for batch in batches
+        ],
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from equal_hf.cli import main
 from equal_hf.extraction.responses.batch_table import (
     BatchEnded,
     BatchPlanned,
@@ -51,6 +52,14 @@ def test_each_step_is_on_the_disk_before_the_next(store, tmp_path) -> None:
         assert [(one.key, one.cost) for one in other.batched(run="run")] == [("x", 7), ("y", 7), ("z", 7)]
         assert other.batched(run="another") == other.batched(batch="another") == []
         assert other.paid("run").lost == Usage(30, 60, 3), "reserved at the most it can use"
+
+
+def test_what_is_under_way_is_shown(store, tmp_path, capsys) -> None:
+    plan(store)
+    store.commit([BatchSubmitted("b", "batch_1")])
+    store.close()
+    assert main(["store", "stats", str(tmp_path / "responses.sqlite")]) == 0
+    assert "batch batch_1 at http://e: 3 requests under way since" in capsys.readouterr().out
 
 
 def test_a_request_in_a_batch_is_its_keepers_alone(store) -> None:
