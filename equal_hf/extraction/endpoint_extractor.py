@@ -51,9 +51,9 @@ class EndpointExtractor:
     """Extracts pairs with a model behind one HTTP endpoint or several.
 
     What kind of server each is, what it serves and what it takes is found out once, by [`check`] or the first
-    `extract`, with one short chat request that no allowance counts. Replies are asked for along a JSON schema in the
-    server's own dialect and validated in any case; one that is no valid JSON is asked for once more, which counts as
-    use. Documents beyond the endpoint's limit are split, and each pair names the part it came from.
+    `extract`, with a few short chat requests that no allowance counts. Replies are asked for along a JSON schema in
+    the form that the server heeds, and validated in any case; one that is no valid JSON is asked for once more, which
+    counts as use. Documents beyond the endpoint's limit are split, and each pair names the part it came from.
 
     How many requests are under way is learned from the endpoint: it grows until a 429, a 503 or a timeout, and shrinks
     then. What may pass (dropped connections, timeouts, 408, 409, 415, 425, 429, 498, 5xx, a client error that names no

@@ -67,6 +67,8 @@ def test_the_hugging_face_token_goes_to_hugging_face_only(monkeypatch) -> None:
         "https://x1.endpoints.huggingface.cloud": True,
         "https://huggingface.co/v1": True,
         "https://router.huggingface.co/v1": True,
+        "https://6501--8000.hf.jobs/v1": True,
+        "https://hf.jobs.evil.example": False,
         "http://router.huggingface.co/v1": False,
         "https://huggingface.co.evil.example": False,
         "https://evilhuggingface.co": False,

@@ -4,8 +4,8 @@
 |---|---|---|
 | `tgi` | `/info` | `/chat_tokenize` |
 | `llama.cpp` | `/props` | `/apply-template`, `/tokenize` |
-| `vllm` | `/version` | `/tokenize` |
-| `sglang` | `/get_model_info` | UTF-8 bytes |
+| `vllm` | its list of models, or `/version` | `/tokenize` |
+| `sglang` | its list of models, or `/get_model_info` | UTF-8 bytes |
 | `ollama` | `/api/version` | UTF-8 bytes |
 | `openai` | none of these | UTF-8 bytes |
 
@@ -111,7 +111,8 @@ async def identify(get: GetJson, dialect: str, model: str | None) -> Server:
             slots = _count(props.get("total_slots"))
             return Server("llama.cpp", *choice, max_total_tokens=_count(settings.get("n_ctx")), max_concurrent=slots)
     if dialect == "auto":
-        dialect = await _told_by_other_paths(get)
+        owner = next((entry.get("owned_by") for entry in entries), None)
+        dialect = owner if owner in ("vllm", "sglang") else await _told_by_other_paths(get)
     chosen = _choose(names, model)
     found = listed(entries, chosen[1])
     server = Server(dialect, *chosen, max_total_tokens=found.context, is_known=bool(names), listed_prices=found.prices)
