@@ -193,3 +193,19 @@ def test_a_redirect_to_where_no_server_is_names_its_target(target: str, words: s
     said = str(caught.value)
     assert f"it redirects to http://{words}" in said and "hidden" not in said
     assert "Set `extractor_url` to the server itself" in said and "name 127.0.0.1" not in said
+
+
+def test_what_lets_a_request_in_is_not_sent_on_to_another_server() -> None:
+    with FaultyServer(pages=MODELS, faults=[completion()]) as other, FaultyServer(pages=MODELS) as server:
+        server.faults = [Fault(307, {"Location": f"{other.url}/v1/chat/completions"})]
+        extractor(server.url, api_key="hidden-treasure", headers={"X-Gateway-Key": "hidden-pearls-too"}).check()
+        first, then = server.chats[0].headers, other.chats[0].headers
+    assert first["x-gateway-key"] == "hidden-pearls-too" and first["authorization"] == "Bearer hidden-treasure"
+    assert "hidden" not in str(then) and then["content-type"] == "application/json"
+
+
+def test_a_redirect_within_a_server_keeps_what_lets_a_request_in() -> None:
+    with FaultyServer(pages=MODELS) as server:
+        server.faults = [Fault(307, {"Location": "/v1/chat/completions"}), completion()]
+        extractor(server.url, headers={"X-Gateway-Key": "hidden-pearls-too"}).check()
+        assert [seen.headers["x-gateway-key"] for seen in server.chats] == ["hidden-pearls-too"] * 2

@@ -56,6 +56,7 @@ class Exchange:
         self.address = address
         self._stack = AsyncExitStack()
         self._free: list[httpx2.AsyncClient] = []  # one entry a connection
+        self._here: httpx2.URL | None = None
         self._streams = 0
 
     async def close(self) -> None:
@@ -137,7 +138,9 @@ class Exchange:
         from huggingface_hub.errors import OfflineModeIsEnabled
 
         if not self._free:
-            self._free = [await self._open(get_async_session)] * _CONNECTIONS_PER_SESSION
+            session = await self._open(get_async_session)
+            session.event_hooks["request"].append(self._keep_secrets)
+            self._free = [session] * _CONNECTIONS_PER_SESSION
         session = self._free.pop()
         try:
             yield session
@@ -174,16 +177,28 @@ class Exchange:
             problem = judge(status, response.headers, escape(text))
         raise self.status_error(problem) if isinstance(problem, Blocked) else problem
 
-    def _redirected_to(self, error: Exception) -> str | None:
-        """The server that a request was sent on to, as it may be shown; `None` where it stayed."""
+    async def _keep_secrets(self, request: httpx2.Request) -> None:
+        """Take headers that let a request in from one that is sent on to another server; the library takes out
+        `Authorization` alone."""
+        if self._is_elsewhere(request.url):
+            for name in self.address.headers:
+                request.headers.pop(name, None)
+
+    def _is_elsewhere(self, url: httpx2.URL) -> bool:
         import httpx2
 
+        here = self._here = self._here or httpx2.URL(self.address.base)
+        if url.host == here.host and (here.scheme, url.scheme) == ("http", "https"):
+            return (here.port, url.port) != (None, None)  # the same server, sent on to what is safer
+        return (url.scheme, url.host, url.port) != (here.scheme, here.host, here.port)
+
+    def _redirected_to(self, error: Exception) -> str | None:
+        """The server that a request was sent on to, as it may be shown; `None` where it stayed."""
         try:
             url = error.request.url  # type: ignore[attr-defined]
         except (AttributeError, RuntimeError):  # an error of another library, or of no request
             return None
-        here = httpx2.URL(self.address.base)
-        if (url.scheme, url.host, url.port) == (here.scheme, here.host, here.port):
+        if not self._is_elsewhere(url):
             return None
         return self.address.redact(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}")
 
