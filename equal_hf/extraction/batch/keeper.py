@@ -31,6 +31,8 @@ FIRST_POLL_S = 2.0
 _SLOWER = 1.5
 # So many answers become one transaction.
 _ANSWERS_A_COMMIT = 200
+# A gateway may say once that it knows no such batch.
+_UNKNOWN_TIMES = 3
 # An ended batch tells its files at once, or nearly.
 _POLLS_FOR_FILES = 5
 _SHOWN_CHARACTERS = 600
@@ -178,7 +180,7 @@ class BatchKeeper:
         """Poll until it is over; `None` where the provider does not know it."""
         batch_id = self.status.id if self.status is not None else self.batch.batch_id
         pause_s = min(FIRST_POLL_S, self.patience.poll_s)
-        told, answered_s, polls = "", time.monotonic(), 0
+        told, answered_s, polls, unknown = "", time.monotonic(), 0, 0
         while True:
             try:
                 status = await self.provider.status(batch_id)
@@ -191,9 +193,13 @@ class BatchKeeper:
                 await asyncio.sleep(max(fault.retry_after_s or 0.0, pause_s))
                 continue
             if status is None:
-                return None
+                unknown += 1
+                if unknown >= _UNKNOWN_TIMES:
+                    return None
+                await asyncio.sleep(pause_s)
+                continue
             self.status, answered_s = status, time.monotonic()
-            polls += 1
+            polls, unknown = polls + 1, 0
             if status.state != "running" and (
                 status.files or status.state in ("failed", "cancelled") or polls >= _POLLS_FOR_FILES
             ):

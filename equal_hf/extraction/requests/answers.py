@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.responses.ledger import Response, ResponseReceived, refusal_key
@@ -50,7 +50,9 @@ class Terms:
     def read(cls, text: str) -> Terms:
         """Read what [`text`] wrote."""
         values = json.loads(text)
-        return cls(**(values | {"prices": Prices(**values["prices"])}))
+        known = {one.name for one in fields(Prices)}  # it may be of another version
+        prices = Prices(**{name: value for name, value in values["prices"].items() if name in known})
+        return cls(**(values | {"prices": prices}))
 
 
 def received(key: str, bound: int, attempt: int, answer: ChatResponse | Refusal, terms: Terms) -> ResponseReceived:
