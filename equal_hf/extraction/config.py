@@ -71,6 +71,8 @@ class EndpointConfig:
             at half the price where the provider has it so; it may take up to 24 hours. A run that is stopped leaves
             its batch running, and the same command takes it up.
         batch_poll_s (`float`, *optional*, defaults to `60.0`): Longest time between two looks at a batch.
+        batch_max_requests (`int`, *optional*): Most requests of a batch; the next one of the round is sent when it is
+            over. For accounts with a limit on what is queued.
         batch_min_requests (`int`, *optional*, defaults to `1`): Fewer requests than that, such as repairs, are sent
             one by one at the full price.
         max_retries (`int`, *optional*, defaults to `10`): How often a request is sent again before its document is
@@ -118,6 +120,7 @@ class EndpointConfig:
     flex_fallback: bool = setting(True, "Pay the full price where flex has no capacity.")
     batch: bool = setting(False, "Send a round's requests as one batch.")
     batch_poll_s: Annotated[float, Range(above=0)] = setting(60.0, "Longest time between two looks at a batch.")
+    batch_max_requests: Annotated[int, Range(1)] | None = setting(None, "Most requests of a batch, one at a time.")
     batch_min_requests: Annotated[int, Range(1)] = setting(1, "Fewer requests are sent one by one.")
     max_retries: Annotated[int, Range(0)] = setting(10, "How often a request is sent again.")
     max_error_rate: Annotated[float, Range(0, 1)] = setting(0.5, "Share of failures that ends the run.")

@@ -321,6 +321,7 @@ class EndpointExtractor:
             Patience(config.batch_poll_s, config.max_retries, config.load_timeout_s),
             requests.activity,
             config.batch_min_requests,
+            config.batch_max_requests,
         )
         await requests.batches.take_up(batches, send=config.batch)
 

@@ -281,7 +281,8 @@ class BatchKeeper:
 
     def _failed(self, status: BatchStatus, left: int) -> EndpointError:
         remedy = (
-            "Wait until other batches of the account have ended, or make rounds smaller, and run again."
+            "Wait until other batches of the account have ended, or set `extractor_batch_max_requests` to what it "
+            "takes at a time, and run again."
             if "limit" in status.code
             else "Mend what it names, or leave out `extractor_batch`, and run again."
         )

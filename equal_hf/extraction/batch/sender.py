@@ -11,6 +11,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,7 @@ class BatchSender:
         patience ([`Patience`]): How long to wait.
         activity ([`Activity`]): Tells when nobody has another request.
         fewest (`int`): Fewer requests are no batch.
+        most (`int`, *optional*): A batch has no more requests than that, and the next one is sent when it is over.
     """
 
     def __init__(
@@ -67,9 +69,14 @@ class BatchSender:
         patience: Patience,
         activity: Activity,
         fewest: int = 1,
+        most: int | None = None,
     ) -> None:
         self.provider, self.store, self.writer, self.owner = provider, store, writer, owner
-        self.terms, self.patience, self.activity, self.fewest = terms, patience, activity, fewest
+        self.terms, self.patience, self.activity = terms, patience, activity
+        self.fewest, self.most = fewest, most
+        # Where a provider limits what is queued, batches are sent in turn.
+        self._turn: AbstractAsyncContextManager[Any] = asyncio.Lock() if most is not None else nullcontext()
+        self._stopped: Exception | None = None
         self._lines: dict[str, _Line] = {}  # gathered, by key
         self._answers: dict[str, asyncio.Future[Answered]] = {}  # waited for, by key
         self._keepers: dict[str, BatchKeeper] = {}  # by name of the batch
@@ -129,12 +136,14 @@ class BatchSender:
 
     def stop(self, error: Exception) -> None:
         """Wait for no batch any more: whoever does gets this error."""
+        self._stopped = error
         for key in list(self._answers):
             self._resolve(key, error)
 
     async def leave(self, timeout_s: float) -> None:
         """Send nothing more, and tell what goes on at the provider; what is being sent has so much time."""
         self._lines.clear()
+        self._stopped = EndpointError("Extraction was interrupted.")
         ends_s = time.monotonic() + timeout_s
         while self._sending and time.monotonic() < ends_s:
             await asyncio.sleep(0.05)
@@ -169,13 +178,21 @@ class BatchSender:
                 self._resolve(key, TooFewError())
             return
         provider = self.provider
-        for part in parts(lines.values(), lambda one: len(one.text), provider.max_requests, provider.max_bytes):
+        most = min(provider.max_requests, self.most or provider.max_requests)
+        for part in parts(lines.values(), lambda one: len(one.text), most, provider.max_bytes):
             name = f"equal-hf-{secrets.token_hex(8)}"
             for one in part:
                 self._batch_of[one.started.key] = name
             self._hold(self._send(name, part), name)
 
     async def _send(self, name: str, lines: Sequence[_Line]) -> None:
+        async with self._turn:
+            if self._stopped is not None:
+                raise self._stopped
+            keeper = await self._sent(name, lines)
+            await keeper.see_through()
+
+    async def _sent(self, name: str, lines: Sequence[_Line]) -> BatchKeeper:
         self._sending += 1
         try:
             requests = tuple((line.started.key, line.started.attempt) for line in lines)
@@ -194,7 +211,7 @@ class BatchSender:
                 await keeper.send(file)
         finally:
             self._sending -= 1
-        await keeper.see_through()
+        return keeper
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 

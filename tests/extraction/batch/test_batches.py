@@ -139,6 +139,18 @@ def test_a_round_beyond_the_limits_of_a_file_is_several_batches(serve, tmp_path,
         is_bill(server, endpoint)
 
 
+def test_batches_of_a_limited_account_are_sent_in_turn(serve, tmp_path) -> None:
+    with serve(replace(PLAN, per_s=100), replace(PLAN, fail="token_limit_exceeded"), PLAN) as server:
+        endpoint = client(server, tmp_path, batch_max_requests=4)
+        with pytest.raises(EndpointError, match="extractor_batch_max_requests"):
+            endpoint.extract(documents(10))
+        assert uploads(server) == 2 and endpoint.paid().usage.requests == 4, "the third was not sent"
+        events = [one for one in (server.folder / "events.log").read_text().split() if one in ("submit", "content")]
+        assert events == ["submit", "content", "submit"]
+        assert pairs(endpoint.extract(documents(10))) == 20
+        is_bill(server, endpoint)
+
+
 def test_a_batch_at_another_endpoint_is_not_paid_for_again_unnoticed(serve, tmp_path) -> None:
     with serve(replace(PLAN, per_s=20)) as server:
         endpoint = client(server, tmp_path)
