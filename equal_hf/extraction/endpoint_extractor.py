@@ -61,6 +61,9 @@ class EndpointExtractor:
     says, and is never stored. A wrong key or an account without money stops extraction. Of several endpoints a fast
     one serves more, and one that is away is done without until it is back.
 
+    With `batch` the requests of a call go to the provider as one batch; second requests, and what that one left
+    unanswered, are a further one. Batches that another process left in the store are taken up first.
+
     Rejections are counted under `transport_error` (given up after all retries), `refused` (too long for the server, or
     against its policy or template), `truncated` (a reply cut short; its whole pairs are kept), `whitespace_loop` (cut
     short while it wrote nothing but blanks), `thought_only` (cut short before it had begun: the model thought until
