@@ -19,11 +19,14 @@ from equal_hf.extraction.transport.schema_forms import SCHEMA_FIELDS
 
 _NAMES = (*LIMIT_FIELDS, *SAMPLING_FIELDS, *SCHEMA_FIELDS, *STREAM_FIELDS)
 _NAME = re.compile(rf"(?<![\w.])({'|'.join(_NAMES)})(?!\w)")
+_THING = r"(name|parameter|field|argument|keyword|key|property|option)"
 _REFUSED = re.compile(
-    r"unsupported|not (be )?support|n.t support|unrecognized|unrecognised|unknown|not permitted|forbidden"
-    r"|cannot find field|can.?not be (set|used|changed|specified)|not (allowed|available|accepted)|unexpected"
-    r"|deprecated|only the default|no such (field|parameter)"
+    rf"unsupported|not (be )?support|n.t support|unrecogni[sz]ed|(unknown|unexpected|no such|unknown request) {_THING}"
+    r"|extra_forbidden|not permitted|cannot find field|can.?not be (set|used|changed|specified)"
+    r"|not (allowed|available|accepted)|deprecated|only the default"
 )
+# A name counts so near to such words: further on, a text may hold it by chance.
+_NEAR = 80
 # Behind that, servers quote the request.
 _MAX_CHARACTERS = 600
 
@@ -50,13 +53,14 @@ def refused_parameter(status: int, text: str) -> str | None:
         else:
             words, named = str(error), []
         words = words.lower()[:_MAX_CHARACTERS]
-        if _REFUSED.search(words) is None:
+        if (refused := _REFUSED.search(words)) is None:
             continue
         for name in named:
             if isinstance(name, str) and (first := name.partition(".")[0]) in _NAMES:
                 return first
         # The first one that is named: another one may be named in its place.
-        if (found := _NAME.search(words)) is not None:
+        near = words[max(0, refused.start() - _NEAR) : refused.end() + _NEAR]
+        if (found := _NAME.search(near)) is not None:
             return found[1]
     return None
 
