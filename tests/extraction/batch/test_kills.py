@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from equal_hf.errors import EndpointError
+from equal_hf.extraction.batch.openai_batches import OpenAIBatches
+from equal_hf.extraction.batch.submission import Patience, Submission
+from equal_hf.extraction.responses.batch_table import OpenBatch
 from equal_hf.extraction.responses.response_store import ResponseStore
+from equal_hf.extraction.transport.url import Address
 from tests.extraction.batch.test_batches import PLAN, RULES, documents, is_bill
 from tests.extraction.batch.test_batches import client as batch_client
 from tests.servers import ROOT
@@ -53,3 +62,25 @@ def test_whatever_step_a_kill_interrupts_each_request_is_paid_once(tmp_path) -> 
         ledger.close()
         with ResponseStore(tmp_path / "responses.sqlite") as store:
             assert store.open_batches() == []
+
+
+def test_a_batch_that_is_still_to_be_made_when_it_is_looked_for_is_never_made(tmp_path) -> None:
+    """The request to make it was sent before the kill, and is worked on after the next start has looked."""
+    with (
+        BatchStandIn(RULES, tmp_path / "server", [PLAN], hold_s=HOLD_S) as server,
+        ResponseStore(tmp_path / "responses.sqlite") as store,
+    ):
+
+        async def scenario() -> None:
+            provider = OpenAIBatches(Address.parse(server.url, RULES.key))
+            file_id = await provider.upload("equal-hf-late", io.BytesIO(provider.line("x", {})))
+            late = asyncio.create_task(provider.submit("equal-hf-late", file_id))
+            await asyncio.sleep(HOLD_S / 3)
+            batch = OpenBatch("equal-hf-late", provider.shown, "{}", file_id, "", time.time())
+            assert await Submission(provider, store, batch, Patience()).find_again() is None
+            with pytest.raises(EndpointError, match="404"):
+                await late
+            await provider.close()
+
+        asyncio.run(scenario())
+        assert server.batches() == []
