@@ -20,6 +20,8 @@ _OF_PAIRS = (
     "extractor extractor_model extractor_model_revision extractor_prompt extractor_examples extractor_refine "
     "extractor_judge extractor_judge_min_score extractor_max_new_tokens extractor_temperature target"
 ).split()
+# The same where they are set: folders of earlier versions hold none.
+_OF_PAIRS_IF_SET = ("extractor_body", "extractor_max_reasoning_tokens")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -74,7 +76,8 @@ def align(
     pairs = PairSource(
         make_extractor=lambda: make_extractor(ungraded, output_dir, targets(), seed),
         reference=reference,
-        settings={name: getattr(settings, name) for name in _OF_PAIRS},
+        settings={name: getattr(settings, name) for name in _OF_PAIRS}
+        | {name: value for name in _OF_PAIRS_IF_SET if (value := getattr(settings, name))},
     )
     return run_align(settings, settings, settings.alignment, output_dir, seed, pairs, stage=stage, ranks=ranks)
 
