@@ -21,6 +21,8 @@ from equal_hf.utils.waiting import duration
 
 # Where no reply of the model is stored yet. A reply restates part of the document: half its length is much.
 REPLY_SHARE = 0.5
+# What grades add to a reply: six tokens for each pair of some 120.
+GRADE_SHARE = 0.05
 # A request's own speed on a busy GPU; what a server does at once comes on top.
 TOKENS_PER_S = 30.0
 # A batch, where none of the model is stored yet. Providers promise a day and mostly take minutes to a few hours.
@@ -42,6 +44,7 @@ class Load:
         second_passes (`int`): Requests about the pairs of each first one: refine, judge.
         requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of all endpoints together.
         tier (`str`): The service tier: `"flex"`, `"batch"`, or empty for the full price.
+        grades (`bool`): Whether pairs are graded in the reply.
         a_round (`int`, *optional*): Documents of a round. Where a round is a batch, `request_s` is the time of one.
     """
 
@@ -54,6 +57,7 @@ class Load:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     tier: str = ""
+    grades: bool = False
     a_round: int | None = None
 
 
@@ -97,12 +101,13 @@ def estimate(
     requests = fmean(document.requests for document in sample)
     first_prompt = fmean(document.prompt_tokens for document in sample)
     if load.reply_tokens is None:
+        share = REPLY_SHARE * (1 + GRADE_SHARE * load.grades)
         reply = fmean(
-            min(load.max_new_tokens, REPLY_SHARE * document.document_tokens / document.requests) for document in sample
+            min(load.max_new_tokens, share * document.document_tokens / document.requests) for document in sample
         )
         assumptions.append(
             f"a reply has {REPLY_SHARE:.0%} of the tokens of what it is about, at most `extractor_max_new_tokens`: "
-            f"{reply:.0f} on average"
+            f"{reply:.0f} on average" + (f", grades included ({GRADE_SHARE:.0%} of it)" if load.grades else "")
         )
     else:
         reply = load.reply_tokens

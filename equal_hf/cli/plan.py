@@ -222,6 +222,7 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
         None if requests is None else requests * endpoints,
         None if tokens is None else tokens * endpoints,
         tier="batch" if endpoint.batch else endpoint.service_tier or "",
+        grades=run.extractor_grade,
         a_round=a_round,
     )
     return load, known

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from equal_hf.extraction.prompts.parse_reply import PAIRS_SCHEMA, parse_pairs
+from equal_hf.extraction.prompts.parse_reply import parse_pairs
 from equal_hf.extraction.transport.chat_body import Capabilities, chat_body
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.client import ChatClient
@@ -61,6 +61,7 @@ class FirstRequests:
         sampling (`Mapping[str, Any]`): Sampling parameters.
         extra (`Mapping[str, Any]`): Further fields of every body.
         completion_limit (`int`): Limit of a reply of the run, thoughts included.
+        schema (`Mapping[str, Any]`): What replies of the run are guided by.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class FirstRequests:
         sampling: Mapping[str, Any],
         extra: Mapping[str, Any],
         completion_limit: int,
+        schema: Mapping[str, Any],
     ) -> None:
         self.client, self.server, self.sampling, self.extra = client, server, sampling, extra
+        self.schema = schema
         self.completion_limit = completion_limit
         self.capabilities = Capabilities()
         self._max_tokens = min(_MAX_TOKENS, completion_limit)
@@ -158,7 +161,7 @@ class FirstRequests:
 
     async def _persist(self) -> ChatResponse:
         while True:
-            schema = None if self.capabilities.schema_form is None else PAIRS_SCHEMA
+            schema = None if self.capabilities.schema_form is None else self.schema
             model = self.server.requested_model
             body = chat_body(self.capabilities, model, MESSAGES, schema, self._max_tokens, self.sampling, self.extra)
             try:

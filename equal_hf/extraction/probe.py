@@ -85,7 +85,9 @@ async def probe(
             raise client.key_error or client.error(str(error)) from None
         replies = None
         if generate:
-            first = FirstRequests(client, server, sampling or {}, config.extra_body, config.completion_limit)
+            first = FirstRequests(
+                client, server, sampling or {}, config.extra_body, config.completion_limit, prompt.schema
+            )
             replies = await first.ask()
             server = await with_loaded_context(client.get, server)
         server = _bounded(client, server, config)

@@ -62,6 +62,14 @@ def test_rounds_in_batches_cost_half_and_each_takes_as_long_as_one() -> None:
     assert capped.documents == 100, "the cap is one at the price of batches"
 
 
+def test_grades_are_part_of_replies_that_nobody_has_seen_yet() -> None:
+    sample = [SampledDocument(1000, 800, 1)]
+    plain, graded = (estimate(sample, 100, Allowance(), Load(grades=grades)) for grades in (False, True))
+    assert graded.completion_tokens == pytest.approx(1.05 * plain.completion_tokens)
+    seen = (estimate(sample, 100, Allowance(), Load(grades=grades, reply_tokens=50)) for grades in (False, True))
+    assert len({plan.completion_tokens for plan in seen}) == 1
+
+
 def plan(*flags: str) -> dict:
     command = [sys.executable, "-m", "equal_hf", "plan", "recipes/quickstart.yaml", "--json", "--sample", "20"]
     done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from equal_hf.extraction.prompts.parse_reply import GRADED_SCHEMA
 from equal_hf.extraction.prompts.template import PromptTemplate
+from equal_hf.extraction.transport.schema_forms import strict_schema
 from tests.extraction.endpoints import MODELS, PAIRS, completion, extractor
 from tests.servers.faults import FaultyServer
 
@@ -23,12 +25,19 @@ def test_grades_come_with_the_pairs_in_one_reply(documents) -> None:
     with FaultyServer(pages=MODELS, faults=faults) as server:
         endpoint = extractor(server.url, prompt=GRADED, concurrency=1)
         graded, ungraded = endpoint.extract(documents[:2])
-        asked = server.chats[1].body
+        first, asked = server.chats[0].body, server.chats[1].body
         assert endpoint.identity()["prompt_hash"] == GRADED.prompt_hash == graded.pairs[0].prompt_hash
     assert [pair.grade for pair in graded.pairs] == [3, 0, None]
     assert [pair.grade for pair in ungraded.pairs] == [None]
     assert (graded.usage.requests, ungraded.usage.requests, ungraded.dropped) == (1, 1, {})
-    assert "What is 2 + 3?" in asked["messages"][0]["content"] and '"fit"' in json.dumps(asked["response_format"])
+    assert "What is 2 + 3?" in asked["messages"][0]["content"] and first["response_format"] == asked["response_format"]
+    assert '"fit"' in json.dumps(asked["response_format"])
+
+
+def test_strict_servers_are_asked_for_the_grades_that_there_are() -> None:
+    pair = strict_schema(GRADED_SCHEMA)["properties"]["pairs"]["items"]
+    assert pair["properties"]["fit"] == {"type": "integer", "enum": [0, 1, 2, 3]}
+    assert pair["required"] == ["question", "answer", "fit"] and "minLength" not in json.dumps(pair)
 
 
 def test_stored_replies_serve_those_who_ask_the_same(documents, tmp_path) -> None:
