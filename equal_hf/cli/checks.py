@@ -25,6 +25,7 @@ from equal_hf.cli.machine_checks import (
 )
 from equal_hf.cli.repository_checks import check_repositories, unreadable
 from equal_hf.cli.training_checks import (
+    NO_PRICES,
     chat_tokenizer,
     check_model,
     check_settings_fit,
@@ -141,14 +142,20 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
     patience: dict[str, Any] = {"extractor_load_timeout_s": min(run.endpoint.load_timeout_s, LOAD_TIMEOUT_S)}
     patience |= {"extractor_batch_min_requests": 2}  # the short document is not sent as a batch
     asked = replace(run, response_store=None, **({} if start else patience))
+    store = run.store_path(str(args.output_dir))
     with tempfile.TemporaryDirectory() as folder:
         extractor: Any = None
+        if start or store.is_file():  # what is asked here is billed too, so the run's ledger has to know
+            asked = replace(asked, response_store=str(store))
         try:
             extractor = make_extractor(asked, folder)
             endpoints = extractor.describe()["endpoints"]
+            if args.max_cost is not None and extractor.prices.free:
+                return Check("endpoint", "problem", *NO_PRICES)
             if start:
                 return Check("endpoint", "ok", ", ".join(one["url"] for one in endpoints))
             began = time.monotonic()
+            extractor.begin("doctor")
             (extraction,) = extractor.extract([Document("check", _TEXT)])
         except EndpointError as error:  # which says what to do
             return Check("endpoint", "problem", f"no endpoint (`extractor_url`): {mask_text(str(error))}")

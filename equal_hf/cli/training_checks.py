@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 
 _BATCH_LIMIT_S = 86_400
+NO_PRICES = (
+    "`max_cost` is set but nothing costs anything",
+    "set `price_per_million_prompt_tokens` and `price_per_million_completion_tokens`, and an endpoint",
+)
 
 
 def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
@@ -48,10 +52,8 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
         yield Check("settings", "problem", found, "give one each")
     if len(set(rewards)) != len(rewards):
         yield Check("settings", "problem", f"`reward_funcs` names one twice: {', '.join(rewards)}", "name each once")
-    if args.max_cost is not None and (run.extractor != "endpoint" or run.prices.free):
-        found = "`max_cost` is set but nothing costs anything"
-        remedy = "set `price_per_million_prompt_tokens` and `price_per_million_completion_tokens`, and an endpoint"
-        yield Check("settings", "problem", found, remedy)
+    if args.max_cost is not None and run.extractor != "endpoint":
+        yield Check("settings", "problem", *NO_PRICES)
     try:
         refuse_sharded([REWARD_FUNCTIONS[name] for name in rewards if name in REWARD_FUNCTIONS], args)
     except ConfigError as error:

@@ -171,6 +171,7 @@ class EqualDataCollector:
         if isinstance(self.extractor, PaidExtractor):
             self.extractor.begin(self.records.run_id())
             self.records.note("endpoints", self.extractor.describe())
+        self.spending.require_prices()
         history = History()
         for index in self.records.indices():
             round = self.records.load(index)

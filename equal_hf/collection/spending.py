@@ -44,14 +44,23 @@ class Spending:
         extractor ([`Extractor`]): Its ledger knows the money, if calls cost any.
 
     Raises:
-        [`ConfigError`]: If money is limited and nothing costs any.
+        [`ConfigError`]: If money is limited and no endpoint is called.
     """
 
     def __init__(self, args: CollectorConfig, extractor: Extractor) -> None:
         self.args = args
         self._ledger = extractor if isinstance(extractor, PaidExtractor) else None
+        if self._ledger is None:
+            self.require_prices()
+
+    def require_prices(self) -> None:
+        """Raise where money is limited and nothing costs any; endpoints that list prices have to be contacted before.
+
+        Raises:
+            [`ConfigError`]: With the setting.
+        """
         for name in ("max_cost", "max_cost_per_useful_pair"):
-            if getattr(args, name) is not None and self.prices.free:
+            if getattr(self.args, name) is not None and self.prices.free:
                 raise ConfigError(
                     f"`{name}` is set but nothing costs anything: set `price_per_million_prompt_tokens` and "
                     "`price_per_million_completion_tokens`, and an extractor that calls an endpoint"

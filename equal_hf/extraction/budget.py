@@ -24,7 +24,8 @@ worst case fits. So which documents go does not depend on which reply came first
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from typing import Literal
@@ -83,6 +84,22 @@ class Prices:
     def free(self) -> bool:
         """Whether nothing costs anything."""
         return not (self.prompt or self.completion)
+
+    def or_listed(self, listed: Sequence[Mapping[str, float] | None]) -> Prices:
+        """These prices; where they are not set, the dearest that the endpoints list, if all of them list some.
+
+        Args:
+            listed (`Sequence[Mapping[str, float]]`): Prices of a million tokens by kind, one mapping an endpoint.
+
+        >>> Prices(batch=0.4).or_listed([{"prompt": 1.0, "completion": 2.0}, {"prompt": 0.5, "completion": 3.0}])
+        Prices(prompt=1.0, completion=3.0, cached=None, flex=0.5, batch=0.4)
+        """
+        told = [prices for prices in listed if prices]
+        if not self.free or not told or len(told) != len(listed):
+            return self
+        prompt, completion = (max(prices.get(name, 0.0) for prices in told) for name in ("prompt", "completion"))
+        cached = max(prices.get("cached", prompt) for prices in told)
+        return replace(self, prompt=prompt, completion=completion, cached=cached if cached < prompt else None)
 
     def cost(self, usage: Usage, tier: str = "") -> int:
         """Billionths of the currency, rounded up for each request.

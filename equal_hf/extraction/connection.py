@@ -88,7 +88,16 @@ class Connection:
             shown = [client.address.shown for client in clients]
             with waiting(f"the first reply of {', '.join(shown)}"):
                 findings = await asyncio.gather(*contacts)
-            settings = agree(findings, shown, config, sampling, prices)
+            listed = prices.or_listed([found.server.listed_prices for found in findings])
+            if listed != prices:
+                logger.info(
+                    "%s lists its prices: %g a million prompt tokens, %g cached ones, %g completion tokens.",
+                    ", ".join(shown),
+                    listed.prompt,
+                    listed.prompt if listed.cached is None else listed.cached,
+                    listed.completion,
+                )
+            settings = agree(findings, shown, config, sampling, listed)
             bounds = findings[0].bounds
             reserve = ChunkExtractor.reserve(config.max_new_tokens, findings[0].overheads, counts=bounds.counts)
             bounds.require_room(settings.prompt_limit, reserve)
@@ -149,6 +158,7 @@ class Connection:
                 "counts_tokens": findings.bounds.counts,
                 "max_prompt_tokens": self.settings.prompt_limit,
                 "max_concurrent": endpoint.concurrency.limit,
+                **({"listed_prices": dict(listed)} if (listed := endpoint.server.listed_prices) else {}),
                 "streamed": endpoint.streams,
             }
             for endpoint, findings in zip(self.balancer.endpoints, self.findings, strict=True)

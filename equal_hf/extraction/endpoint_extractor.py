@@ -74,7 +74,8 @@ class EndpointExtractor:
         config ([`EndpointConfig`], `str` or `Sequence[str]`): Its settings, or just the server's URL, or several.
         prompt ([`PromptTemplate`], *optional*): What to ask; the default prompt if unset.
         seed (`int`, *optional*, defaults to `42`): Sampling seed; only sent with a temperature above 0.
-        prices ([`Prices`], *optional*): What tokens cost; for `Allowance.cost` and the ledger.
+        prices ([`Prices`], *optional*): What tokens cost, for `Allowance.cost` and the ledger; what the endpoints list
+            where they do.
         store (`ResponseStore`, `str` or `Path`, *optional*): Where replies are kept, so that none is paid for twice.
             Without one they are kept until the extractor is closed.
         **settings: Further fields of [`EndpointConfig`], where `config` is a URL: `model`, `api_key`,
@@ -106,7 +107,7 @@ class EndpointExtractor:
             raise ConfigError(f"`seed` is {seed}. Set it to 0 or more.")
         self.config = config
         self.prompt = prompt or PromptTemplate()
-        self.prices = prices or Prices()
+        self._prices = prices or Prices()
         self.run = "unnamed"
         self._addresses = config.addresses()
         # At temperature 0 no seed changes a reply, so runs under different seeds share what was paid for.
@@ -160,6 +161,11 @@ class EndpointExtractor:
     def describe(self) -> dict[str, Any]:
         """What was found out about the endpoints, as JSON types, for the run's record: no secret."""
         return {"endpoints": self._connected().describe()}
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost: as set, else as the endpoints list it once they were contacted."""
+        return self._prices if self._connection is None else self._connection.settings.prices
 
     @property
     def in_flight(self) -> int:
@@ -268,7 +274,7 @@ class EndpointExtractor:
     def _connected(self) -> Connection:
         if self._connection is None:
             contact = Connection.open(
-                self._addresses, self.config, self.prompt, self._sampling, self._second, self.prices
+                self._addresses, self.config, self.prompt, self._sampling, self._second, self._prices
             )
             self._connection = self._loop.run(contact)
             self._loop.at_stop(self._connection.close)

@@ -41,7 +41,9 @@ class Extractor(Protocol):
 class PaidExtractor(Extractor, Protocol):
     """An extractor that costs money, and keeps a ledger of it."""
 
-    prices: Prices
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost; an endpoint may tell it only when it is contacted."""
 
     def begin(self, run: str) -> None:
         """Book what is paid from here on to this run."""

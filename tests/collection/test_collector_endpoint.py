@@ -200,6 +200,16 @@ def test_a_money_cap_without_prices_is_told_of(world, server, tmp_path) -> None:
         list(make(world, tmp_path, server, prices=Prices(), max_cost=9.0).rounds())
 
 
+def test_a_money_cap_holds_by_the_prices_that_an_endpoint_lists(world, tmp_path) -> None:
+    with StandIn("router") as router:
+        endpoint = {"url": router.url, "api_key": router.rules.key, "model": router.rules.model}
+        collector = make(world, tmp_path, router, Prices(), endpoint, max_cost=0.003, num_rounds=10)
+        rounds = list(collector.rounds())
+        assert rounds[-1].last and 0.0005 * NANO < router.bill.total.cost <= 0.003 * NANO
+    told = json.loads((tmp_path / "run.json").read_text())["endpoints"]["endpoints"][0]["listed_prices"]
+    assert told == {"prompt": 0.075, "completion": 0.3}
+
+
 def test_a_round_of_which_nothing_came_is_not_recorded_and_drawn_again(world, server, tmp_path) -> None:
     small = {"arms_per_round": 1, "documents_per_arm": 2, "num_rounds": 2}
     server.faults = [completion(usage=USAGE), *[Fault(400, body="flaky") for _ in range(40)]]
