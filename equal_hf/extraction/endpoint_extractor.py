@@ -285,7 +285,15 @@ class EndpointExtractor:
         """Put what the first contact cost into the ledger, under a name of its own: no allowance counts it."""
         model, prices = connection.settings.model, connection.settings.prices
         booked = [
-            PaidBeside(secrets.randbits(62), PROBES, reply.usage(0, 0), reply.price(prices), model, shown)
+            PaidBeside(
+                secrets.randbits(62),
+                PROBES,
+                reply.usage(0, 0),
+                reply.price(prices),
+                model,
+                shown,
+                "flex" if reply.tier == "flex" else "",
+            )
             for shown, reply in connection.first_replies
         ]
         if booked:

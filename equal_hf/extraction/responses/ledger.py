@@ -165,6 +165,7 @@ class PaidBeside:
         cost (`int`): What it cost, in billionths of the currency.
         model (`str`): Model id.
         endpoint (`str`): Where it went, as it may be shown.
+        tier (`str`): The service tier it was answered at: `"flex"`, or empty.
     """
 
     attempt: int
@@ -173,6 +174,7 @@ class PaidBeside:
     cost: int
     model: str = ""
     endpoint: str = ""
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)

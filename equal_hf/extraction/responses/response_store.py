@@ -84,8 +84,8 @@ INSERT INTO attempts (
 _PAID_BESIDE = """
 INSERT INTO attempts (
     id, run, key, state, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, cost, sent_unix_s, model,
-    endpoint, day
-) VALUES (?, ?, '', 'answered', ?, ?, ?, ?, ?, ?, ?, ?, date(?, 'unixepoch'))
+    endpoint, tier, day
+) VALUES (?, ?, '', 'answered', ?, ?, ?, ?, ?, ?, ?, ?, ?, date(?, 'unixepoch'))
 """
 # What an attempt became; a day is the one it ended on, and an endpoint the one it was sent to.
 _ENDED = "day = date(?, 'unixepoch'), endpoint = coalesce(nullif(?, ''), endpoint)"
@@ -284,7 +284,7 @@ class ResponseStore:
             execute(_STARTED, (write.attempt, write.run, write.key, *tokens, write.cost, now, *sent_to, now))
             return None
         if isinstance(write, PaidBeside):
-            paid = (*_counts(write.usage), write.cost, now, write.model, write.endpoint, now)
+            paid = (*_counts(write.usage), write.cost, now, write.model, write.endpoint, write.tier, now)
             execute(_PAID_BESIDE, (write.attempt, write.run, *paid))
             return None
         if isinstance(write, AttemptFailed):

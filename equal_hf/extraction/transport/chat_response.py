@@ -102,9 +102,14 @@ class ChatResponse:
         Args:
             prices ([`Prices`]): What tokens cost.
             usage ([`Usage`], *optional*): What it used; what the server counted by default.
-            tier (`str`, *optional*, defaults to `""`): The service tier it was answered at.
+            tier (`str`, *optional*, defaults to `""`): The service tier it was asked at; without one, the tier that it
+                was answered at, where the provider tells.
         """
-        return prices.cost(usage or self.usage(0, 0), tier) if self.cost is None else nano(self.cost, up=True)
+        return (
+            prices.cost(usage or self.usage(0, 0), tier or self.tier)
+            if self.cost is None
+            else nano(self.cost, up=True)
+        )
 
     def usage(self, prompt_bound: int, completion_bound: int) -> Usage:
         """What it used; where the server does not count, the bounds.
