@@ -8,6 +8,7 @@ with StreamingServer([Reply(["Hel", "lo"])], dialect="vllm") as server:
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 import time
@@ -130,6 +131,9 @@ class StreamingServer:
                 if number == reply.breaks_after:
                     handler.connection.shutdown(socket.SHUT_RDWR)
                     return
+                if _is_gone(handler.connection):
+                    handler.close_connection = True
+                    return
                 handler.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
                 handler.wfile.flush()
                 self.sent[place] = min(number + 1, len(reply.pieces))
@@ -153,6 +157,12 @@ class StreamingServer:
         usage = {"prompt_tokens": 100, "completion_tokens": len(reply.pieces)}
         yield _event({"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether the client has hung up."""
+    readable, _, _ = select.select([connection], [], [], 0)
+    return bool(readable) and not connection.recv(1, socket.MSG_PEEK)
 
 
 def _event(value: Any) -> bytes:
