@@ -219,8 +219,8 @@ def _speed(seconds: float, args: CollectorConfig, slots: int) -> str:
     """What the time of one document means for a run.
 
     >>> from equal_hf.collection.config import CollectorConfig
-    >>> _speed(83.0, CollectorConfig(max_documents=36, arms_per_round=4, documents_per_arm=3), slots=4)
-    '36 documents at this speed: 49 min 48 s one at a time, 12 min 27 s if 4 at a time are each as fast'
+    >>> _speed(83.0, CollectorConfig(max_documents=36, arms_per_round=4, documents_per_arm=3), 4)  # doctest: +ELLIPSIS
+    '36 documents at this speed: 49 min 48 s one at a time, 12 min 27 s if 4 at a time are each as fast (longer ...)'
     """
     a_round = args.arms_per_round * args.documents_per_arm
     documents = args.planned_rounds * a_round
@@ -228,9 +228,9 @@ def _speed(seconds: float, args: CollectorConfig, slots: int) -> str:
         documents = min(documents, args.max_documents)
     many = min(slots, CONCURRENCY_IF_UNKNOWN, a_round, documents)
     text = f"{documents:,} documents at this speed: {duration(documents * seconds)} one at a time"
-    if many == 1:
-        return text
-    return f"{text}, {duration(documents * seconds / many)} if {many} at a time are each as fast"
+    if many > 1:
+        text += f", {duration(documents * seconds / many)} if {many} at a time are each as fast"
+    return f"{text} (longer ones take longer: `equal-hf plan --timed {many}`)"
 
 
 def check_hub(

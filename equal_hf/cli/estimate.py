@@ -130,7 +130,7 @@ def estimate(
     for name, (cap, each) in caps.items():
         if cap is not None and each * documents > cap:
             documents, ends_by = int(cap / each), name
-    assumptions.append("no reply has to be asked for again, and none is in the response store yet")
+    assumptions.append("no reply has to be asked for again, and none of theirs is in the response store yet")
 
     if load.tier == "batch":
         batch_s = BATCH_S if load.request_s is None else load.request_s

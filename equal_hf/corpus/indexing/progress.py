@@ -57,7 +57,7 @@ class Progress:
     def _advance(self, count: float) -> None:
         self._done += count
         if self._bar is not None:
-            self._bar.update(count)
+            self._bar.update(int(self._done + 1e-6) - self._bar.n)  # parts of one count too, and are not shown
         now = time.monotonic()
         if self._lines and now - self._said >= LINE_EVERY_S:
             self._said = now
