@@ -53,7 +53,7 @@ class ProgressView:
             from rich.console import Console
             from rich.live import Live
 
-            # What others write to the terminal meanwhile goes above it, and their progress bars see no terminal.
+            # What others write to the terminal meanwhile goes above it.
             self._live = Live(
                 console=Console(stderr=True), get_renderable=self._render, refresh_per_second=2, transient=True
             )

@@ -178,6 +178,11 @@ def show_elsewhere(shown: bool) -> None:
     _TELLER.views += 1 if shown else -1
 
 
+def is_shown_elsewhere() -> bool:
+    """Whether a view has the terminal, so that no bar belongs there."""
+    return _TELLER.views > 0
+
+
 def hush() -> None:
     """Tell of no wait that is under way any more: the program ends."""
     _TELLER.hush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -90,6 +91,15 @@ def test_a_plan_says_what_it_waits_for(caplog, monkeypatch):
     assert any(
         line.startswith(f"{url} counts tokens: ") and " of 60 documents in " in line for line in caplog.messages
     )
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_on_a_terminal_there_is_a_bar_or_a_view_and_not_both(slow, view, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(module._TELLER, "views", int(view))
+    with closing(extractor(slow)) as endpoint:
+        endpoint.extract([Document("d", "Note 1 holds 1.")])
+    assert ("extract:" in capsys.readouterr().err) is not view
 
 
 def test_a_run_says_how_far_it_is_and_how_long_the_rest_takes(slow, caplog, monkeypatch):

@@ -24,7 +24,7 @@ from equal_hf.extraction.requests.pace import pace, waits_for
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Allowance, Document, Extraction, Rejection, Usage
 from equal_hf.utils.retry import backoff_s
-from equal_hf.utils.waiting import waiting
+from equal_hf.utils.waiting import is_shown_elsewhere, waiting
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -68,9 +68,10 @@ class ExtractCall:
             bar.set_postfix_str(waits_for(self.requests.balancer.endpoints))  # how far it is stands there already
 
         self.total = len(documents)
+        hidden = True if is_shown_elsewhere() else None  # by default on a terminal only
         try:
             with (
-                tqdm(total=len(documents), desc="extract", unit="document", disable=None) as bar,
+                tqdm(total=len(documents), desc="extract", unit="document", disable=hidden) as bar,
                 waiting("replies", self._told, None if bar.disable else on_bar),
             ):
                 extractions = await self._run(documents, allowance or Allowance(), bar)
