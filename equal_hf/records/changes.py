@@ -62,7 +62,9 @@ def is_endpoints_own(key: str, changed: Mapping[str, Sequence[Any]]) -> bool:
     """
     if key == "extractor.schema_hash":
         return "extractor.prompt_hash" not in changed
-    return key.startswith("extractor.sampling.") and None in changed[key]
+    # Its context may be known by now, and was not.
+    own = key.startswith("extractor.sampling.") or key == "extractor.max_prompt_tokens"
+    return own and None in changed[key]
 
 
 def require_room(changed: Mapping[str, Sequence[Any]], spent: Mapping[str, float], run_dir: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ResumeError
-from equal_hf.records.changes import LIMITS, changed_values, not_changeable, require_room, value_at
+from equal_hf.records.changes import LIMITS, changed_values, is_endpoints_own, not_changeable, require_room, value_at
 
 JSON = st.recursive(
     st.none() | st.integers() | st.text(max_size=3), lambda c: st.dictionaries(st.sampled_from("abc"), c), max_leaves=6
@@ -62,3 +62,19 @@ def test_a_value_is_that_of_its_round():
     ]
     assert [value_at("max_documents", None, changes, index) for index in range(6)] == [10, 10, 20, 20, None, None]
     assert [value_at("num_rounds", 4, changes, index) for index in (1, 2)] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("changed", "own"),
+    [
+        ({"extractor.sampling.temperature": [0.0, None]}, True),
+        ({"extractor.sampling.temperature": [0.0, 0.7]}, False),
+        ({"extractor.max_prompt_tokens": [None, 130_572]}, True),
+        ({"extractor.max_prompt_tokens": [8192, 4096]}, False),
+        ({"extractor.schema_hash": ["a", "b"]}, True),
+        ({"extractor.schema_hash": ["a", "b"], "extractor.prompt_hash": ["c", "d"]}, False),
+        ({"extractor.model": ["a", None]}, False),
+    ],
+)
+def test_what_an_endpoint_takes_is_told_from_settings(changed, own):
+    assert is_endpoints_own(next(iter(changed)), changed) is own
