@@ -85,6 +85,33 @@ class Plan:
     assumptions: tuple[str, ...] = field(default=())
 
 
+def mean_request_s(spans: Sequence[tuple[float, float]], at_most: int) -> float | None:
+    """Mean time of a request, without the time that it waited for its turn.
+
+    Requests are booked before they have one. Where an endpoint answers fewer at a time than were booked, the time that
+    it was at work, over what it answered in that time, tells how long each took.
+
+    >>> mean_request_s([(0, 40), (0, 80), (0, 120), (0, 160)], at_most=1)
+    40.0
+    >>> mean_request_s([(0, 40), (10, 50), (100, 140)], at_most=64)
+    40.0
+
+    Args:
+        spans (`Sequence[tuple[float, float]]`): When each request was booked, and when its reply was stored.
+        at_most (`int`): How many requests the endpoint answers at a time.
+
+    Returns:
+        `float`: Seconds; `None` where there are no spans.
+    """
+    if not spans:
+        return None
+    at_work, until = 0.0, -math.inf
+    for booked, stored in sorted(spans):
+        at_work += max(0.0, stored - max(booked, until))
+        until = max(until, stored)
+    return min(fmean(stored - booked for booked, stored in spans), at_most * at_work / len(spans))
+
+
 def estimate(
     sample: Sequence[SampledDocument], documents: int, allowance: Allowance, load: Load, ends_by: str = "max_documents"
 ) -> Plan:

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Load, Plan, estimate
+from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Load, Plan, estimate, mean_request_s
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.types import Allowance, Document
 from equal_hf.utils.logging import messages_shown
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.extraction.survey import Survey
+
+_LOOKED_AT = 10_000  # stored attempts whose times are looked at, the last ones
 
 
 def add_parser(subparsers: Any) -> None:
@@ -200,15 +202,16 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
     endpoints = max(1, len(endpoint.url or []))
     model = measured.server.model if measured.server else endpoint.model
     known = []
-    if model and store.is_file():
-        reply_tokens, request_s, count = _experience(store, model, batch=endpoint.batch)
-        if count:
-            known.append(f"{count:,} replies of {model} are in {store}")
     at_most = endpoint.concurrency
     if measured.server is not None and measured.server.max_concurrent:
         at_most = min(at_most, measured.server.max_concurrent)
     elif endpoint.concurrency > CONCURRENCY_IF_UNKNOWN:
         at_most = CONCURRENCY_IF_UNKNOWN
+    if model and store.is_file():
+        reply_tokens, spans, count = _experience(store, model, batch=endpoint.batch)
+        request_s = mean_request_s(spans, len(spans) if endpoint.batch else at_most * endpoints)
+        if count:
+            known.append(f"{count:,} replies of {model} are in {store}")
     requests, tokens = endpoint.requests_per_minute, endpoint.tokens_per_minute
     if run.prices.free:
         known.append("no price is set (`price_per_million_prompt_tokens`, `price_per_million_completion_tokens`)")
@@ -228,9 +231,9 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
     return load, known
 
 
-def _experience(store: Path, model: str, *, batch: bool) -> tuple[float | None, float | None, int]:
-    """Mean tokens of the model's stored replies, mean seconds from sending to storing (of those that came in batches,
-    or of the others), and how many replies."""
+def _experience(store: Path, model: str, *, batch: bool) -> tuple[float | None, list[tuple[float, float]], int]:
+    """Mean tokens of the model's stored replies, when the last of them were booked and stored (of those that came in
+    batches, or of the others), and how many replies."""
     from equal_hf.extraction.responses.maintenance import connect
 
     with connect(store) as connection:
@@ -238,10 +241,10 @@ def _experience(store: Path, model: str, *, batch: bool) -> tuple[float | None, 
             "SELECT avg(completion_tokens), count(*) FROM responses WHERE model = ? AND finish_reason <> 'refused'",
             (model,),
         ).fetchone()
-        (seconds,) = connection.execute(
-            "SELECT avg(created_unix_s - sent_unix_s) FROM attempts JOIN responses USING (key) "
+        spans = connection.execute(
+            "SELECT sent_unix_s, created_unix_s FROM attempts JOIN responses USING (key) "
             "WHERE state = 'answered' AND responses.model = ? AND created_unix_s >= sent_unix_s "
-            "AND (tier = 'batch') = ?",
-            (model, batch),
-        ).fetchone()
-    return tokens, seconds, count
+            "AND (tier = 'batch') = ? ORDER BY sent_unix_s DESC LIMIT ?",
+            (model, batch, _LOOKED_AT),
+        ).fetchall()
+    return tokens, spans, count
