@@ -17,8 +17,9 @@ SHOWN_MISSING = 5
 def add_parser(subparsers: Any) -> None:
     """Add `replay` to the commands."""
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.collection.config import DOCUMENT_ORDERS, CollectorConfig, current_document_order
+    from equal_hf.collection.config import DOCUMENT_ORDERS, DRAWS, CollectorConfig, current_document_order
     from equal_hf.selection.config import BANDITS, REWARDS
+    from equal_hf.selection.document_costs import BUDGETS
     from equal_hf.selection.neighbours import NEIGHBOURS
     from equal_hf.selection.pair_value import PAIR_VALUES
 
@@ -46,6 +47,9 @@ def add_parser(subparsers: Any) -> None:
         "target_weights": {"nargs": "+", "type": float, "metavar": "WEIGHT"},
         "price_per_million_prompt_tokens": {"type": float, "metavar": "PRICE"},
         "price_per_million_completion_tokens": {"type": float, "metavar": "PRICE"},
+        "draw_by": {"choices": DRAWS},
+        "explore": {"type": float},
+        "budget_in": {"choices": BUDGETS},
         "document_order": {"type": current_document_order, "choices": DOCUMENT_ORDERS},
     }
     helps = {one.name: one.metadata["help"] for kind in (RunArguments, CollectorConfig) for one in fields(kind)}
@@ -96,9 +100,11 @@ def run(args: argparse.Namespace) -> int:
 def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.collection.config import current_document_order
+    from equal_hf.collection.fingerprint import EARLIER_DRAWING, EARLIER_PAIR_VALUES
+    from equal_hf.collection.spending import document_costs
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.corpus.run_corpus import open_corpus
-    from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES
+    from equal_hf.selection.pair_value import weighted_pair_values
     from equal_hf.selection.selector import Selector
     from equal_hf.target import load_targets, target_shares
 
@@ -118,9 +124,12 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
         raise ConfigError(f"{corpus.source} is not the corpus that {args.run} ran on: name that one with `--corpus`")
     targets = load_targets(run, fingerprint["seed"])
     embedder = corpus.open_embedder()
-    pair_values = fingerprint.get("pair_values", dict.fromkeys(DEFAULT_PAIR_VALUES, 1.0))
+    pair_values = fingerprint.get("pair_values", EARLIER_PAIR_VALUES)
     if args.pair_values:
-        pair_values = dict.fromkeys(args.pair_values, 1.0)
+        pair_values = weighted_pair_values(args.pair_values, None)
+    drawing: dict[str, Any] = {"explore": 0.0} | EARLIER_DRAWING
+    drawing |= {name: fingerprint[name] for name in drawing if name in fingerprint}
+    drawing |= {name: value for name in drawing if (value := getattr(args, name)) is not None}
     weights = args.reward_weights or (None if args.reward_funcs else settings.get("reward_weights"))
     return Selector(
         run.make_bandit(),
@@ -135,6 +144,12 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
         discount=fingerprint["discount"],
         pair_values=list(pair_values),
         pair_value_weights=args.pair_value_weights or list(pair_values.values()),
+        questions={name: [item.question for item in target.reference] for name, target in targets.items()},
+        costs=document_costs(drawing["budget_in"], fingerprint, run.prices),
+        draw_by=drawing["draw_by"],
+        explore=drawing["explore"],
+        terms=corpus.terms if corpus.has_terms else None,
+        sample_terms=corpus.profiles.sample_terms,
     )
 
 

@@ -30,7 +30,7 @@ from equal_hf.collection.config import CollectorConfig
 from equal_hf.collection.fingerprint import run_fingerprint
 from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents, require_a_response
 from equal_hf.collection.run_forecast import RunForecast, forecast_run
-from equal_hf.collection.spending import Spending
+from equal_hf.collection.spending import Spending, document_costs
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.filters.base import Filter, remember
@@ -129,6 +129,8 @@ class EqualDataCollector:
     def selector(self) -> Selector:
         """Policy, prior, value model and draws; a fold over the recorded rounds, which `open` feeds it."""
         args = self.args
+        if not self.corpus.has_terms:
+            logger.info("%s has no sketches of terms: documents are judged by embedding alone", self.corpus.source)
         return Selector(
             self.bandit,
             self.reward_funcs,
@@ -142,6 +144,16 @@ class EqualDataCollector:
             discount=args.discount,
             pair_values=args.pair_values,
             pair_value_weights=args.pair_value_weights,
+            questions={name: [item.question for item in items] for name, items in self.targets.items()},
+            costs=document_costs(
+                args.budget_in,
+                vars(args),
+                self.extractor.prices if isinstance(self.extractor, PaidExtractor) else None,
+            ),
+            draw_by=args.draw_by,
+            explore=args.explore,
+            terms=self.corpus.terms if self.corpus.has_terms else None,
+            sample_terms=self.corpus.profiles.sample_terms,
         )
 
     @cached_property
@@ -178,7 +190,12 @@ class EqualDataCollector:
             history.extracted(round)
             for pair in round.pairs:
                 remember(pair, self.filters)
-            self.selector.take(round, self.records.embeddings(index), self.records.document_embeddings(index))
+            self.selector.take(
+                round,
+                self.records.embeddings(index),
+                self.records.document_embeddings(index),
+                self.records.usage_by_arm(index),
+            )
             if (record := self.records.reward_record(index)) is not None:
                 self.selector.record_rewards(round, record["rewards"], record["metrics"])
         if resumed:

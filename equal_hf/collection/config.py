@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.config import FilterConfig
+from equal_hf.selection.document_costs import BUDGETS
 from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES, PAIR_VALUES, check_pair_values
 
 DOCUMENT_ORDERS = ("value", "nearest", "random")
+DRAWS = ("document", "cluster")
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +59,22 @@ class CollectorConfig(FilterConfig):
             r - 1 - lag. With 1 the next round is extracted while this one trains.
         document_order (`str`, *optional*, defaults to `"value"`): In which order a cluster's documents are drawn:
             the highest expected value first (`"value"`), `"nearest"` to the reference first, or `"random"`.
+        draw_by (`str`, *optional*, defaults to `"document"`): `"document"` draws the documents of the highest expected
+            value in all clusters, `arms_per_round * documents_per_arm` of them; `"cluster"` draws `documents_per_arm`
+            from each of the best `arms_per_round` clusters, as the paper does. A policy without expectations
+            (`uniform`, `exp3`, `prior_weight` 0) and a run without the reward `value` draw by cluster.
+        explore (`float`, *optional*, defaults to `0.05`): Share of the documents that come from clusters of which none
+            was drawn yet, by their sizes; where documents are drawn by document.
+        budget_in (`str`, *optional*, defaults to `"auto"`): What the value of documents is weighed against:
+            `"documents"`, `"tokens"` or `"money"`, which needs prices; `"auto"` is the limit that is set: money, else
+            tokens, else documents.
         discount (`float`, *optional*, defaults to `1.0`): Weight that what was learned of documents keeps from round
             to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
-        pair_values (`list[str]`, *optional*, defaults to `["grade"]`): What says how much pairs are worth, and so
-            teaches what documents are: the `"grade"` of the extracting model (`extractor_grade`), `"nearness"` to the
-            mean of the reference, or to the five `"nearest"` of it. As far as grades are missing, or say nothing by
-            what is seen of them, nearness counts.
-        pair_value_weights (`list[float]`, *optional*): One weight each; all 1 where it is left out.
+        pair_values (`list[str]`, *optional*, defaults to `["likeness", "grade"]`): What says how much pairs are worth,
+            and so teaches what documents are: `"likeness"`, near the five nearest of the reference and of its form;
+            `"nearness"` to the mean of the reference, to the five `"nearest"` of it, or the `"grade"` of the
+            extracting model (`extractor_grade`), which counts only where there is one.
+        pair_value_weights (`list[float]`, *optional*): One weight each; where left out, 4 for grades and 1 for others.
         target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.
     """
@@ -102,6 +113,20 @@ class CollectorConfig(FilterConfig):
             "help": "Order inside a cluster: highest expected value first, nearest to the reference first, or random.",
             "choices": [*DOCUMENT_ORDERS],
         },
+    )
+    draw_by: str = field(
+        default="document",
+        metadata={
+            "help": "Draw the best documents of all clusters, or some of each of the best clusters.",
+            "choices": [*DRAWS],
+        },
+    )
+    explore: float = field(
+        default=0.05, metadata={"help": "Share of documents from clusters of which none was drawn yet."}
+    )
+    budget_in: str = field(
+        default="auto",
+        metadata={"help": "What value is weighed against; auto is the limit that is set.", "choices": [*BUDGETS]},
     )
     discount: float = field(
         default=1.0, metadata={"help": "Weight that what was learned of documents keeps from round to round."}
@@ -151,6 +176,11 @@ class CollectorConfig(FilterConfig):
             raise ConfigError(
                 f"`document_order` is {self.document_order!r}: set it to one of {', '.join(DOCUMENT_ORDERS)}"
             )
+        for name, choices in (("draw_by", DRAWS), ("budget_in", BUDGETS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"`{name}` is {getattr(self, name)!r}: set it to one of {', '.join(choices)}")
+        if not 0 <= self.explore <= 1:
+            raise ConfigError(f"`explore` is {self.explore}: set it from 0, for nothing, to 1")
         check_pair_values(self.pair_values, self.pair_value_weights)
         if self.num_rounds is None and self.max_documents is None:
             raise ConfigError("nothing says when to stop: set `num_rounds`, or a budget in `max_documents`")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.records.changes import ENDS
-from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES
+from equal_hf.selection.pair_value import weighted_pair_values
 from equal_hf.utils.hashing import content_hash
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ SETTINGS = (
     "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens max_cost "
     "feedback_lag document_order discount target_weights decontamination_ngram"
 )
+
+# What runs did before these could be set.
+EARLIER_PAIR_VALUES = {"nearness": 1.0}
+EARLIER_DRAWING = {"draw_by": "cluster", "budget_in": "documents"}
 
 
 def run_fingerprint(run: Any) -> dict[str, Any]:
@@ -29,6 +33,7 @@ def run_fingerprint(run: Any) -> dict[str, Any]:
         **{name: getattr(run.args, name) for name in SETTINGS.split()},
         "reward_weights": dict(run.reward_weights),
         **_pair_values(run.args),
+        **drawing(run.args),
         **{name: getattr(run.args, name) for name in ENDS if getattr(run.args, name) is not None},
         "bandit": run.bandit.identity(),
         "corpus": run.corpus.fingerprint,
@@ -41,10 +46,17 @@ def run_fingerprint(run: Any) -> dict[str, Any]:
 
 
 def _pair_values(args: Any) -> dict[str, Any]:
-    """Nothing where all is as by default, which runs of before they could be set are taken up with."""
-    weights = args.pair_value_weights or [1.0] * len(args.pair_values)
-    weighted = dict(zip(args.pair_values, weights, strict=True))
-    return {"pair_values": weighted} if weighted != dict.fromkeys(DEFAULT_PAIR_VALUES, 1.0) else {}
+    """Nothing where all is as it was before it could be set, so that runs of then are taken up."""
+    weighted = weighted_pair_values(args.pair_values, args.pair_value_weights)
+    return {"pair_values": weighted} if weighted != EARLIER_PAIR_VALUES else {}
+
+
+def drawing(args: Any) -> dict[str, Any]:
+    """How documents are drawn; nothing where all is as it was before it could be set."""
+    settings = {"draw_by": args.draw_by, "budget_in": args.budget_in}
+    if args.draw_by == "document":
+        settings["explore"] = args.explore
+    return {} if settings == EARLIER_DRAWING else settings
 
 
 def _digest(items: Sequence[TargetItem]) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import NANO, Prices, nano
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.extraction.responses.ledger_lines import add_up
+from equal_hf.selection.document_costs import DocumentCosts
 from equal_hf.types import Allowance, QAPair, Usage
 
 if TYPE_CHECKING:
@@ -34,6 +35,35 @@ def share_cost(extracted: Sequence[QAPair], kept: Sequence[QAPair]) -> list[QAPa
     return [
         replace(pair, cost=pair.cost * before[pair.span] / after[pair.span]) if pair.cost else pair for pair in kept
     ]
+
+
+def document_costs(budget_in: str, limits: Mapping[str, Any], prices: Prices | None) -> DocumentCosts:
+    """What the value of documents is weighed against.
+
+    Args:
+        budget_in (`str`): `"documents"`, `"tokens"`, `"money"`, or `"auto"` for the limit that is set.
+        limits (`Mapping[str, Any]`): `max_cost`, `max_prompt_tokens` and `max_completion_tokens`.
+        prices ([`Prices`], *optional*): What tokens cost.
+
+    Raises:
+        [`ConfigError`]: If it is money and nothing costs any.
+
+    >>> document_costs("auto", {"max_cost": 1.0}, Prices(prompt=1.0, completion=4.0))
+    DocumentCosts(document=0.0, prompt=1.0, completion=4.0)
+    """
+    if budget_in == "auto":
+        tokens = limits.get("max_prompt_tokens") is not None or limits.get("max_completion_tokens") is not None
+        budget_in = "money" if limits.get("max_cost") is not None else "tokens" if tokens else "documents"
+    if budget_in == "documents":
+        return DocumentCosts()
+    if budget_in == "tokens":
+        return DocumentCosts(0.0, 1.0, 1.0)
+    if prices is None or prices.free:
+        raise ConfigError(
+            "`budget_in` is money but nothing costs anything: set `price_per_million_prompt_tokens` and "
+            "`price_per_million_completion_tokens`, or `budget_in` to tokens"
+        )
+    return DocumentCosts(0.0, prices.prompt, prices.completion)
 
 
 class Spending:

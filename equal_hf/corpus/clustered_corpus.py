@@ -312,6 +312,28 @@ class ClusteredCorpus:
         return self._reader.embeddings(int(cluster))
 
     @property
+    def has_terms(self) -> bool:
+        """Whether sketches of the documents' terms are stored; corpora of earlier versions have none."""
+        return self.profiles.sample_terms is not None
+
+    def terms(self, cluster: int) -> np.ndarray:
+        """Sketches of the terms of a cluster's documents in stored order; reads only that cluster's.
+
+        Args:
+            cluster (`int`): Cluster, from 0.
+
+        Returns:
+            `np.ndarray` of shape `(sizes[cluster], t)`, float32: What [`TermSketch`] makes of each.
+
+        Raises:
+            CorpusError: No such cluster, the corpus has none, or the file cannot be read.
+        """
+        self._check_cluster(cluster)
+        if not self.has_terms:
+            raise CorpusError(f"The corpus {self.source} was written without sketches of terms. Build it again.")
+        return self._reader.terms(int(cluster))
+
+    @property
     def centroids(self) -> np.ndarray:
         """The centroid of each cluster: shape `(n_clusters, d)`, float32, unit vectors.
 

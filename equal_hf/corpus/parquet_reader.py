@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.spec import AbstractBufferedFile
 
 from equal_hf.corpus.block_cache import BlockCache
-from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE, embeddings_name
+from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE, embeddings_name, terms_name
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.printable import first_line
@@ -30,7 +30,7 @@ Parsed = TypeVar("Parsed")
 _DATA_FILE = re.compile(r"data/clusters-\d{5}-of-\d{5}\.parquet")
 _NUMBERS = ("cluster", "row_group", "rows", "offset", "bytes")
 # Of the pages, of the embeddings of their rows, and of the footer of the file; indexes of earlier versions have none.
-_CHECKSUMS = ("crc32", "embeddings_crc32", "footer_crc32")
+_CHECKSUMS = ("crc32", "embeddings_crc32", "terms_crc32", "footer_crc32")
 _HEADER_BYTES = 256  # what the header of an embeddings file is read by; it takes about 80
 
 
@@ -102,6 +102,7 @@ class ClusterReader:
         self._file, self._row_groups = numbers_of["file"], numbers_of["row_group"]
         self._offsets, self._bytes = numbers_of["offset"], numbers_of["bytes"]
         self._checksums, self._vector_checksums = numbers_of["crc32"], numbers_of["embeddings_crc32"]
+        self._term_checksums = numbers_of["terms_crc32"]
         self._names: list[str] = names.dictionary.to_pylist()
         if strange := [name for name in self._names if not _DATA_FILE.fullmatch(str(name))]:
             raise CorpusError(f"The index of the corpus {root} names the file {strange[0]!r}. Build it again.")
@@ -145,9 +146,17 @@ class ClusterReader:
 
     def embeddings(self, cluster: int) -> np.ndarray:
         """Unit vectors of a cluster's documents in stored order, shape `(size, d)`, float32."""
+        rows = self._stored_vectors(cluster, embeddings_name, self._vector_checksums)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # float16 rounded the lengths
+
+    def terms(self, cluster: int) -> np.ndarray:
+        """Sketches of the terms of a cluster's documents in stored order, shape `(size, t)`, float32."""
+        return self._stored_vectors(cluster, terms_name, self._term_checksums)
+
+    def _stored_vectors(self, cluster: int, name_of: Callable[[str], str], checksums: np.ndarray) -> np.ndarray:
         size, first, last = int(self.sizes[cluster]), int(self._first[cluster]), int(self._first[cluster + 1])
         file = self._names[self._file[first]]
-        name = embeddings_name(file)
+        name = name_of(file)
         ends = 2 * (self._starts[first + 1 : last + 1] - self._starts[first])  # bytes a dimension, by row group
 
         def header(block: bytes) -> tuple[int, int]:
@@ -159,7 +168,7 @@ class ClusterReader:
 
         def vectors(block: bytes) -> np.ndarray:
             start = 0
-            for end, checksum in zip((ends * dimension).tolist(), self._vector_checksums[first:last], strict=True):
+            for end, checksum in zip((ends * dimension).tolist(), checksums[first:last], strict=True):
                 _check(block[start:end], checksum)
                 start = end
             return np.frombuffer(block, "<f2").reshape(size, dimension).astype(np.float32)
@@ -167,10 +176,9 @@ class ClusterReader:
         try:
             start, dimension = self._parsed(name, 0, min(_HEADER_BYTES, self._file_sizes[name]), header)
             start += (int(self._starts[first]) - self._first_rows[file]) * 2 * dimension
-            rows = self._parsed(name, start, size * 2 * dimension, vectors)
+            return self._parsed(name, start, size * 2 * dimension, vectors)
         except (*self._errors, RecursionError) as error:
             raise self._unreadable(name, error) from error
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # float16 rounded the lengths
 
     def _locate(self, cluster: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The row groups that hold some positions of a cluster, and the positions' places inside them."""

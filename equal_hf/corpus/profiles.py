@@ -30,6 +30,8 @@ class ClusterProfiles:
             `embeddings @ components` is what `covariance` describes.
         samples (`tuple[np.ndarray, ...]`): For each cluster the embeddings of its first documents in stored order,
             which is a random sample: shape `(m, d)`, float32, `m` at most 32.
+        sample_terms (`tuple[np.ndarray, ...]`, *optional*): Sketches of the same documents' terms, shape `(m, t)`,
+            float32; `None` in a corpus of a version that stored none.
     """
 
     count: np.ndarray
@@ -37,10 +39,15 @@ class ClusterProfiles:
     covariance: np.ndarray
     components: np.ndarray
     samples: tuple[np.ndarray, ...]
+    sample_terms: tuple[np.ndarray, ...] | None = None
 
     @classmethod
     def compute(
-        cls, clusters: Iterable[np.ndarray], components: np.ndarray, samples: int = SAMPLES
+        cls,
+        clusters: Iterable[np.ndarray],
+        components: np.ndarray,
+        samples: int = SAMPLES,
+        terms: Sequence[np.ndarray] | None = None,
     ) -> ClusterProfiles:
         """Profiles of clusters, given one after the other.
 
@@ -49,6 +56,7 @@ class ClusterProfiles:
                 more.
             components (`np.ndarray` of shape `(d, p)`): What [`principal_directions`] gives.
             samples (`int`, *optional*, defaults to `32`): Embeddings kept of a cluster at most.
+            terms (`Sequence[np.ndarray]`, *optional*): Sketches of each cluster's documents, shape `(n_i, t)`.
 
         >>> one, two = np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32)[1:]
         >>> profiles = ClusterProfiles.compute([one, two], np.eye(3))
@@ -72,6 +80,7 @@ class ClusterProfiles:
             covariance=np.asarray(covariances, dtype=np.float32),
             components=components.astype(np.float32),
             samples=tuple(sampled),
+            sample_terms=None if terms is None else tuple(own[:samples].astype(np.float32) for own in terms),
         )
 
     @classmethod
@@ -83,6 +92,9 @@ class ClusterProfiles:
             covariance=np.concatenate([part.covariance for part in parts]),
             components=parts[0].components,
             samples=tuple(sample for part in parts for sample in part.samples),
+            sample_terms=None
+            if any(part.sample_terms is None for part in parts)
+            else tuple(own for part in parts for own in part.sample_terms or ()),
         )
 
     def save(self, path: Path) -> None:
@@ -98,6 +110,8 @@ class ClusterProfiles:
             "samples": np.concatenate(self.samples).astype(np.float16),
             "sample_counts": np.asarray([len(sample) for sample in self.samples], dtype=np.int64),
         }
+        if self.sample_terms is not None:
+            tensors["sample_terms"] = np.concatenate(self.sample_terms).astype(np.float16)
         path.write_bytes(save(tensors))  # `save_file` would make it readable by its owner alone
 
     @classmethod
@@ -114,11 +128,13 @@ class ClusterProfiles:
             tensors = load_file(path)
             cuts = np.cumsum(tensors.pop("sample_counts"))[:-1]
             samples = tuple(np.split(tensors.pop("samples").astype(np.float32), cuts))
+            terms = tensors.pop("sample_terms", None)
+            sample_terms = None if terms is None else tuple(np.split(terms.astype(np.float32), cuts))
             half, width = tensors.pop("covariance"), tensors["components"].shape[1]
             covariance = np.zeros((len(half), width, width), np.float32)
             upper = np.triu_indices(width)
             covariance[:, upper[0], upper[1]] = covariance[:, upper[1], upper[0]] = half
-            return cls(samples=samples, covariance=covariance, **tensors)
+            return cls(samples=samples, sample_terms=sample_terms, covariance=covariance, **tensors)
         except (SafetensorError, KeyError, TypeError, ValueError, IndexError, OSError) as error:
             raise CorpusError(
                 f"The cluster profiles {path} cannot be read: {error}. Build or download the corpus again."

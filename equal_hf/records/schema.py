@@ -35,6 +35,7 @@ PAIR_COLUMNS = {
     "value": "float64",
     "value_nearness": "float64",
     "value_nearest": "float64",
+    "value_likeness": "float64",
     "value_grade": "float64",
     "cost": "float64",  # money; a transport cost is `transport` in rewards
 }

@@ -61,6 +61,12 @@ class Bandit:
     neighbour_radius: float = 0.0
     neighbours: str = "bures"
 
+    @property
+    def corrects(self) -> bool:
+        """Whether scores are the reward expected of arms and a finite correction, so that it can be applied to the
+        documents of all arms."""
+        return False
+
     def start(
         self,
         n_arms: int,
@@ -136,6 +142,11 @@ class _ArmwiseBandit(Bandit):
         check_neighbours(neighbours)
         self.prior_weight, self.neighbour_radius = prior_weight, neighbour_radius
         self.discount, self.neighbours = discount, neighbours
+
+    @property
+    def corrects(self) -> bool:
+        """It does where expectations count."""
+        return self.prior_weight > 0
 
     def start(
         self,
@@ -236,6 +247,11 @@ class Thompson(_ArmwiseBandit):
 
 class Greedy(Bandit):
     """Control: pulls the arms with the highest expected reward and learns nothing from rewards."""
+
+    @property
+    def corrects(self) -> bool:
+        """By nothing."""
+        return True
 
     def scores(self, expected: np.ndarray | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
         """Expected reward of every arm, shape `(k,)`."""

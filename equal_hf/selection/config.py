@@ -37,7 +37,7 @@ from equal_hf.selection.rewards import (
 )
 from equal_hf.utils.settings import Range, check_settings, setting
 
-BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform")
+BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform", "paper")
 REWARD_FUNCTIONS: dict[str, RewardFunction] = {
     reward_name(function): function
     for function in (
@@ -106,6 +106,8 @@ class SelectionConfig:
             "linucb": lambda: LinUCB(self.alpha, discount=self.bandit_discount),
             "exp3": lambda: EXP3(discount=self.bandit_discount),
             "greedy": Greedy,
+            # arXiv 2505.12250: no expectations, so it draws by cluster.
+            "paper": lambda: UCB(0.001, prior_weight=0.0, neighbour_radius=0.2),
             "uniform": Uniform,
         }
         return makers[name or self.bandit]()

@@ -4,6 +4,11 @@ A pair value function is a plain function `f(round, **context) -> np.ndarray` of
 says nothing of a pair. Context: `pair_embeddings` (`np.ndarray` of shape `(pairs, d)`) and `similarity`
 ([`TargetSimilarity`]). What pairs are worth teaches the value model of documents.
 
+`"likeness"` is nearness to the five nearest references times twice how much the question's form is theirs, 1 at most
+([`FormModel`]).
+The form is learned from all pairs so far, so what it says of earlier pairs changes: [`PairValues.learned`] tells what
+all documents are worth as it is known after a round.
+
 Documents are valued by each function apart ([`RoundValues.documents`]), and mixed last ([`PairValues.mix`]): the
 mixture is a sum, so a model that is linear in what it learns may learn each function's values and mix its predictions.
 Then a weight that changes on the way counts for what was learned before, too; that of grades changes, by how reliable
@@ -30,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from equal_hf.errors import ConfigError
+from equal_hf.selection.pair_form import FormModel, question_forms
 from equal_hf.selection.reliability import Evidence, Reliability
 from equal_hf.types import Round
 
@@ -135,11 +141,15 @@ def _upper_half(ranks: np.ndarray) -> np.ndarray:
 PAIR_VALUES: dict[str, PairValueFunction] = {
     "nearness": nearness_value,
     "nearest": nearest_value,
+    "likeness": nearest_value,  # times the form, which [`PairValues`] learns
     "grade": grade_value,
 }
-FALLBACK = "nearness"  # counts as far as the others do not
+FORMED = "likeness"
+FALLBACKS = ("likeness", "nearness")  # the first that is named, else the last, counts as far as the others do not
 JUDGED = frozenset({"grade"})  # count as far as they are reliable
-DEFAULT_PAIR_VALUES = ("grade",)
+DEFAULT_PAIR_VALUES = ("likeness", "grade")
+# What a function counts where no weights are given: the model that read the document judges better than likeness.
+DEFAULT_WEIGHTS = {"grade": 4.0}
 
 
 # -- a round's pairs --------------------------------------------------------------------------------------------------
@@ -184,6 +194,40 @@ class RoundValues:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is remembered of a round: values of its pairs, before forms count, and which document each is of."""
+
+    values: np.ndarray
+    forms: np.ndarray
+    fresh: np.ndarray
+    owner: np.ndarray
+    lost: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedValues:
+    """What documents are worth, as it is known after some rounds.
+
+    Args:
+        weights (`np.ndarray` of shape `(functions,)`): What each function counts.
+        means (`np.ndarray` of shape `(documents, functions, targets)`): Mean value of each document's pairs; 0 without
+            pairs.
+        counted (`np.ndarray` of shape `(documents,)`): How many of its pairs count.
+        lost (`np.ndarray` of shape `(documents,)`): Documents that were lost on the way.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    counted: np.ndarray
+    lost: np.ndarray
+
+    @property
+    def mixed(self) -> np.ndarray:
+        """Values of the documents, shape `(documents, targets)`."""
+        return np.einsum("dft,f->dt", self.means, self.weights) * self.counted[:, None]
+
+
 class PairValues:
     """Values of a run's pairs, round by round; the same rounds in the same order give the same values.
 
@@ -191,8 +235,10 @@ class PairValues:
         references (`Sequence[np.ndarray]`): The reference embeddings of each target, shape `(m, d)`.
         samples (`Sequence[np.ndarray]`): Embeddings of a random sample of each cluster, shape `(s_i, d)`.
         sizes (`np.ndarray` of shape `(k,)`): Documents of every cluster.
-        functions (`Sequence[str]`, *optional*, defaults to `("grade",)`): Names in [`PAIR_VALUES`].
-        weights (`Sequence[float]`, *optional*): One each; all 1 where left out.
+        functions (`Sequence[str]`, *optional*, defaults to `("likeness", "grade")`): Names in [`PAIR_VALUES`].
+        weights (`Sequence[float]`, *optional*): One each; where left out, 4 for grades and 1 for the others.
+        questions (`Sequence[Sequence[str]]`, *optional*): The reference questions of each target, whose form pairs are
+            compared with; where left out, form counts nothing.
         pairs_per_document (`int`, *optional*, defaults to `3`): How many pairs of one document count: further ones
             are on the same matter.
 
@@ -208,12 +254,17 @@ class PairValues:
         *,
         functions: Sequence[str] = DEFAULT_PAIR_VALUES,
         weights: Sequence[float] | None = None,
+        questions: Sequence[Sequence[str]] | None = None,
         pairs_per_document: int = 3,
     ) -> None:
         check_pair_values(functions, weights)
         self.targets, self.pairs_per_document = len(references), pairs_per_document
-        given = dict(zip(functions, [1.0] * len(functions) if weights is None else weights, strict=True))
-        self.names = tuple(dict.fromkeys([FALLBACK, *functions]))
+        given = weighted_pair_values(functions, weights)
+        self._reference_forms = None if questions is None else [question_forms(own) for own in questions]
+        self._kept: list[_Kept] = []
+        self._weights: list[np.ndarray] = []  # after each round
+        self.fallback = next((name for name in FALLBACKS if name in functions), FALLBACKS[-1])
+        self.names = tuple(dict.fromkeys([self.fallback, *functions]))
         self._given = np.array([given.get(name, 0.0) for name in self.names])
         self._similarity = TargetSimilarity(references, samples, sizes)
         self._sums = np.zeros((len(self.names), self.targets))
@@ -225,11 +276,12 @@ class PairValues:
     def weights(self) -> np.ndarray:
         """What each function counts now, shape `(functions,)`; they add up to 1.
 
-        What one has by its weight, but not by its [`Reliability`] or for having said nothing yet, goes to nearness.
+        What one has by its weight, but not by its [`Reliability`] or for having said nothing yet, goes to likeness or
+        nearness.
         """
         trusted = [self.reliability[name].weight if name in self.reliability else 1.0 for name in self.names]
         weights = self._given * trusted * (self._counts.min(axis=1) > 0)
-        weights[self.names.index(FALLBACK)] += self._given.sum() - weights.sum()
+        weights[self.names.index(self.fallback)] += self._given.sum() - weights.sum()
         return weights / weights.sum()
 
     def mix(self, values: np.ndarray) -> np.ndarray:
@@ -260,19 +312,22 @@ class PairValues:
             pool_embeddings (`np.ndarray` of shape `(p, d)`, *optional*): Pairs there are already, or a sample of them:
                 a near-copy of one, or of an earlier one of the round, counts for nothing.
         """
-        pairs = self._values(round, embeddings)
+        self._kept.append(self._keep(round, embeddings, pool_embeddings))
+        every = self._formed(self._kept)
+        pairs = np.minimum(every[len(every) - len(round.pairs) :], 1.0)
         known = ~np.isnan(pairs)
         self._sums += np.where(known, pairs, 0.0).sum(axis=0)
         self._counts += known.sum(axis=0)
         self._judge(round, pairs, embeddings)
+        self._weights.append(self.weights)
         filled = np.where(known, pairs, self._sums / np.maximum(self._counts, 1))
-        fresh = fresh_pairs(embeddings, pool_embeddings)
+        fresh = self._kept[-1].fresh
         documents = document_values(round, filled, fresh, self.pairs_per_document)
         return RoundValues(self.names, pairs, self.mix(filled), documents, fresh)
 
     def _judge(self, round: Round, pairs: np.ndarray, embeddings: np.ndarray) -> None:
         """Take down what was said of this round's pairs, and how far it is to be trusted."""
-        near = pairs[:, self.names.index(FALLBACK)].mean(axis=1)
+        near = pairs[:, self.names.index(self.fallback)].mean(axis=1)
         by_document: dict[str, list[int]] = {}
         for position, pair in enumerate(round.pairs):
             by_document.setdefault(pair.document_id, []).append(position)
@@ -283,11 +338,54 @@ class PairValues:
                 evidence.add(document, said[known], embeddings[known], near[known])
             self.reliability[name] = evidence.judge()
 
-    def _values(self, round: Round, embeddings: np.ndarray) -> np.ndarray:
+    def learned(self, rounds: int) -> LearnedValues:
+        """What the documents of the first rounds are worth, as it is known after these.
+
+        What is learned from may be above 1, where a pair is both near and very much of the form.
+
+        Args:
+            rounds (`int`): How many rounds count.
+        """
+        kept = self._kept[:rounds]
+        pairs = self._formed(kept)
+        known = ~np.isnan(pairs)
+        counts = known.sum(axis=0)
+        filled = np.where(known, pairs, np.where(known, pairs, 0.0).sum(axis=0) / np.maximum(counts, 1))
+        lost = np.concatenate([part.lost for part in kept])
+        starts = np.cumsum([0, *(len(part.lost) for part in kept)])
+        owner = np.concatenate([part.owner + start for part, start in zip(kept, starts, strict=False)])
+        fresh = np.concatenate([part.fresh for part in kept])
+        fresh_pairs = np.bincount(owner[fresh], minlength=len(lost))
+        documents = np.zeros((len(lost), *pairs.shape[1:]))
+        np.add.at(documents, owner[fresh], filled[fresh])
+        means = documents / np.maximum(fresh_pairs, 1)[:, None, None]
+        counted = np.minimum(fresh_pairs, self.pairs_per_document)
+        return LearnedValues(self._weights[rounds - 1], means, counted, lost)
+
+    def _keep(self, round: Round, embeddings: np.ndarray, pool_embeddings: np.ndarray | None) -> _Kept:
         values = np.full((len(round.pairs), len(self.names), self.targets), np.nan)
         if len(round.pairs):
             for place, name in enumerate(self.names):
                 values[:, place] = PAIR_VALUES[name](round, pair_embeddings=embeddings, similarity=self._similarity)
+        ids = [document for decision in round.decisions for document in decision.documents]
+        rows = {document: row for row, document in enumerate(ids)}
+        owner = np.array([rows[pair.document_id] for pair in round.pairs], dtype=np.int64)
+        gone = {rejection.document_id for rejection in round.rejected if rejection.reason in LOST}
+        gone -= {pair.document_id for pair in round.pairs}
+        lost = np.array([document in gone for document in ids], dtype=bool)
+        formed = self._reference_forms is not None and FORMED in self.names
+        forms = question_forms([pair.question for pair in round.pairs] if formed else [])
+        return _Kept(values, forms, fresh_pairs(embeddings, pool_embeddings), owner, lost)
+
+    def _formed(self, kept: Sequence[_Kept]) -> np.ndarray:
+        """Values of rounds' pairs, shape `(pairs, functions, targets)`, the form learned from these rounds."""
+        values = np.concatenate([part.values for part in kept])
+        if self._reference_forms is None or FORMED not in self.names or not len(values):
+            return values
+        forms, place = np.concatenate([part.forms for part in kept]), self.names.index(FORMED)
+        for target, reference in enumerate(self._reference_forms):
+            # A form that says nothing, 0.5, leaves nearness as it is.
+            values[:, place, target] *= 2.0 * FormModel(reference, forms).likeness(forms)
         return values
 
 
@@ -310,6 +408,12 @@ def check_pair_values(functions: Sequence[str], weights: Sequence[float] | None)
         )
     if not all(np.isfinite(weights)) or min(weights) < 0 or not sum(weights) > 0:
         raise ConfigError(f"`pair_value_weights` is {list(weights)}: give numbers of 0 or more, and not all 0")
+
+
+def weighted_pair_values(functions: Sequence[str], weights: Sequence[float] | None) -> dict[str, float]:
+    """The weight of each function: as given, else 4 for grades and 1 for the others."""
+    usual = [DEFAULT_WEIGHTS.get(name, 1.0) for name in functions]
+    return dict(zip(functions, usual if weights is None else weights, strict=True))
 
 
 def document_values(round: Round, values: np.ndarray, fresh: np.ndarray, pairs_per_document: int) -> np.ndarray:

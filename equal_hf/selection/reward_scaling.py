@@ -62,10 +62,17 @@ class RewardScaler:
             refreshed (`Mapping[str, np.ndarray]`, *optional*): What a value model expects now of rewards that have a
                 prior, shape `(k,)` each; the unit stays that of the prior.
         """
-        now = self.priors | dict(refreshed or {})
+        return self.expected(self.priors | dict(refreshed or {}))
+
+    def expected(self, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Expected values of rewards that have a prior, added up on the scale of [`mix`]; `None` where there are none.
+
+        Args:
+            values (`Mapping[str, np.ndarray]`): By reward, all of one shape; each must have a prior.
+        """
         parts = [
-            self.weights[name] * (now[name] - prior.mean()) / self.spread(name)
-            for name, prior in self.priors.items()
+            self.weights[name] * (value - self.priors[name].mean()) / self.spread(name)
+            for name, value in values.items()
             if self.weights.get(name)
         ]
         return np.sum(parts, axis=0) if parts else None

@@ -1,9 +1,13 @@
-"""The value that a document is expected to have before a call is spent on it: near the target, and rich in pairs.
+"""The value for money that a document is expected to have before a call is spent on it.
 
-Nearness comes for free, from the document's embedding. Whether documents of its kind give pairs, and whether those
-pairs lie near the target, is learned from every document extracted so far, whichever cluster it came from. The
-expected value of a document is the product of the two; that of a cluster is the mean over the documents that would be
-drawn from it next. It orders documents inside a cluster, and is what a bandit expects of its arms.
+Nearness comes for free, from the document's embedding. What documents of its kind give for what they cost, how many
+pairs and how much they are worth, is learned from every document extracted so far, whichever cluster it came from; it
+is learned as one ratio, so nothing is divided by a guess. The expected value of a document is that times the root of
+its nearness; that of a cluster is the mean over the documents that would be drawn from it next. It orders documents,
+and is what a bandit expects of its arms.
+
+A document is seen as a vector: its embedding, and after it, where the corpus has them, a sketch of its terms and its
+length.
 
 >>> reference = np.array([[1.0, 0.0]])
 >>> documents = np.array([[0.9, 0.1], [0.8, -0.6], [0.0, 1.0], [0.1, -1.0]])
@@ -27,6 +31,8 @@ from equal_hf.selection.ridge_regression import Ridge
 
 # Documents less near than this share of all count as not near at all.
 FLOOR = 0.01
+# However far from the target a document lies, what it is expected to give counts a little.
+MIN_NEARNESS = 0.05
 MIN_PAIR_VALUE = 1e-3
 
 
@@ -39,8 +45,8 @@ class ValueModel:
 
     Args:
         references (`Sequence[np.ndarray]`): The reference embeddings of each target, shape `(m, d)`.
-        samples (`Sequence[np.ndarray]`): Embeddings of each cluster's first documents in stored order, a random
-            sample of it, shape `(s_i, d)`.
+        samples (`Sequence[np.ndarray]`): Vectors of each cluster's first documents in stored order, a random sample of
+            it, shape `(s_i, f)`; the first d columns are the embedding.
         sizes (`np.ndarray` of shape `(k,)`): Documents of every cluster.
         weights (`Sequence[float]`, *optional*): Weight of each target; all the same where left out.
         discount (`float`, *optional*, defaults to `1.0`): Factor on what was learned, at every round, for corpora or
@@ -62,6 +68,7 @@ class ValueModel:
         self.weights = given / given.sum()
         # The mean similarity to a reference is the similarity to its mean.
         self._directions = np.stack([np.asarray(r, dtype=np.float32).mean(axis=0) for r in references], axis=1)
+        self._dimension = len(self._directions)
         self._samples = np.concatenate([np.asarray(sample, dtype=np.float32) for sample in samples])
         lengths = np.array([len(sample) for sample in samples])
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -69,7 +76,7 @@ class ValueModel:
         self._left = np.ones(len(self._samples), dtype=bool)
         self._ridge = Ridge(self._samples.shape[1], len(references), discount)
         # The documents' similarities, each sample standing for its share of the cluster.
-        similarity = self._samples @ self._directions
+        similarity = self._samples[:, : self._dimension] @ self._directions
         share = (np.asarray(sizes) / np.maximum(lengths, 1))[self._cluster]
         order = np.argsort(similarity, axis=0)
         self._sorted = np.take_along_axis(similarity, order, axis=0)
@@ -78,41 +85,69 @@ class ValueModel:
         above = np.clip(similarity - self._floor, 0.0, None)
         self._unit = np.average(above, axis=0, weights=share)
         self._unit[self._unit <= 0] = 1.0
-        self._sample_nearness = above / self._unit
+        root = _root(above / self._unit)
+        self._average = np.average(root, axis=0, weights=share)
+        self._sample_nearness = root / self._average
 
     def _by_target(self) -> list[tuple[np.ndarray, np.ndarray]]:
         return list(zip(self._sorted.T, self._ranks.T, strict=True))
 
-    def nearness(self, embeddings: np.ndarray) -> np.ndarray:
-        """How near documents lie to each target, shape `(n, targets)`; 1 on average over the corpus."""
-        return np.clip(embeddings @ self._directions - self._floor, 0.0, None) / self._unit
+    def nearness(self, vectors: np.ndarray) -> np.ndarray:
+        """How near documents lie to each target, shape `(n, targets)`; 1 on average over the corpus.
 
-    def expected_by_target(self, embeddings: np.ndarray) -> np.ndarray:
-        """Expected value of documents for each target, shape `(n, targets)`."""
-        return self.nearness(embeddings) * self._expected_pair_values(embeddings)
+        The root of the similarity above the least similar documents', since nearness is a weak guide.
+        """
+        similarity = vectors[:, : self._dimension] @ self._directions
+        return _root(np.clip(similarity - self._floor, 0.0, None) / self._unit) / self._average
 
-    def _expected_pair_values(self, embeddings: np.ndarray) -> np.ndarray:
-        return np.maximum(self._ridge.predict(embeddings), MIN_PAIR_VALUE)
+    def expected_by_target(self, vectors: np.ndarray) -> np.ndarray:
+        """Expected value of documents for each target, for what a document costs on average, shape `(n, targets)`."""
+        return self.nearness(vectors) * self._expected_pair_values(vectors)
 
-    def expected(self, embeddings: np.ndarray) -> np.ndarray:
+    def _expected_pair_values(self, vectors: np.ndarray) -> np.ndarray:
+        return np.maximum(self._ridge.predict(vectors) * self.mean_cost, MIN_PAIR_VALUE)
+
+    def expected(self, vectors: np.ndarray) -> np.ndarray:
         """Expected value of documents, by the weights of the targets, shape `(n,)`."""
-        return self.expected_by_target(embeddings) @ self.weights
+        return self.expected_by_target(vectors) @ self.weights
 
-    def update(self, embeddings: np.ndarray, values: np.ndarray) -> None:
+    def interval(self, vectors: np.ndarray, costs: float, z: float = 1.2816) -> tuple[float, float]:
+        """What some documents are expected to give together, by the weights of the targets, with what it may be off.
+
+        Args:
+            vectors (`np.ndarray` of shape `(n, f)`): The documents.
+            costs (`float`): What they cost together.
+            z (`float`, *optional*, defaults to `1.2816`): Standard deviations to either side; 80 % by default.
+        """
+        mean = vectors.mean(axis=0, keepdims=True)
+        told, spread = self._ridge.predict(mean)[0] @ self.weights, self._ridge.spread(mean, costs)[0]
+        off = z * float(np.sqrt((self.weights**2) @ spread**2))
+        return float(told - off) * costs, float(told + off) * costs
+
+    @property
+    def mean_cost(self) -> float:
+        """What a document extracted so far cost on average; 1 before the first."""
+        return self._ridge.mean_cost
+
+    def update(self, vectors: np.ndarray, values: np.ndarray, costs: np.ndarray | None = None) -> None:
         """Learn from a round's documents.
 
         Args:
-            embeddings (`np.ndarray` of shape `(n, d)`): The documents.
-            values (`np.ndarray` of shape `(n, targets)`): What their pairs count, by [`PairValues`]. Divided by what
-                each document cost, they teach what pays per unit of cost.
+            vectors (`np.ndarray` of shape `(n, f)`): The documents.
+            values (`np.ndarray` of shape `(n, targets)`): What their pairs are worth, by [`PairValues`].
+            costs (`np.ndarray` of shape `(n,)`, *optional*): What each cost, in any unit; the same where left out.
         """
-        if len(embeddings):
-            self._ridge.update(embeddings, values)
+        if len(vectors):
+            self._ridge.update(vectors, values, costs)
+
+    def relearn(self, values: np.ndarray) -> None:
+        """Say anew what all documents learned from are worth, shape `(n, targets)`, in the order they came."""
+        self._ridge.relearn(values)
 
     def frozen(self) -> ValueModel:
         """A copy that learns nothing further; the samples are shared, not copied."""
         then = copy.copy(self)
-        then._ridge, then._left = copy.copy(self._ridge), self._left.copy()  # a ridge replaces its sums, never adds in
+        then._ridge, then._left = self._ridge.copy(), self._left.copy()
         return then
 
     def draw(self, cluster: int, rows: Sequence[int]) -> None:
@@ -147,3 +182,7 @@ class ValueModel:
             sums = np.bincount(self._cluster[best], column[best], minlength=len(remaining))
             expected[:, target] = np.where(taken > 0, sums / np.maximum(taken, 1), expected[:, target])
         return expected
+
+
+def _root(nearness: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(nearness, MIN_NEARNESS))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from equal_hf.selection.bandits import UCB, Bandit, Greedy, Thompson, Uniform
 from equal_hf.selection.experimental.exp3 import EXP3
@@ -31,6 +31,8 @@ class Policy:
         unscaled_alpha (`float`, *optional*): UCB's α for rewards that are not put on a common scale.
         grades (`str`, *optional*): What pairs carry as the extracting model's grade: `"graded"`, a grader's that errs;
             `"oracle"`, what the labels say.
+        terms (`bool`): Whether documents are seen by their terms, too.
+        settings (`Mapping[str, object]`): Further arguments of the [`Selector`].
     """
 
     baseline: Baseline | None = None
@@ -40,6 +42,8 @@ class Policy:
     learns: bool = True
     unscaled_alpha: float | None = None
     grades: str | None = None
+    terms: bool = True
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 def _by_value(bandit: Callable[[], Bandit], **changes) -> Policy:
@@ -84,5 +88,13 @@ POLICIES: dict[str, Policy] = BASELINES | {
     "value-linucb": _by_value(LinUCB),
     "value-exp3": _by_value(EXP3),
     "value-transport": _by_value(UCB, rewards=(transport_reward, value_reward)),
+    "ours-greedy": _by_value(Greedy),
+    "ours-explore-0": _by_value(UCB, settings={"explore": 0.0}),
+    "ours-explore-10": _by_value(UCB, settings={"explore": 0.1}),
+    "ours-by-cluster": _by_value(UCB, settings={"draw_by": "cluster"}),
+    "ours-nearness": _by_value(UCB, settings={"pair_values": ["nearness"]}),
+    "ours-nearest": _by_value(UCB, settings={"pair_values": ["nearest"]}),
+    "ours-no-terms": _by_value(UCB, terms=False),
+    "ours-costless": _by_value(UCB, settings={"costs": None}),
     "value-marginal": _by_value(UCB, rewards=(value_reward, marginal_transport_reward)),
 }

@@ -9,12 +9,13 @@ import numpy as np
 
 from equal_hf.corpus.kmeans import nearest_centroids, train_centroids
 from equal_hf.corpus.profiles import ClusterProfiles, principal_directions
+from equal_hf.selection.document_costs import DocumentCosts
 from equal_hf.selection.selector import Selector
 from equal_hf.target import TargetItem
 from equal_hf.types import Decision, QAPair, Round
 from tests.benchmarks.selection_embed import Embedded
 from tests.benchmarks.selection_grader import Grader
-from tests.benchmarks.selection_inputs import Inputs, affordable
+from tests.benchmarks.selection_inputs import COMPLETION_PRICE, Inputs, affordable
 from tests.benchmarks.selection_policies import Policy
 from tests.benchmarks.selection_texts import TextFeatures
 
@@ -33,6 +34,7 @@ class Setting:
         arms, documents (`int`): A round: arms pulled, documents drawn from each.
         costs (`np.ndarray` of shape `(documents,)`): What each document costs, in the unit of the budget.
         grader (`Grader`, *optional*): Grades pairs, for policies that ask for grades.
+        document_costs (`DocumentCosts`): The unit of the budget, as a selector is told.
     """
 
     inputs: Inputs
@@ -47,6 +49,14 @@ class Setting:
     documents: int
     costs: np.ndarray
     grader: Grader | None
+    document_costs: DocumentCosts
+
+
+def document_costs(unit: str) -> DocumentCosts:
+    """What a selector is told of the unit of the budget."""
+    if unit == "documents":
+        return DocumentCosts()
+    return DocumentCosts(0.0, 1.0, COMPLETION_PRICE if unit == "money" else 1.0)
 
 
 def make_setting(
@@ -61,6 +71,7 @@ def make_setting(
     documents: int,
     costs: np.ndarray,
     grader: Grader | None = None,
+    document_costs: DocumentCosts | None = None,
 ) -> Setting:
     rng = np.random.default_rng(seed)
     n = min(n_reference, len(embedded.reference))
@@ -85,6 +96,7 @@ def make_setting(
         documents,
         costs,
         grader,
+        document_costs or DocumentCosts(),
     )
 
 
@@ -103,12 +115,29 @@ class Replay:
             order=policy.order,
             documents_per_arm=setting.documents,
             learns=policy.learns,
+            **{
+                "questions": {"target": [item.question for item in setting.items]},
+                "costs": setting.document_costs,
+                **self._terms(policy),
+                **policy.settings,
+            },
         )
         if policy.unscaled_alpha is not None:
             # The paper does not scale its rewards; scaling its exploration with them comes to the same.
             self.selector.bandit.alpha = policy.unscaled_alpha / self.selector.scaler.spread("transport")
         self.drawn: list[int] = []
         self.rounds: list[np.ndarray] = []  # documents drawn, round by round
+
+    def _terms(self, policy: Policy) -> dict[str, object]:
+        """The second view of documents, as an index stores it."""
+        if not policy.terms:
+            return {}
+        setting = self.setting
+        sketches = setting.texts.sketches
+        samples = [
+            sketches[own[: len(kept)]] for own, kept in zip(setting.members, setting.profiles.samples, strict=True)
+        ]
+        return {"terms": lambda arm: sketches[setting.members[arm]], "sample_terms": samples}
 
     def run(self, budget: float) -> np.ndarray:
         """Documents in the order they were drawn, as many at least as the budget pays for."""
@@ -133,10 +162,11 @@ class Replay:
             ),
             tuple(pair for draw, places in zip(draws, by_arm, strict=True) for pair in self._pairs(places, draw.arm)),
         )
+        vectors = [draw.embeddings for draw in draws if draw.embeddings is not None]
         context = self.selector.take(
             round,
             embedded.pairs[np.concatenate(by_arm)],
-            embedded.documents[np.concatenate(batches)],
+            np.concatenate(vectors) if vectors else None,
             [inputs.usage(batch) for batch in batches],
         )
         self.selector.record_rewards(round, self.selector.rewards("extracted", round, **context))

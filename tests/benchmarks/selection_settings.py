@@ -12,7 +12,7 @@ from tests.benchmarks.report import progress
 from tests.benchmarks.selection_embed import CACHE_VARIABLE, EMBEDDERS, embed, make_encoder
 from tests.benchmarks.selection_grader import Grader, target_like_pairs
 from tests.benchmarks.selection_inputs import UNITS, Inputs, for_target, read_inputs
-from tests.benchmarks.selection_replay import Setting, make_setting
+from tests.benchmarks.selection_replay import Setting, document_costs, make_setting
 from tests.benchmarks.selection_texts import TextFeatures
 
 SHARED = ("budget_in", "seeds", "clusters", "reference", "arms_per_round", "documents_per_arm", "grader", "dtype")
@@ -90,5 +90,6 @@ def _seeds(args: argparse.Namespace, inputs: Inputs, texts: TextFeatures, encode
             documents=args.documents_per_arm,
             costs=costs,
             grader=None if truth is None else Grader(truth, *args.grader, seed),
+            document_costs=document_costs(args.budget_in),
         )
         progress(f"[{told}] seed {seed} done after {time.monotonic() - began:.0f} s")

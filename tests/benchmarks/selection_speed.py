@@ -13,11 +13,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from equal_hf.corpus.profiles import ClusterProfiles
 from equal_hf.selection.bandits import UCB, Bandit, Thompson
 from equal_hf.selection.experimental.exp3 import EXP3
 from equal_hf.selection.experimental.linucb import LinUCB
 from equal_hf.selection.optimal_transport import distances, marginal_gains, transport_cost
+from equal_hf.selection.rewards import value_reward
+from equal_hf.selection.selector import Selector
 from equal_hf.selection.value_model import ValueModel
+from equal_hf.types import Decision, QAPair, Round
 
 ARMS, PULLED, DOCUMENTS = 100_000, 50, 10
 PAIRS, REFERENCE, DIMENSION = 100, 300, 384
@@ -75,12 +79,72 @@ def value_model_ms(clusters: int = 1_000, samples: int = 32, dimension: int = 76
     return median_ms(run, times=3)
 
 
+def million_documents(documents: int = 1_000_000, clusters: int = 1_000, dimension: int = 384) -> dict[str, float]:
+    """A round over a million documents by default: choose 500, learn from them; and the most memory that it took."""
+    import resource
+
+    rng = np.random.default_rng(0)
+    size = documents // clusters
+    # Vectors as they are read from a file, cluster by cluster: made from few, so that the benchmark needs no gigabyte.
+    stored = rng.normal(size=(size, dimension)).astype(np.float16)
+    centres = rng.normal(size=(clusters, dimension)).astype(np.float32)
+    sketches = rng.normal(size=(size, 129)).astype(np.float16)
+
+    def embeddings(arm: int) -> np.ndarray:
+        vectors = stored.astype(np.float32) + centres[arm]
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    samples = [embeddings(arm)[:32] for arm in range(clusters)]
+    profiles = ClusterProfiles(
+        count=np.full(clusters, size),
+        mean=centres,
+        covariance=np.zeros((clusters, 1, 1), np.float32),
+        components=np.eye(dimension, 1, dtype=np.float32),
+        samples=tuple(samples),
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    selector = Selector(
+        UCB(),
+        [value_reward],
+        profiles,
+        {"target": samples[0]},
+        embeddings,
+        documents_per_arm=DOCUMENTS,
+        terms=lambda arm: sketches.astype(np.float32),
+        sample_terms=[sketches[:32].astype(np.float32)] * clusters,
+    )
+    drawing, learning = [], []
+    for index in range(4):
+        began = time.perf_counter()
+        draws = selector.draw(PULLED, DOCUMENTS, rng)
+        drawing.append(time.perf_counter() - began)
+        ids = [[f"{draw.arm}-{row}" for row in draw.rows] for draw in draws]
+        decisions = [Decision(draw.arm, 0.0, tuple(i), draw.rows) for draw, i in zip(draws, ids, strict=True)]
+        pairs = [
+            QAPair("q", "a", i, draw.arm) for draw, own in zip(draws, ids, strict=True) for i in own for _ in "ab"
+        ]
+        vectors = np.concatenate([draw.embeddings for draw in draws if draw.embeddings is not None])
+        round = Round(index, tuple(decisions), tuple(pairs))
+        began = time.perf_counter()
+        context = selector.take(round, np.repeat(vectors[:, :dimension], 2, axis=0), vectors)
+        selector.record_rewards(round, selector.rewards("extracted", round, **context))
+        selector.advance(index)
+        learning.append(time.perf_counter() - began)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "million_documents_draw_s": float(np.median(drawing)),
+        "million_documents_learn_s": float(np.median(learning)),
+        "million_documents_memory_mb": (after - before) / 1024,
+    }
+
+
 def main() -> dict[str, float]:
     numbers = {
         f"{name}_round_100k_arms": round_ms(bandit)
         for name, bandit in {"ucb": UCB(), "thompson": Thompson(), "linucb": LinUCB(), "exp3": EXP3()}.items()
     }
     numbers["value_model_round_1000_clusters_768d"] = value_model_ms()
+    numbers |= million_documents()
     rng = np.random.default_rng(0)
     unit = [rng.normal(size=(n, DIMENSION)) for n in (PAIRS, REFERENCE, 2_000)]
     pairs, reference, pool = (points / np.linalg.norm(points, axis=1, keepdims=True) for points in unit)

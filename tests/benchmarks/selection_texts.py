@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from equal_hf.corpus.term_sketch import TermSketch
+
 MARKS = r"\w+|[^\w\s]"  # words, numbers and marks
 BM25_K1, BM25_B = 1.2, 0.75
 
@@ -37,6 +39,11 @@ class TextFeatures:
 
         vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=min(3, len(self._texts)), token_pattern=MARKS)
         return vectorizer, vectorizer.fit_transform(self._texts).tocsr()
+
+    @cached_property
+    def sketches(self) -> np.ndarray:
+        """What an index stores of the documents' terms, shape `(documents, 129)`, float32."""
+        return TermSketch.fit(self._texts).transform(self._texts).astype(np.float32)
 
     def bm25(self, queries: Sequence[str]) -> np.ndarray:
         """BM25 scores of the documents, summed over queries, shape `(documents,)`.

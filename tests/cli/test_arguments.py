@@ -103,7 +103,7 @@ def test_flags_win_over_the_file(tmp_path):
         ),
         (GOOD + "neighbours: near\n", [], "neighbours.*bures"),
         (GOOD + "pair_values: [grades]\n", [], "`pair_values` names grades: choose from nearness"),
-        (GOOD + "pair_value_weights: [1.0, 2.0, 3.0]\n", [], "`pair_value_weights` has 3 values for 1 functions"),
+        (GOOD + "pair_value_weights: [1.0, 2.0, 3.0]\n", [], "`pair_value_weights` has 3 values for 2 functions"),
         (GOOD.replace("target: t", "target: [null]"), [], "`target` is not set"),
         (GOOD.replace("target: t", "target: ''"), [], "`target` is not set"),
         (GOOD, ["--target", "a", "b", "c", "--target_config", "x", "y"], "`target_config` has 2 values for 3 targets"),

@@ -81,7 +81,7 @@ def test_the_document_budget_is_spent_and_never_passed(corpus, tmp_path, bandit)
 
 @pytest.mark.parametrize("cap", ["max_prompt_tokens", "max_completion_tokens"])
 def test_a_token_budget_is_never_passed(corpus, tmp_path, cap):
-    spent = list(make(corpus, tmp_path / "free").rounds())
+    spent = list(make(corpus, tmp_path / "free", budget_in="tokens").rounds())
     name = cap.removeprefix("max_")
     limit = int(0.6 * sum(getattr(round.usage, name) for round in spent))
     rounds = list(make(corpus, tmp_path / "capped", num_rounds=9, **{cap: limit}).rounds())
@@ -232,7 +232,7 @@ def test_the_prior_prefers_clusters_like_the_target(corpus, tmp_path):
 
 def test_a_reference_of_another_kind_changes_what_is_drawn(corpus, tmp_path):
     reference = [TargetItem("Where is the anchor?", "The anchor stands beside the mast in the harbour at tide.")]
-    collector = make(corpus, tmp_path, reference=reference, num_rounds=1)
+    collector = make(corpus, tmp_path, reference=reference, num_rounds=1, explore=0.0)
     assert set(topics(corpus, collector, next(collector.rounds()))) == {"sailing"}
 
 

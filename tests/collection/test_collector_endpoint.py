@@ -112,7 +112,7 @@ def test_grades_are_recorded_with_what_pairs_are_worth(world, server, tmp_path) 
         assert row["value"] == pytest.approx(near * row["value_nearness"] + graded * row["value_grade"])
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["fingerprint"]["extractor"]["grade_items"] == [content_hash(question) for question, _ in items]
-    assert run["fingerprint"]["pair_values"] == {"nearness": 1.0, "grade": 1.0}
+    assert run["fingerprint"]["pair_values"] == {"nearness": 1.0, "grade": 4.0}
     assert run["reliability"]["grade"]["documents"] == 8
     assert items[0][0] not in json.dumps(run)
 

@@ -16,7 +16,7 @@ from equal_hf.types import Usage
 from tests.collection.test_collector import make
 from tests.processes import digests
 
-SETTINGS = {"num_rounds": 20, "arms_per_round": 2, "documents_per_arm": 5}
+SETTINGS = {"num_rounds": 20, "arms_per_round": 2, "documents_per_arm": 5, "pair_values": ["nearness"]}
 
 
 @pytest.fixture(scope="module")

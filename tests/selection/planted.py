@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from equal_hf.corpus.profiles import ClusterProfiles, principal_directions
 from equal_hf.selection.selector import Selector
-from equal_hf.types import Decision, QAPair, Rejection, Round
+from equal_hf.types import Decision, QAPair, Rejection, Round, Usage
 
 DIMENSION = 24
 
@@ -46,7 +47,7 @@ class Planted:
         components = principal_directions(np.concatenate(self.documents))
         self.profiles = ClusterProfiles.compute(self.documents, components)
 
-    def selector(self, bandit, rewards, *, references=None, **settings) -> Selector:
+    def selector(self, bandit, rewards, *, references=None, draw_by="cluster", **settings) -> Selector:
         return Selector(
             bandit,
             rewards,
@@ -54,6 +55,7 @@ class Planted:
             references or {"target": self.reference},
             lambda arm: self.documents[arm],
             documents_per_arm=2,
+            draw_by=draw_by,
             **settings,
         )
 
@@ -72,21 +74,45 @@ class Planted:
         drawn = np.concatenate([self.documents[d.arm][list(d.rows)] for d in decisions])
         return Round(index, tuple(decisions), tuple(pairs), rejected=rejected), embeddings, drawn
 
-    def play(self, selector: Selector, rounds: int, *, arms: int = 5, lag: int = 0, missing: float = 0.0):
-        """Play, and return the arms of every round; a share of rewards may be missing."""
+    def play(
+        self,
+        selector: Selector,
+        rounds: int,
+        *,
+        arms: int = 5,
+        lag: int = 0,
+        missing: float = 0.0,
+        seed: int = 7,
+        each: str = "arm",
+        grade: Callable[[int, np.random.Generator], int] | None = None,
+    ):
+        """Play, and return the arms of every round; a share of rewards may be missing.
+
+        Args:
+            seed: Seeds what policies draw, and what is missing.
+            each: `"arm"` tells an arm once, `"document"` once for every document drawn from it.
+            grade: The grade of a pair, from its arm.
+        """
         pulled = []
         for index in range(rounds):
             selector.advance(index - 1 - lag)
-            rng = np.random.default_rng([7, index])
+            rng = np.random.default_rng([seed, index])
             draws = selector.draw(arms, 2, rng)
             if not draws:
                 break
             round, embeddings, drawn = self.round(index, draws)
-            rewards = selector.rewards("extracted", round, **selector.take(round, embeddings, drawn))
+            if grade is not None:
+                graded = tuple(replace(pair, grade=grade(pair.cluster, rng)) for pair in round.pairs)
+                round = replace(round, pairs=graded)
+            used = [
+                Usage(1_000 * len(arm.rows), 100 * len(places))
+                for arm, places in zip(round.decisions, round.pairs_by_arm(), strict=True)
+            ]
+            rewards = selector.rewards("extracted", round, **selector.take(round, embeddings, drawn, used))
             for values in rewards.values():
                 values[:] = [None if rng.random() < missing else value for value in values]
             selector.record_rewards(round, rewards)
-            pulled.append([draw.arm for draw in draws])
+            pulled.append([draw.arm for draw in draws for _ in (draw.rows if each == "document" else "1")])
         return pulled
 
 

@@ -151,3 +151,37 @@ def test_every_target_has_its_own_values():
 def test_what_cannot_be_used_is_refused(functions, weights, told):
     with pytest.raises(ConfigError, match=told):
         make(functions, weights)
+
+
+def test_the_form_of_questions_tells_what_nearness_does_not():
+    rng = np.random.default_rng(0)
+    samples = [unit(rng.normal(size=(20, 8)))]
+    items = [f"Tom has {n} apples and buys {n + 2} more at the market. How many does he have now?" for n in range(20)]
+    values = PairValues(
+        [unit(np.eye(8)[:1] + 0.1 * rng.normal(size=(20, 8)))], samples, np.array([20]), questions=[items]
+    )
+    ids = tuple(map(str, range(20)))
+
+    def round_of(index, alike):
+        texts = [
+            f"Ann had {n} pears and gave {n - 1} of them to Bob. How many are left?"
+            if n < alike
+            else f"Factor {n}x^2."
+            for n in range(20)
+        ]
+        pairs = tuple(QAPair(text, "a", i, 0) for text, i in zip(texts, ids, strict=True))
+        return Round(index, (Decision(0, 1.0, ids),), pairs), unit(NEAR + 0.5 * rng.normal(size=(20, 8)))
+
+    told = values.take(*round_of(0, 2)).pairs[:, values.names.index("likeness"), 0]
+    assert told[:2].min() > 3 * told[2:].max()
+    # What is learned later counts for what was there before.
+    first = values.learned(1).mixed[:, 0]
+    values.take(*round_of(1, 10))
+    assert not np.allclose(values.learned(2).mixed[:20, 0], first)
+    np.testing.assert_allclose(values.learned(1).mixed[:, 0], first)  # as it was known after the first round
+
+
+def test_learned_values_are_those_of_the_round_where_no_form_is_learned():
+    values = make(weights=[1.0, 2.0])
+    one = values.take(*taken([[NEAR, -NEAR], [NEAR]], grades=[1, 2, 3]))
+    np.testing.assert_allclose(values.learned(1).mixed, values.mix(one.documents))

@@ -87,3 +87,43 @@ def test_regression_is_the_same_in_any_batches_and_forgets_by_discount():
     recent.update(x, 0 * y + 5.0)
     recent.update(x, 0 * y - 5.0)
     assert recent.predict(x).max() < -4.5
+
+
+def test_value_is_learned_per_unit_of_cost():
+    """Documents that give three times as much at ten times the price are worth less."""
+    model, samples = make()
+    rich, modest = samples[0], samples[1]
+    model.update(rich[:10], np.full((10, 1), 3.0), np.full(10, 1_000.0))
+    model.update(modest[:10], np.full((10, 1), 1.0), np.full(10, 100.0))
+    told = [(model.expected(own[10:]) / model.nearness(own[10:])[:, 0]).mean() for own in (rich, modest)]
+    assert told[1] > 1.5 * told[0]
+    assert model.mean_cost == pytest.approx(550.0)
+
+
+def test_what_rows_gave_may_be_told_anew():
+    rng = np.random.default_rng(1)
+    x, y, costs = rng.normal(size=(60, 5)), rng.normal(size=(60, 2)), rng.uniform(1, 3, size=60)
+    once, twice = Ridge(5, 2, discount=0.9), Ridge(5, 2, discount=0.9)
+    for start in range(0, 60, 20):
+        once.update(x[start : start + 20], y[start : start + 20], costs[start : start + 20])
+        twice.update(x[start : start + 20], 0 * y[start : start + 20], costs[start : start + 20])
+    twice.relearn(y)
+    np.testing.assert_allclose(once.predict(x), twice.predict(x), atol=1e-9)
+
+
+def test_intervals_hold_what_they_say():
+    """Of documents drawn together, four times in five what they give lies in the interval of 80 %."""
+    held = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        documents = unit(rng.normal(size=(400, 12)))
+        model = ValueModel([documents[:5]], [documents], np.array([400]))
+        rate = np.clip(1.0 + documents @ rng.normal(size=12), 0.1, None)
+        costs = rng.uniform(0.5, 2.0, size=400)
+        given = rng.normal(rate * costs, 0.7 * np.sqrt(costs))
+        model.update(documents[:150], given[:150, None], costs[:150])
+        for start in range(150, 400, 25):
+            own = slice(start, start + 25)
+            low, high = model.interval(documents[own], float(costs[own].sum()))
+            held.append(low <= given[own].sum() <= high)
+    assert 0.72 <= np.mean(held) <= 0.9

@@ -19,6 +19,7 @@ from equal_hf.corpus.indexing.embedding_store import unit
 from equal_hf.corpus.indexing.sorted_runs import Run
 from equal_hf.corpus.keywords import ClusterWords, cluster_words
 from equal_hf.corpus.profiles import ClusterProfiles
+from equal_hf.corpus.term_sketch import TermSketch
 from equal_hf.utils.files import replacing
 
 ROW_GROUP_ROWS = 1000
@@ -26,6 +27,7 @@ ROW_GROUP_BYTES = 1 << 19
 INDEX_FILE = "index.parquet"
 DATA_FOLDER = "data"
 EMBEDDINGS_FOLDER = "embeddings"
+TERMS_FOLDER = "terms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class FilePlan:
         """Name of the file of its documents' embeddings."""
         return embeddings_name(self.data)
 
+    @property
+    def terms(self) -> str:
+        """Name of the file of its documents' sketches."""
+        return terms_name(self.data)
+
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
@@ -79,6 +86,11 @@ def embeddings_name(data: str) -> str:
     'embeddings/clusters-00000-of-00002.safetensors'
     """
     return data.replace(f"{DATA_FOLDER}/", f"{EMBEDDINGS_FOLDER}/").replace(".parquet", ".safetensors")
+
+
+def terms_name(data: str) -> str:
+    """Name of the sketches of terms that belong to a data file."""
+    return embeddings_name(data).replace(f"{EMBEDDINGS_FOLDER}/", f"{TERMS_FOLDER}/")
 
 
 def plan_files(rows: np.ndarray, stored_bytes: np.ndarray, *, max_shard_bytes: int) -> list[FilePlan]:
@@ -120,9 +132,15 @@ def cluster_totals(prefixes: Sequence[Path], clusters: int) -> tuple[np.ndarray,
 
 
 def write_file(
-    plan: FilePlan, runs: Sequence[Run], schema: pa.Schema, components: np.ndarray, samples: int, folder: Path
+    plan: FilePlan,
+    runs: Sequence[Run],
+    schema: pa.Schema,
+    components: np.ndarray,
+    samples: int,
+    folder: Path,
+    sketch: TermSketch,
 ) -> FilePart:
-    """Merge a range of clusters from all runs and write its Parquet file and its embeddings.
+    """Merge a range of clusters from all runs and write its Parquet file, its embeddings and its sketches of terms.
 
     A row group holds documents of one cluster, at most 1,000 and at most about 512 KiB of text (one document at
     least), since it is the least that a draw has to read.
@@ -134,6 +152,7 @@ def write_file(
         components (`np.ndarray` of shape `(d, p)`): Principal directions, for the profiles.
         samples (`int`): Embeddings kept of a cluster.
         folder (`Path`): The corpus folder.
+        sketch ([`TermSketch`]): Makes sketches of terms.
 
     Returns:
         [`FilePart`]
@@ -144,6 +163,7 @@ def write_file(
     groups: list[tuple[int, int]] = []
     words: list[ClusterWords] = []
     vectors: list[np.ndarray] = []
+    terms: list[np.ndarray] = []
     with (
         replacing(folder / plan.data) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -160,6 +180,7 @@ def write_file(
         for number, cluster in enumerate(plan.clusters, plan.first):
             table, halves = _merge(cluster, runs, schema)
             vectors.append(halves)
+            terms.append(sketch.transform(table["text"].to_pylist()))
             words.append(cluster_words(number, len(table), table))
             for start, end in _row_groups(pc.binary_length(table["text"]).to_numpy()):
                 part = table.slice(start, end - start)
@@ -167,12 +188,14 @@ def write_file(
                 writer.write_table(part.select(stored.names).cast(stored), row_group_size=end - start)
                 groups.append((number, end - start))
     write_embeddings(vectors, folder / plan.embeddings)
-    index = _index_rows(folder, plan, groups, np.concatenate(vectors))
-    return FilePart(plan.clusters, index, ClusterProfiles.compute(map(unit, vectors), components, samples), words)
+    write_embeddings(terms, folder / plan.terms)
+    index = _index_rows(folder, plan, groups, np.concatenate(vectors), np.concatenate(terms))
+    profiles = ClusterProfiles.compute(map(unit, vectors), components, samples, terms)
+    return FilePart(plan.clusters, index, profiles, words)
 
 
 def _index_rows(
-    folder: Path, plan: FilePlan, groups: Sequence[tuple[int, int]], vectors: np.ndarray
+    folder: Path, plan: FilePlan, groups: Sequence[tuple[int, int]], vectors: np.ndarray, terms: np.ndarray
 ) -> list[dict[str, Any]]:
     """Where the row groups of a file lie, with checksums of what is read of it: a draw reads no whole file."""
     metadata = pq.read_metadata(folder / plan.data)
@@ -192,14 +215,17 @@ def _index_rows(
                     "offset": offset,
                     "bytes": size,
                     "crc32": zlib.crc32(file.read(size)),
-                    "embeddings_crc32": zlib.crc32(
-                        np.ascontiguousarray(vectors[first : first + rows], "<f2").tobytes()
-                    ),
+                    "embeddings_crc32": _crc32(vectors[first : first + rows]),
+                    "terms_crc32": _crc32(terms[first : first + rows]),
                     "footer_crc32": footer,
                 }
             )
             first += rows
     return index
+
+
+def _crc32(vectors: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(vectors, "<f2").tobytes())
 
 
 def write_index(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -214,6 +240,7 @@ def write_index(rows: Sequence[dict[str, Any]], path: Path) -> None:
             ("bytes", pa.int64()),
             ("crc32", pa.int64()),
             ("embeddings_crc32", pa.int64()),
+            ("terms_crc32", pa.int64()),
             ("footer_crc32", pa.int64()),
         ]
     )

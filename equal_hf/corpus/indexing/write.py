@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from equal_hf.corpus import hub_push
 from equal_hf.corpus.indexing import folder as corpus_folder
 from equal_hf.corpus.indexing.aligned import EMBEDDER_FOLDER
@@ -22,6 +24,7 @@ from equal_hf.corpus.indexing.sorted_runs import Run
 from equal_hf.corpus.keywords import ClusterWords
 from equal_hf.corpus.manifest import MANIFEST_FILE, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles, samples_per_cluster
+from equal_hf.corpus.term_sketch import SAMPLE, SKETCH_VERSION, TermSketch
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
 
@@ -64,6 +67,7 @@ def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[st
             "alignment": state.alignment,
             "made_from": state.made_from,
             "map": draw is not None,
+            "terms": SKETCH_VERSION,
         }
     )
     if corpus_folder.is_written(state, inputs):
@@ -74,11 +78,12 @@ def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[st
     plans, samples = state.ranks.once(
         lambda: plan_corpus(runs, state.centroids, dimension, state.config.max_shard_bytes)
     )
-    facts = _write_files(state, inputs, runs, plans, samples)
+    sketch = state.ranks.once(lambda: fit_sketch(runs))
+    facts = _write_files(state, inputs, runs, plans, samples, sketch)
 
     def finish() -> None:
         building, written = state.building, state.work.folder / "written"
-        corpus_folder.clean(building, {name for plan in plans for name in (plan.data, plan.embeddings)})
+        corpus_folder.clean(building, {name for plan in plans for name in (plan.data, plan.embeddings, plan.terms)})
         parts = [
             FilePart(
                 plans[number].clusters,
@@ -101,7 +106,12 @@ def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[st
 
 
 def _write_files(
-    state: IndexState, inputs: str, runs: Sequence[Path], plans: Sequence[FilePlan], samples: int
+    state: IndexState,
+    inputs: str,
+    runs: Sequence[Path],
+    plans: Sequence[FilePlan],
+    samples: int,
+    sketch: TermSketch,
 ) -> dict[int, dict[str, Any]]:
     """Write this rank's share of the data files; of each file its rows of the index and the words of its clusters."""
     building, written = state.building, state.work.folder / "written"
@@ -113,10 +123,10 @@ def _write_files(
         def make() -> tuple[list[Path], dict[str, Any]]:
             if not readers:  # opened once, and only where there is something to write
                 readers.extend(stack.enter_context(opened(runs)))
-            part = write_file(plan, readers, state.schema, state.components, samples, building)
+            part = write_file(plan, readers, state.schema, state.components, samples, building, sketch)
             with replacing(profiles) as temporary:
                 part.profiles.save(temporary)
-            files = [building / plan.data, building / plan.embeddings, profiles]
+            files = [building / name for name in (plan.data, plan.embeddings, plan.terms)] + [profiles]
             return files, {"index": part.index, "words": [asdict(words) for words in part.words]}
 
         record = written / f"{plan.number:05d}.json"
@@ -160,6 +170,19 @@ def plan_corpus(
             centroids.giant_factor,
         )
     return plan_files(rows, stored, max_shard_bytes=max_shard_bytes), samples_per_cluster(len(alive), dimension)
+
+
+def fit_sketch(runs: Sequence[Path]) -> TermSketch:
+    """Learn sketches of terms from documents spread evenly over the runs."""
+    texts: list[str] = []
+    with opened(runs) as readers:
+        step = max(1, -(-sum(len(run.order) for run in readers) // SAMPLE))
+        offset = 0
+        for run in readers:
+            for row in range(-offset % step, len(run.order), step):
+                texts += run.take(row, row + 1, pa.schema([("text", pa.string())]))["text"].to_pylist()
+            offset += len(run.order)
+    return TermSketch.fit(texts)
 
 
 @contextlib.contextmanager
@@ -270,6 +293,6 @@ def _hashes(plans: Sequence[FilePlan], written: Path) -> dict[str, dict[str, Any
     hashes = {}
     for plan in plans:
         files = json.loads((written / f"{plan.number:05d}.json").read_text(encoding="utf-8"))["files"]
-        for name in (plan.data, plan.embeddings):
+        for name in (plan.data, plan.embeddings, plan.terms):
             hashes[name] = next(facts for path, facts in files.items() if path.endswith(name))
     return hashes

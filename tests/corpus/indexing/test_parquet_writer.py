@@ -21,7 +21,7 @@ from equal_hf.corpus.indexing.parquet_writer import (
 )
 from equal_hf.corpus.indexing.shards import DIGEST, common_schema, digests_of, read_shard, write_shards
 from equal_hf.corpus.indexing.sorted_runs import write_run
-from equal_hf.corpus.indexing.write import opened
+from equal_hf.corpus.indexing.write import fit_sketch, opened
 from equal_hf.corpus.parquet_reader import ClusterReader
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
@@ -45,7 +45,8 @@ def write(texts, labels, folder, seed=0, max_shard_bytes=10**9):
     rows, stored = cluster_totals(runs, int(labels.max()) + 1)
     plans = plan_files(rows, stored, max_shard_bytes=max_shard_bytes)
     with opened(runs) as readers:
-        parts = [write_file(plan, readers, common_schema(shards), np.eye(2), 32, folder) for plan in plans]
+        sketch = fit_sketch(runs)
+        parts = [write_file(plan, readers, common_schema(shards), np.eye(2), 32, folder, sketch) for plan in plans]
     write_index([row for part in parts for row in part.index], folder / "index.parquet")
     index = pq.read_table(folder / "index.parquet")
     sizes = {plan.data: (folder / plan.data).stat().st_size for plan in plans}
