@@ -58,6 +58,12 @@ def test_doctor_says_what_it_waits_for_and_what_the_speed_means(slow, world, tmp
     assert f"waiting for {slow} (1 under way, the first for " in err and "0 of 1 documents in " in err
     assert "36 documents at this speed: " in endpoint["found"] and "if 12 at a time" in endpoint["found"]
     assert endpoint["status"] == "note" and "it is slow" in endpoint["remedy"]
+    # Where the run has a store already, too: what was answered before is asked again.
+    ResponseStore(tmp_path / "run" / "responses.sqlite").close()
+    for _ in range(2):
+        assert main(["doctor", str(path), "--json"]) == 0
+        (endpoint,) = (check for check in json.loads(capsys.readouterr().out) if check["name"] == "endpoint")
+        assert float(endpoint["found"].split("A short document took ")[1].split()[0]) > 0.4
 
 
 def test_a_plan_can_time_some_documents_which_the_run_has_then(slow, world, tmp_path, capsys):

@@ -1,12 +1,13 @@
 """A chat completion that is read as it is written, and ended where it has no more to give.
 
 Servers of one's own stop generating when their client goes away. What was used up to there they say with every piece,
-where they are asked to: vLLM and SGLang in `usage`, llama.cpp in `timings`. Others say it at the end alone, so that an
-ended reply counts as long as it could have been.
+where they are asked to: vLLM and SGLang in `usage`, llama.cpp in `timings`. (The few tokens that they write until they
+notice are not known, nor billed.) Others say it at the end alone, so that an ended reply counts as long as it could
+have been.
 
 | dialect | what is sent beside `stream` | usage is told |
 |---|---|---|
-| `vllm` | `stream_options: {"include_usage": true, "continuous_usage_stats": true}` | with every piece |
+| `vllm`, `sglang` | `stream_options: {"include_usage": true, "continuous_usage_stats": true}` | with every piece |
 | `llama.cpp` | `stream_options: {"include_usage": true}`, `timings_per_token: true` | with every piece |
 | others | `stream_options: {"include_usage": true}` | at the end |
 """
