@@ -16,11 +16,12 @@ from equal_hf.utils.waiting import current, show_elsewhere, waiting
 from tests.processes import REPOSITORY, without_codes
 
 PROGRAM = """
-import logging, sys, time
+import logging, signal, sys, time
 from equal_hf.cli import in_one_line
 from equal_hf.utils import waiting as module
 from equal_hf.utils.logging import messages_shown
 module.AFTER_S, module._TICK_S = 0.05, 0.05
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has the background ignore it
 
 def work():
     with messages_shown(), module.waiting("the first reply of http://localhost:8080"):
