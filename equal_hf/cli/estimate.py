@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from equal_hf.extraction.budget import NANO, Prices
+from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.survey import SampledDocument
-from equal_hf.types import Allowance
+from equal_hf.types import Allowance, Usage
 from equal_hf.utils.waiting import duration
 
 # Where no reply of the model is stored yet. A reply restates part of the document: half its length is much.
@@ -32,33 +33,72 @@ CONCURRENCY_IF_UNKNOWN = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Extracted:
+    """Documents of the sample that were extracted, to know what that takes.
+
+    Args:
+        sample (`Sequence[SampledDocument]`): What was expected of them; at least one.
+        usage ([`Usage`]): What all requests about them used, second passes included.
+    """
+
+    sample: Sequence[SampledDocument]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """How requests are made.
 
     Args:
         prices ([`Prices`]): What tokens cost.
-        max_new_tokens (`int`): Longest reply.
+        endpoint ([`EndpointConfig`]): Longest reply, second passes, service tier, caps of each endpoint.
         reply_tokens (`float`, *optional*): Mean length of a reply, where replies of the model are known.
         request_s (`float`, *optional*): Mean time of a request, where it is known.
         concurrency (`int`): Requests under way.
-        second_passes (`int`): Requests about the pairs of each first one: refine, judge.
-        requests_per_minute, tokens_per_minute (`int`, *optional*): Caps of all endpoints together.
-        tier (`str`): The service tier: `"flex"`, `"batch"`, or empty for the full price.
         grades (`bool`): Whether pairs are graded in the reply.
         a_round (`int`, *optional*): Documents of a round. Where a round is a batch, `request_s` is the time of one.
+        extracted ([`Extracted`], *optional*): What some of the documents took.
     """
 
     prices: Prices = Prices()  # noqa: RUF009
-    max_new_tokens: int = 1024
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     reply_tokens: float | None = None
     request_s: float | None = None
     concurrency: int = 256
-    second_passes: int = 0
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    tier: str = ""
     grades: bool = False
     a_round: int | None = None
+    extracted: Extracted | None = None
+
+    @property
+    def second_passes(self) -> int:
+        """Requests about the pairs of each first one: refine, judge."""
+        return self.endpoint.refine + self.endpoint.judge
+
+    @property
+    def tier(self) -> str:
+        """The service tier: `"flex"`, `"batch"`, or empty for the full price."""
+        return "batch" if self.endpoint.batch else self.endpoint.service_tier or ""
+
+    def per_minute(self, what: str) -> int | None:
+        """The cap of all endpoints together on `"requests"` or `"tokens"`."""
+        cap = getattr(self.endpoint, f"{what}_per_minute")
+        return None if cap is None else cap * max(1, len(self.endpoint.url or []))
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What one document takes, on average."""
+
+    calls: float
+    prompt: float
+    completion: float
+    cached: float = 0.0
+
+    def cost(self, load: Load) -> float:
+        """In the currency."""
+        scale = 1_000_000  # so that parts of a token count
+        prompt, completion, cached = (round(scale * part) for part in (self.prompt, self.completion, self.cached))
+        return load.prices.cost(Usage(prompt, completion, cached_tokens=cached), load.tier) / NANO / scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,29 +164,14 @@ def estimate(
         load ([`Load`]): How requests are made.
         ends_by (`str`, *optional*, defaults to `"max_documents"`): What sets `documents`.
     """
-    assumptions = []
-    requests = fmean(document.requests for document in sample)
-    first_prompt = fmean(document.prompt_tokens for document in sample)
-    if load.reply_tokens is None:
-        share = REPLY_SHARE * (1 + GRADE_SHARE * load.grades)
-        reply = fmean(
-            min(load.max_new_tokens, share * document.document_tokens / document.requests) for document in sample
-        )
-        assumptions.append(
-            f"a reply has {REPLY_SHARE:.0%} of the tokens of what it is about, at most `extractor_max_new_tokens`: "
-            f"{reply:.0f} on average" + (f", grades included ({GRADE_SHARE:.0%} of it)" if load.grades else "")
-        )
-    else:
-        reply = load.reply_tokens
-        assumptions.append(f"a reply has {reply:.0f} tokens, the mean of the stored replies of this model")
-    if load.second_passes:
-        assumptions.append("every request finds pairs, and each second request quotes them and replies as long")
-    calls = requests * (1 + load.second_passes)
-    prompt = first_prompt + load.second_passes * (first_prompt + requests * reply)
-    completion = calls * reply
-    factor = {"flex": load.prices.flex, "batch": load.prices.batch}.get(load.tier, 1.0)
-    cost = factor * (prompt * load.prices.prompt + completion * load.prices.completion) / 1_000_000
+    assumptions: list[str] = []
+    needs = (
+        _guessed(sample, load, assumptions) if load.extracted is None else _seen(sample, load.extracted, assumptions)
+    )
+    calls, prompt, completion = needs.calls, needs.prompt, needs.completion
+    cost, reply = needs.cost(load), completion / max(calls, 1e-9)
     if load.tier:
+        factor = {"flex": load.prices.flex, "batch": load.prices.batch}[load.tier]
         assumptions.append(f"every reply is paid at the {load.tier} tier, {factor:.0%} of the full price")
 
     caps = {
@@ -191,10 +216,10 @@ def estimate(
         )
     assumptions.append(f"{load.concurrency} requests are under way at a time")
     minutes = [0.0]
-    if load.requests_per_minute:
-        minutes.append(documents * calls / load.requests_per_minute)
-    if load.tokens_per_minute:
-        minutes.append(documents * (prompt + completion) / load.tokens_per_minute)
+    if (cap := load.per_minute("requests")) is not None:
+        minutes.append(documents * calls / cap)
+    if (cap := load.per_minute("tokens")) is not None:
+        minutes.append(documents * (prompt + completion) / cap)
     return Plan(
         documents,
         ends_by,
@@ -205,3 +230,48 @@ def estimate(
         max(documents * calls * request_s / load.concurrency, 60 * max(minutes)),
         tuple(assumptions),
     )
+
+
+def _guessed(sample: Sequence[SampledDocument], load: Load, assumptions: list[str]) -> _Needs:
+    """What a document takes by its size, and by the replies that are stored; `assumptions` takes down what was
+    assumed."""
+    requests = fmean(document.requests for document in sample)
+    first_prompt = fmean(document.prompt_tokens for document in sample)
+    limit, second_passes = load.endpoint.max_new_tokens, load.second_passes
+    if load.reply_tokens is None:
+        share = REPLY_SHARE * (1 + GRADE_SHARE * load.grades)
+        reply = fmean(min(limit, share * document.document_tokens / document.requests) for document in sample)
+        assumptions.append(
+            f"a reply has {REPLY_SHARE:.0%} of the tokens of what it is about, at most `extractor_max_new_tokens`: "
+            f"{reply:.0f} on average" + (f", grades included ({GRADE_SHARE:.0%} of it)" if load.grades else "")
+        )
+        assumptions.append(
+            "no reply of this model is known, so money may be far off, above all with a model that thinks: "
+            "`--timed 10` pays for ten documents and goes by them"
+        )
+    else:
+        reply = load.reply_tokens
+        assumptions.append(f"a reply has {reply:.0f} tokens, the mean of the stored replies of this model")
+    if second_passes:
+        assumptions.append("every request finds pairs, and each second request quotes them and replies as long")
+    calls = requests * (1 + second_passes)
+    return _Needs(calls, first_prompt + second_passes * (first_prompt + requests * reply), calls * reply)
+
+
+def _seen(sample: Sequence[SampledDocument], extracted: Extracted, assumptions: list[str]) -> _Needs:
+    """What a document takes by those that were extracted, whose tokens the endpoint counted."""
+    used, count = extracted.usage, len(extracted.sample)
+    # The sample's documents may be longer than those extracted, and fall into more parts.
+    longer = fmean(one.prompt_tokens for one in sample) / fmean(one.prompt_tokens for one in extracted.sample)
+    parts = fmean(one.requests for one in sample) / fmean(one.requests for one in extracted.sample)
+    calls, prompt = parts * used.requests / count, longer * used.prompt_tokens / count
+    # The first request of a run finds nothing cached.
+    cached = min(prompt, calls * used.cached_tokens / max(1, used.requests - 1))
+    needs = _Needs(calls, prompt, parts * used.completion_tokens / count, cached)
+    thoughts = f", {used.reasoning_tokens / count:,.0f} of them thoughts" if used.reasoning_tokens else ""
+    found = f", {needs.cached:,.0f} of them cached" if used.cached_tokens else ""
+    assumptions.append(
+        f"a document takes what the {count:,} that were extracted took, by its length: {needs.prompt:,.0f} prompt "
+        f"tokens{found}, and {needs.completion:,.0f} completion tokens{thoughts}"
+    )
+    return needs

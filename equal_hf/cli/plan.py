@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Load, Plan, estimate, mean_request_s
+from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Extracted, Load, Plan, estimate, mean_request_s
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.types import Allowance, Document
+from equal_hf.types import Allowance, Document, Usage
 from equal_hf.utils.logging import messages_shown
 from equal_hf.utils.printable import escape
 
@@ -82,10 +82,9 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
         raise ConfigError(f"`extractor` is {run.extractor!r}, which calls no endpoint: there is nothing to plan")
     texts, size = _sample(run, args.sample, how.seed)
     measured = survey(texts, run.endpoint, _prompt(run, how.seed))
-    if args.timed:
-        _extract(run, how, texts[: args.timed])
+    extracted = _extract(run, how, texts, measured, args.timed) if args.timed else None
     documents_a_round = how.arms_per_round * how.documents_per_arm
-    load, known = _load(run, str(how.output_dir), measured, documents_a_round)
+    load, known = _load(run, str(how.output_dir), measured, documents_a_round, extracted)
     drawn = how.planned_rounds * documents_a_round
     ends = {"num_rounds": drawn, "max_documents": how.max_documents, "the corpus": size}
     ends_by, documents = min(((name, n) for name, n in ends.items() if n is not None), key=lambda end: end[1])
@@ -145,19 +144,27 @@ def _basis(measured: Survey, sampled: int, size: int | None) -> Iterator[str]:
         yield f"the endpoint ({measured.server.dialect}, {measured.server.model}) counted the tokens"
 
 
-def _extract(run: RunArguments, how: CollectorConfig, texts: list[str]) -> None:
-    """Extract some documents, whose replies the store then holds."""
+def _extract(
+    run: RunArguments, how: CollectorConfig, texts: list[str], measured: Survey, count: int
+) -> Extracted | None:
+    """Extract some documents, whose replies the store then holds; what they took, or `None` where nothing came."""
     from equal_hf.cli.factories import make_extractor
     from equal_hf.target import load_targets
 
-    one_by_one: dict[str, Any] = {"extractor_batch_min_requests": len(texts) + 1}  # nobody waits a day for a plan
+    places = random.Random(how.seed).sample(range(len(texts)), min(count, len(texts)))
+    one_by_one: dict[str, Any] = {"extractor_batch_min_requests": len(places) + 1}  # nobody waits a day for a plan
     run = replace(run, **one_by_one)
     extractor: Any = make_extractor(run, str(how.output_dir), load_targets(run, how.seed), how.seed)
     try:
         extractor.begin("plan")
-        extractor.extract([Document(f"plan-{number}", text) for number, text in enumerate(texts)])
+        extractions = extractor.extract([Document(f"plan-{place}", texts[place]) for place in places])
     finally:
         extractor.close()
+    done = [(place, one) for place, one in zip(places, extractions, strict=True) if one.finish_reason != "error"]
+    if not done:
+        return None
+    used = sum((one.usage for _, one in done), Usage())
+    return Extracted([measured.documents[place] for place, _ in done], used)
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:
@@ -195,8 +202,9 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
     return texts, report.rows
 
 
-def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) -> tuple[Load, list[str]]:
-
+def _load(
+    run: RunArguments, output_dir: str, measured: Survey, a_round: int, extracted: Extracted | None
+) -> tuple[Load, list[str]]:
     reply_tokens = request_s = None
     endpoint, store = run.endpoint, run.store_path(output_dir)
     endpoints = max(1, len(endpoint.url or []))
@@ -212,21 +220,20 @@ def _load(run: RunArguments, output_dir: str, measured: Survey, a_round: int) ->
         request_s = mean_request_s(spans, len(spans) if endpoint.batch else at_most * endpoints)
         if count:
             known.append(f"{count:,} replies of {model} are in {store}")
-    requests, tokens = endpoint.requests_per_minute, endpoint.tokens_per_minute
-    if run.prices.free:
+    prices = run.prices.or_listed([measured.server.listed_prices if measured.server else None])
+    if prices != run.prices:
+        known.append(f"the endpoint lists its prices: {prices.prompt:g} and {prices.completion:g} a million tokens")
+    if prices.free:
         known.append("no price is set (`price_per_million_prompt_tokens`, `price_per_million_completion_tokens`)")
     load = Load(
-        run.prices,
-        endpoint.max_new_tokens,
+        prices,
+        endpoint,
         reply_tokens,
         request_s,
         min(at_most * endpoints, a_round),
-        endpoint.refine + endpoint.judge,
-        None if requests is None else requests * endpoints,
-        None if tokens is None else tokens * endpoints,
-        tier="batch" if endpoint.batch else endpoint.service_tier or "",
-        grades=run.extractor_grade,
-        a_round=a_round,
+        run.extractor_grade,
+        a_round,
+        extracted,
     )
     return load, known
 
