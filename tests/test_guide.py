@@ -42,6 +42,8 @@ ELSEWHERE = {
     r"accelerate launch --config_file .*recipes/mistral_math.py": "tests/recipes/test_mistral_math.py::finished",
     r"accelerate launch .*cluster_automathtext.py": f"{INDEX_RECIPE}::test_the_recipe_is_the_command",
     r"accelerate launch .*-m equal_hf index": f"{INDEX_RECIPE}::test_under_accelerate",
+    r"equal-hf store stats .*--bill": "tests/cli/test_store.py::test_a_bill_that_says_what_the_ledger_says",
+    r"equal-hf plan .*--timed": "tests/cli/test_plan.py::test_a_run_costs_what_its_plan_said_to_within_a_tenth",
     r"equal-hf align": "tests/corpus/indexing/test_hostile.py",
     r"python -m tests\.benchmarks\.": "not run: benchmarks take minutes",
 }
