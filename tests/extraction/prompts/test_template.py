@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 
 import pytest
 from hypothesis import given
@@ -182,3 +183,14 @@ def test_a_template_from_the_hub(tmp_path) -> None:
     assert output[:3] == ["From the Hub: {{ document }}", "Vom Hub: {{ document }}", "Vom Hub: {{ document }}"]
     assert "tester/none is no file here, and there is no prompt.jinja" in output[3]
     assert "`extractor_prompt`" in output[4]
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_instructions_examples_and_form_of_the_reply_come_before_all_that_differs(graded: bool) -> None:
+    """Providers cache the beginning that prompts share."""
+    examples = tuple((f"What is {n} + {n}?", f"It is {2 * n}.") for n in range(10))
+    prompt = PromptTemplate(examples=examples, grade=graded, grade_items=examples if graded else ())
+    texts = [prompt.messages(document)[0]["content"] for document in ("Anna buys apples.", "Ben sells pears.")]
+    shared = "".join(one for one, other in takewhile(lambda both: both[0] == both[1], zip(*texts, strict=False)))
+    assert shared.endswith("between the two lines `=== DOCUMENT ") and '{"pairs": []}' in shared
+    assert all(question in shared and answer in shared for question, answer in examples)
