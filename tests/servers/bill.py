@@ -84,6 +84,11 @@ class Bill:
         self.lines[day, model, tier] += Line(1, *astuple(tokens), cost)
         return cost
 
+    def correct(self, day: str, model: str, tier: str, charged: Tokens, used: Tokens) -> None:
+        """Charge for what was used in place of what was charged for."""
+        before, after = (Line(0, *astuple(tokens), self.cost(tokens, tier)) for tokens in (charged, used))
+        self.lines[day, model, tier] += Line(*(b - a for a, b in zip(astuple(before), astuple(after), strict=True)))
+
     @property
     def total(self) -> Line:
         """All lines added up."""

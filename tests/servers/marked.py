@@ -45,6 +45,7 @@ PAIRS: dict[str, Any] = {
 
 _MARKED = re.compile(r"^Asked: (.+)\nTold: (.+)$", re.MULTILINE)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 def marked_document(number: int, pairs: int = 2, words: int = 0) -> str:
@@ -93,13 +94,18 @@ def answer(prompt: str, schema: dict[str, Any] | None, mode: str) -> Answer:
 
 
 def thoughts(prompt: str, tokens: int) -> str:
-    """So many tokens of thought about a prompt, a draft among them."""
+    """So many tokens of thought about a prompt, a draft among them. They do not repeat themselves."""
     if not tokens:
         return ""
-    digest = hashlib.sha256(prompt.encode()).hexdigest()[:8]
-    text = f"I look at {digest}. {DRAFT}"
-    missing = tokens - len(_TOKEN.findall(text))
-    return cut(text, tokens) if missing < 0 else text + "so " * missing
+    words = [f"I look at {_word(prompt)}. {DRAFT}"]
+    missing = tokens - len(_TOKEN.findall(words[0]))
+    words += [_word(f"{prompt}{number}") for number in range(missing)]
+    return cut(" ".join(words), tokens)
+
+
+def _word(text: str) -> str:
+    """Eight letters that depend on a text."""
+    return hashlib.sha256(text[-40:].encode()).hexdigest()[:8].translate(_LETTERS)
 
 
 def tokens_of(text: str) -> list[str]:

@@ -19,7 +19,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,10 +27,12 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.servers.bill import Bill, Tokens
+from tests.servers.counting import counted, prompt_tokens, text_of
+from tests.servers.events import events
 from tests.servers.faults import Fault, Seen
 from tests.servers.llama import exit_with_stdin
 from tests.servers.marked import answer, cut, thoughts, tokens_of
@@ -62,6 +64,7 @@ class StandIn:
     Args:
         provider (`str` or `Rules`): Which one, by its name in `PROVIDERS`.
         delay_s (`float`, *optional*, defaults to `0.0`): How long a chat request takes.
+        pause_s (`float`, *optional*, defaults to `0.0`): Between two pieces of a stream.
         clock (`Callable`, *optional*): Seconds since 1970, for the days of the bill.
 
     Attributes:
@@ -74,9 +77,16 @@ class StandIn:
         bill ([`Bill`]): What it all costs.
     """
 
-    def __init__(self, provider: str | Rules, *, delay_s: float = 0.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        provider: str | Rules,
+        *,
+        delay_s: float = 0.0,
+        pause_s: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.rules = PROVIDERS[provider] if isinstance(provider, str) else provider
-        self.delay_s = delay_s
+        self.delay_s, self.pause_s = delay_s, pause_s
         self.clock = clock
         self.faults: list[Fault] = []
         self.judge: Callable[[dict[str, Any], int], Fault | None] | None = None
@@ -158,23 +168,10 @@ class StandIn:
 
     async def count(self, request: Request) -> Response:
         """Count the tokens of a text, or of messages."""
-        body = await self.let_in(request)
-        path, dialect = request.url.path, self.rules.counts
-        if dialect == "vllm" and path == "/tokenize":
-            messages = body.get("messages")
-            tokens = tokens_of(body["prompt"]) if messages is None else self.prompt_tokens(messages)
-            numbers = list(range(len(tokens)))
-            return JSONResponse({"count": len(tokens), "max_model_len": self.rules.context, "tokens": numbers})
-        if dialect == "tgi" and path == "/tokenize":
-            return JSONResponse(_numbered(tokens_of(body["inputs"])))
-        if dialect == "tgi" and path == "/chat_tokenize":
-            tokens = self.prompt_tokens(body["messages"])
-            return JSONResponse({"tokenize_response": _numbered(tokens), "templated_text": " ".join(tokens)})
-        if dialect == "llama.cpp" and path == "/apply-template":
-            return JSONResponse({"prompt": " ".join(self.prompt_tokens(body["messages"]))})
-        if dialect == "llama.cpp" and path == "/tokenize":
-            return JSONResponse({"tokens": list(range(len(tokens_of(body["content"]))))})
-        raise self.nowhere(request)
+        reply = counted(self.rules, request.url.path, await self.let_in(request))
+        if reply is None:
+            raise self.nowhere(request)
+        return JSONResponse(reply)
 
     async def chat(self, request: Request) -> Response:
         body = await self.let_in(request)
@@ -195,7 +192,34 @@ class StandIn:
         finally:
             self.under_way -= 1
         reply = self.completion(generation)
-        return JSONResponse(self.change_reply(reply) if self.change_reply else reply, headers=dict(self.rules.headers))
+        reply = self.change_reply(reply) if self.change_reply else reply
+        headers = dict(self.rules.headers)
+        if body.get("stream"):
+            return StreamingResponse(self.streamed(generation, reply, body), 200, headers, "text/event-stream")
+        return JSONResponse(reply, headers=headers)
+
+    async def streamed(
+        self, generation: Generation, reply: dict[str, Any], body: dict[str, Any]
+    ) -> AsyncIterator[bytes]:
+        """The events of a stream."""
+        whole = generation.tokens
+        # Hosted services write on when their client goes away, and charge for it.
+        written = whole.completion if self.rules.key else 0
+        try:
+            for event, so_far in events(reply, body, whole.prompt):
+                written = max(written, min(so_far, whole.completion))
+                yield b"data: " + json.dumps(event).encode() + b"\n\n"
+                if self.pause_s:
+                    await asyncio.sleep(self.pause_s)
+            yield b"data: [DONE]\n\n"
+            written = whole.completion
+        finally:
+            tokens = replace(whole, completion=written, reasoning=min(whole.reasoning, written))
+            self.bill.correct(self.day(), generation.model, generation.tier, whole, tokens)
+
+    def day(self) -> str:
+        """The day of the bill, in UTC."""
+        return datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
 
     async def let_in(self, request: Request) -> Any:
         """Note a request down, look at its key, and give its JSON."""
@@ -234,9 +258,9 @@ class StandIn:
         rules = self.rules
         form, schema = check(rules, body)
         messages = body["messages"]
-        prompt = _text(messages[-1])
+        prompt = text_of(messages[-1])
         limit = next((body[name] for name in rules.limits if body.get(name) is not None), None)
-        sent = self.prompt_tokens(messages)
+        sent = prompt_tokens(messages)
         if len(sent) + (limit or 0) > rules.context and not rules.truncates:
             counts = {"prompt": len(sent), "limit": limit or 0, "total": len(sent) + (limit or 0)}
             message = rules.too_long.message.format(context=rules.context, **counts)
@@ -260,12 +284,13 @@ class StandIn:
             text = cut(said.refusal, room - thought_tokens)
         whole = text == (said.text or (said.refusal or "")) or refusal is not None
         content_tokens = len(tokens_of(refusal or text))
+        if rules.no_room is not None and not (refusal or text):
+            raise Refused(rules.no_room)
         tokens = Tokens(len(sent), self.cached(rules.model, sent), thought_tokens + content_tokens, thought_tokens)
         asked = body.get("service_tier")
         charged = tier or self.tier or (asked if asked not in (None, "auto") else "default")
-        day = datetime.fromtimestamp(self.clock(), UTC).date().isoformat()
         model = rules.snapshot or body.get("model", rules.model)
-        cost = self.bill.add(day, model, charged, tokens)
+        cost = self.bill.add(self.day(), model, charged, tokens)
         finish = "stop" if whole else "length"
         return Generation(model, text, thought, refusal, finish, tokens, cost, charged)
 
@@ -296,14 +321,6 @@ class StandIn:
             reply["service_tier"] = generation.tier
         return reply | dict(rules.reply)
 
-    @staticmethod
-    def prompt_tokens(messages: list[dict[str, Any]]) -> list[str]:
-        """The prompt as the model sees it."""
-        tokens = []
-        for message in messages:
-            tokens += ["turn", str(message.get("role")), *tokens_of(_text(message)), "ended"]
-        return [*tokens, "turn", "assistant"]
-
     def cached(self, model: str, tokens: list[str]) -> int:
         """How much of the prompt's beginning was seen before; it is remembered from now on."""
         if not (least := self.rules.caches_from):
@@ -313,22 +330,6 @@ class StandIn:
         found = [size for size, key in zip(sizes, keys, strict=True) if key in self._beginnings]
         self._beginnings.update(keys)
         return max(found, default=0)
-
-
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
-
-
-def _numbered(tokens: list[str]) -> list[dict[str, Any]]:
-    """Tokens in the form of TGI, with where they stand."""
-    found, start = [], 0
-    for number, token in enumerate(tokens):
-        found.append({"id": number, "text": token, "start": start, "stop": start + len(token)})
-        start += len(token)
-    return found
 
 
 def _start_of_last(text: str, tokens: int) -> int:

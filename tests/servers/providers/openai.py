@@ -81,6 +81,11 @@ O_SERIES = replace(
     snapshot="o4-mini-2025-04-16",
     refused=REASONING.refused | {"temperature": unsupported("temperature"), "seed": unsupported("seed")},
     only_defaults={},
+    no_room=Problem(
+        400,
+        "Could not finish the message because max_tokens or model output limit was reached. Please try again with "
+        "higher max_tokens.",
+    ),
     rates=Rates(prompt=1.1, cached=0.275, completion=4.4),
 )
 

@@ -107,6 +107,7 @@ class Rules:
         bad_request (`int`): HTTP status of what it does not take.
         pages (`dict[str, Any]`): What other paths answer to GET: JSON, or a text.
         missing (`Any`): What paths that are not there answer with their 404; by default, an error like others.
+        no_room ([`Problem`], *optional*): In place of an empty reply, where it thinks until the limit.
         too_long ([`Problem`]): Of a prompt and limit beyond the context; `{prompt}`, `{limit}`, `{total}` and
             `{context}` are filled in.
         counts (`str`): How it counts tokens for others: `""`, `"tgi"`, `"vllm"` or `"llama.cpp"`.
@@ -150,6 +151,7 @@ class Rules:
     bad_request: int = 400
     pages: Mapping[str, Any] = field(default_factory=dict)
     missing: Any = None
+    no_room: Problem | None = None
     too_long: Problem = _TOO_LONG
     counts: str = ""
     error: Callable[[Problem], Any] = openai_error
