@@ -19,8 +19,8 @@ from equal_hf.extraction.transport.chat_body import Capabilities, chat_body
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import Server
-from equal_hf.extraction.transport.faults import Refusal, TransportFault
-from equal_hf.extraction.transport.schema_forms import schema_forms
+from equal_hf.extraction.transport.faults import Refusal, TransportFault, leaves_no_room
+from equal_hf.extraction.transport.schema_forms import SCHEMA_FIELDS, schema_forms
 from equal_hf.utils.retry import backoff_s
 
 logger = logging.getLogger(__name__)
@@ -153,11 +153,20 @@ class FirstRequests:
     async def _reply(self) -> ChatResponse:
         """A reply in the form that is tried; with as many tokens as the run allows where a few gave none."""
         while True:
-            response = await self._persist()
+            response = await self._once()
             self._thinks |= response.thought
             if response.text.strip() or not response.cut_short or self._max_tokens == self.completion_limit:
                 return response
             self._max_tokens = self.completion_limit
+
+    async def _once(self) -> ChatResponse:
+        try:
+            return await self._persist()
+        except Refusal as refusal:
+            if not leaves_no_room(refusal.status, str(refusal).lower()):
+                raise
+            self._thinks = True
+            return ChatResponse("", True, None, None)
 
     async def _persist(self) -> ChatResponse:
         while True:
@@ -172,11 +181,23 @@ class FirstRequests:
                     continue
                 # What answers something else altogether is no model server, and will not become one; one that names
                 # the schema will not take it.
-                hopeless = fault.kind == "malformed" or (fault.kind == "odd" and _ABOUT_SCHEMA.search(str(fault)))
+                about_schema = fault.parameter in SCHEMA_FIELDS or _ABOUT_SCHEMA.search(str(fault))
+                hopeless = fault.kind == "malformed" or (fault.kind == "odd" and about_schema)
+                self._look_for_extra(fault)
                 if hopeless or self._retries == _RETRIES:
                     raise
                 await asyncio.sleep(fault.retry_after_s or backoff_s(self._retries, self._random))
             self._retries += 1
+
+    def _look_for_extra(self, fault: TransportFault) -> None:
+        """A field of the user's own that is refused is for the user to correct."""
+        if fault.kind != "odd":
+            return
+        for name in self.extra:
+            if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", str(fault)):
+                raise self.client.error(
+                    f"it refuses `{name}` of `extractor_body`: {fault}. Correct it there, or take it out."
+                )
 
 
 def _fits(response: ChatResponse) -> bool:

@@ -10,7 +10,10 @@ import httpx2
 import jsonschema
 import pytest
 
+from equal_hf.extraction.prompts.template import PromptTemplate
+from equal_hf.types import Document
 from tests.extraction.openai_description import Description, needs_description
+from tests.extraction.test_matrix import connected
 from tests.servers.marked import FORBIDDEN, PAIRS, marked_document
 from tests.servers.standin import StandIn
 from tests.servers.strict_schema import problems
@@ -171,6 +174,41 @@ def test_canary_schemas_are_refused(change, named, chat) -> None:
 )
 def test_canary_roots_are_refused(schema) -> None:
     assert problems(schema)
+
+
+@needs_description
+@pytest.mark.parametrize("provider", ["openai", "openai-reasoning", "openai-o-series", "azure", "azure-deployment"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prompt": PromptTemplate(grade=True, grade_items=(("How many lamps?", "Nine."),))},
+        {"temperature": 0.5, "refine": True, "judge": True},
+        {"body": {"verbosity": "low", "metadata": {"project": "pairs"}, "prompt_cache_key": "pairs"}},
+    ],
+    ids=["grade", "refine-judge", "body"],
+)
+def test_every_body_that_is_sent_is_as_described(settings, provider, validate) -> None:
+    """The first contact, documents, second requests and asking again; in a strict schema that the rules allow."""
+
+    def spoilt(reply: dict[str, Any]) -> dict[str, Any]:
+        if len(server.chats) % 3 == 0:
+            reply["choices"][0]["message"]["content"] = "no JSON"
+        return reply
+
+    documents = [Document(f"d{number}", marked_document(number)) for number in range(4)]
+    with StandIn(provider) as server:
+        endpoint = connected(server, **settings)
+        endpoint.check()
+        refused = len(server.chats) - server.bill.total.requests
+        server.change_reply = spoilt
+        assert any(one.pairs for one in endpoint.extract(documents))
+        bodies = [seen.body for seen in server.chats]
+        assert len(bodies) > 5 and len(bodies) - server.bill.total.requests == refused, "refusals are of the probe"
+        for body in bodies:
+            validate("CreateChatCompletionRequest", body)
+            wrapped = body["response_format"]["json_schema"]
+            assert wrapped["strict"] is True and problems(wrapped["schema"]) == []
+        endpoint.close()
 
 
 def test_prompts_that_begin_alike_are_cached_and_billed_so() -> None:

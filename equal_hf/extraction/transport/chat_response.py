@@ -16,6 +16,10 @@ from equal_hf.utils.known_secrets import mask_known
 MOST_COST = 1e9
 
 
+# OpenAI's word, and those of Anthropic, Cohere and Gemini where a gateway passes them on.
+_CUT_SHORT = ("length", "max_tokens", "max_output_tokens", "model_length")
+
+
 @dataclass(frozen=True, slots=True)
 class ChatResponse:
     """What is taken from a chat completion.
@@ -71,20 +75,27 @@ class ChatResponse:
         message = _field(choice, "message")
         if not isinstance(message, dict) and (error := _field(answer, "error")):
             raise judge_error(error, counts.usage())
+        if isinstance(error := _field(choice, "error"), dict):  # of the provider that a router has asked
+            raise judge_error(error, counts.usage())
         parts = message.get("content") if isinstance(message, dict) else None
         content = _joined(parts) or _tool_arguments(message)
         if not isinstance(message, dict) or not isinstance(content, str | None):
             raise TransportFault("the answer is no chat completion", kind="malformed", usage=counts.usage())
         finish_reason = _field(choice, "finish_reason")
+        cut_short = str(finish_reason).lower() in _CUT_SHORT
         text, thoughts = split_thoughts(content or "")
+        reasoning = "\n".join(filter(None, (_reasoning(message), thoughts)))
+        if not cut_short and not text.strip() and _is_object(reasoning):
+            # Parsers of thoughts put a reply there whose model was told not to think.
+            text, reasoning = reasoning, ""
         refusal = _refusal(message, finish_reason, text)
         return cls(
             _clean(refusal or text),
-            finish_reason == "length" and refusal is None,
+            cut_short and refusal is None,
             counts.prompt,
             counts.completion,
             refusal is not None,
-            _clean("\n".join(filter(None, (_reasoning(message), thoughts)))),
+            _clean(reasoning),
             counts.cached,
             counts.reasoning,
             counts.cost,
@@ -189,6 +200,14 @@ def _reasoning(message: dict[str, Any]) -> str:
     thoughts = [part.get("thinking") for part in parts if part.get("type") == "thinking"]
     texts = [_joined(thought) for thought in thoughts]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _is_object(text: str) -> bool:
+    """Whether a text is one JSON object and nothing else."""
+    try:
+        return text.lstrip().startswith("{") and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _refusal(message: dict[str, Any], finish_reason: Any, content: str) -> str | None:

@@ -51,6 +51,15 @@ _TOO_LONG = re.compile(
     r"|too many (input |prompt )?tokens|tokens? .{0,40}must be <=|must have less than \d+ tokens|reduce (the|your) \w+"
     r"|input validation error|(longer|larger|greater) than the (model|maximum|context)|number of tokens"
 )
+# A reply longer than the model can write is asked for, whatever the document.
+_REPLY_LIMIT = re.compile(r"max[_ ]?(completion_|new_|output_?)?tokens|(output|completion) tokens")
+_ABOVE = re.compile(
+    r"too large|at most|maximum (allowed|number of output|value)|(valid|supported) range|should be (in )?\[|> \d"
+    r"|must be (<=|less|lower|at most|between)|cannot be greater|exceeds? (the )?(max|limit|model)"
+)
+_OF_PROMPT = re.compile(r"\b(inputs?(?! validation)|prompts?|messages?)\b|maximum context length")
+# In place of an empty reply, where OpenAI's models think until the limit.
+_NO_ROOM_LEFT = re.compile(r"output limit was reached|higher max_tokens")
 _CONTENT = re.compile(
     r"content[ _-]?(policy|filter|management|moderation)|content_policy_violation|responsibleaipolicy|moderation"
     r"|safety (system|filter|polic|setting)|was flagged|prompt was blocked|prohibited_content|data_?inspection_?failed"
@@ -172,7 +181,10 @@ def judge(status: int, headers: Mapping[str, str], text: str) -> TransportFault 
             f"it answers {status}: the account has no money or quota left. Top it up or raise its limit, or use "
             f"another `extractor_api_key`, and run again: what came is in the response store.{shown}",
         )
-    if is_documents_own(status, lower):
+    if is_reply_limit(status, lower):
+        remedy = "Lower `extractor_max_new_tokens`, or `extractor_max_reasoning_tokens` if that is set."
+        return Blocked(status, f"it answers {status}, the model writes no reply of so many tokens. {remedy}{shown}")
+    if is_documents_own(status, lower) or leaves_no_room(status, lower):
         return Refusal(status, said)
     if status == 401 or (status == 403 and not _is_page(text)):
         return Blocked(status, f"it answers {status}, the key is missing or wrong. Set `extractor_api_key`.{shown}")
@@ -202,6 +214,29 @@ def is_about_money(status: int, words: str, wait: float | None) -> bool:
     if status == 402 or _MONEY_CODES.search(words):
         return True
     return wait is None and _MONEY_WORDS.search(words) is not None
+
+
+def is_reply_limit(status: int, words: str) -> bool:
+    """Whether an error says that the model cannot write so long a reply, whatever it is asked.
+
+    Args:
+        status (`int`): The HTTP status.
+        words (`str`): What it says, in lower case.
+    """
+    if status not in (400, 422) or _REPLY_LIMIT.search(words) is None or _ABOVE.search(words) is None:
+        return False
+    # Some count the prompt in: then another document may have room.
+    return _OF_PROMPT.search(words) is None
+
+
+def leaves_no_room(status: int, words: str) -> bool:
+    """Whether an error says that the model thought until the limit of its reply.
+
+    Args:
+        status (`int`): The HTTP status.
+        words (`str`): What it says, in lower case.
+    """
+    return status == 400 and _NO_ROOM_LEFT.search(words) is not None
 
 
 def is_documents_own(status: int, words: str) -> bool:

@@ -44,10 +44,10 @@ class Address:
     def parse(cls, url: str, api_key: str | None = None, headers: Mapping[str, str] | None = None) -> Address:
         """Take a URL apart.
 
-        Its query goes with every request. Azure gets an `api_key` in the header `api-key`.
-        A user and password in the URL become basic authentication. Without an `api_key` the Hugging Face token
-        (`HF_TOKEN`, or the one `hf auth login` stored) is used, but only for `https` hosts of Hugging Face: no other
-        server is shown that token.
+        Its query goes with every request, and a path that ends in `/chat/completions` is taken as it is. Azure gets
+        an `api_key` in the header `api-key`. A user and password in the URL become basic authentication. Without an
+        `api_key` the Hugging Face token (`HF_TOKEN`, or the one `hf auth login` stored) is used, but only for `https`
+        hosts of Hugging Face: no other server is shown that token.
 
         Args:
             url (`str`): `http` or `https`.
@@ -78,8 +78,11 @@ class Address:
         remember_secret(api_key)
         remember_headers(more)
         remember_url(url)
-        path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
-        routes = "" if _DEPLOYMENT.search(path) or _OTHER_VERSION.search(path) else "/v1"
+        whole = parts.path.rstrip("/")
+        path = whole.removesuffix("/chat/completions").removesuffix("/v1")
+        # A path that is given to its end is taken as it is.
+        bare = whole.endswith("/chat/completions") and not whole.endswith("/v1/chat/completions")
+        routes = "" if bare or _DEPLOYMENT.search(path) or _OTHER_VERSION.search(path) else "/v1"
         host = parts.netloc.rpartition("@")[2]
         password = unquote(parts.password or "")
         secrets = [secret for secret in (api_key, password, parts.query) if secret]

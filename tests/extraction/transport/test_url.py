@@ -27,6 +27,9 @@ CHAT = "/v1/chat/completions"
             "https://r.openai.azure.com/openai/deployments/mini/info?api-version=2024-10-21",
         ),
         ("https://g/v1beta/openai/", "https://g/v1beta/openai/chat/completions", "https://g/v1beta/openai/info"),
+        ("https://p/chat/completions", "https://p/chat/completions", "https://p/info"),
+        ("https://p/inference/chat/completions/", "https://p/inference/chat/completions", "https://p/inference/info"),
+        ("https://p/v1/chat/completions", "https://p/v1/chat/completions", "https://p/info"),
         ("https://z/api/paas/v4", "https://z/api/paas/v4/chat/completions", "https://z/api/paas/v4/info"),
     ],
 )
