@@ -55,7 +55,8 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     if args.max_cost is not None and run.extractor != "endpoint":
         yield Check("settings", "problem", *NO_PRICES)
     try:
-        refuse_sharded([REWARD_FUNCTIONS[name] for name in rewards if name in REWARD_FUNCTIONS], args)
+        functions = [REWARD_FUNCTIONS[name] for name in rewards if name in REWARD_FUNCTIONS]
+        refuse_sharded(functions, args, pairs="influence" in args.pair_values)
     except ConfigError as error:
         yield Check("settings", "problem", str(error))
     losses = {"eval_loss", *(f"eval_{name}_loss" for name in run.by_name())}

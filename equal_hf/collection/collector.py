@@ -38,6 +38,7 @@ from equal_hf.records.changes import changed_values, require_room
 from equal_hf.records.history import History
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
+from equal_hf.selection.pair_value import late_values
 from equal_hf.selection.rewards import reward_name, stage_of, value_reward
 from equal_hf.selection.selector import Selector
 from equal_hf.target import target_shares
@@ -197,7 +198,7 @@ class EqualDataCollector:
                 self.records.usage_by_arm(index),
             )
             if (record := self.records.reward_record(index)) is not None:
-                self.selector.record_rewards(round, record["rewards"], record["metrics"])
+                self.selector.record_rewards(round, record["rewards"], record["metrics"], record.get("pair_values"))
         if resumed:
             self._change(history, fingerprint, config)
         if resumed and history.rounds:
@@ -277,6 +278,11 @@ class EqualDataCollector:
         Raises:
             [`ConfigError`]: If no reward can be known without a trainer.
         """
+        if "influence" in self.args.pair_values:
+            raise ConfigError(
+                "`pair_values` names influence, which only a trainer tells: leave it out, or pass the collector to "
+                "EqualTrainer"
+            )
         if "extracted" not in self.stages.values():
             raise ConfigError(
                 "every reward function waits for an evaluation, which only a trainer makes: "
@@ -356,7 +362,8 @@ class EqualDataCollector:
         Args:
             round ([`Round`]): The round.
             **context: What evaluated reward functions need (`eval_loss`, `previous_eval_loss`, `trained_rows`,
-                `model`). Without it, rewards that wait for an evaluation are `None`.
+                `model`), and `pair_influence`, by position. Without it, rewards that wait for an evaluation are
+                `None`.
         """
         self.open()
         if (record := self.records.reward_record(round.index)) is not None:
@@ -368,8 +375,10 @@ class EqualDataCollector:
                 "evaluated", round, pair_embeddings=embeddings, loss_history=losses, **context
             )
         numbers = {name: context.get(name) for name in METRICS if name in context}
-        mixed = self.selector.record_rewards(round, rewards, numbers)
+        late = late_values(round, context)
+        mixed = self.selector.record_rewards(round, rewards, numbers, late)
         record = {"index": round.index, "rewards": rewards, "mixed": mixed, "metrics": numbers}
+        record |= {"pair_values": late} if late else {}
         record["useful_pairs"] = self.selector.useful[round.index]
         if (ahead := self.forecast(round.index)) is not None:
             record["forecast"] = ahead.record()

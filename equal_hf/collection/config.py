@@ -72,8 +72,10 @@ class CollectorConfig(FilterConfig):
             to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
         pair_values (`list[str]`, *optional*, defaults to `["likeness", "grade"]`): What says how much pairs are worth,
             and so teaches what documents are: `"likeness"`, near the five nearest of the reference and of its form;
-            `"nearness"` to the mean of the reference, to the five `"nearest"` of it, or the `"grade"` of the
-            extracting model (`extractor_grade`), which counts only where there is one.
+            `"nearness"` to the mean of the reference, to the five `"nearest"` of it, the `"grade"` of the extracting
+            model (`extractor_grade`), which counts only where there is one and as far as it is reliable, or
+            `"influence"`, the agreement of gradients of pairs and validation set, for which a trainer is needed: of 64
+            pairs a round, once it was trained on.
         pair_value_weights (`list[float]`, *optional*): One weight each; where left out, 4 for grades and 1 for others.
         target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.

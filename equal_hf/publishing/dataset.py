@@ -3,7 +3,7 @@
 ```
 README.md                          the card; configurations `default`, `rejected`, `decisions`
 equal.json                         the run's id, and the metadata that the run wrote into the card
-data/train/round-00007.parquet     one file a round, never changed
+data/train/round-00007.parquet     one file a round, never changed but by what training tells of its pairs
 data/rejected/round-00007.parquet
 data/decisions/round-00007.parquet written again when the round's rewards are known
 pictures/progress.png              shown in the card; only where matplotlib is installed

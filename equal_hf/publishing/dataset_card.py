@@ -132,8 +132,8 @@ of a row say where it came from: document, its hash and character span, cluster,
 drawn, the rewards known at extraction (`reward_…`), the extraction method, model, prompt and reply (`response_key`),
 its share of the money paid for that (`cost`), the grade from 0 to 3 that the model gave the pair, where it was asked
 for one (`grade`), what selection took it to be worth to the target, from 0 to 1 (`value`, and by what, `value_…`), and
-the quality filters (`filters_hash`). There is one file a round, and it does not change; rewards that came later are in
-`decisions`."""
+the quality filters (`filters_hash`). There is one file a round, and it does not change but for `value_influence`,
+which training tells where it is asked for; rewards that came later are in `decisions`."""
 
 
 def _cost(stats: RunStatistics) -> str:

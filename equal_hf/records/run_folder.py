@@ -41,6 +41,7 @@ from equal_hf.records.schema import (
     pair_row,
     pair_schema,
     rejected_schema,
+    with_late_values,
 )
 from equal_hf.types import Decision, Document, Rejection, Round, Usage
 from equal_hf.utils.files import new_folder
@@ -332,8 +333,10 @@ class RoundRecords:
             )
 
     def pair_table(self, index: int) -> pa.Table:
-        """The pairs of one round, one row each."""
-        return current_pairs(read_parquet(self.folder(index) / "extracted" / "pairs.parquet"))
+        """The pairs of one round, one row each, with what was learned of them since."""
+        table = current_pairs(read_parquet(self.folder(index) / "extracted" / "pairs.parquet"))
+        late = (self.reward_record(index) or {}).get("pair_values", {})
+        return with_late_values(table, late)
 
     def decision_table(self, index: int) -> pa.Table:
         """The decisions of one round, one row each."""

@@ -37,6 +37,7 @@ PAIR_COLUMNS = {
     "value_nearest": "float64",
     "value_likeness": "float64",
     "value_grade": "float64",
+    "value_influence": "float64",
     "cost": "float64",  # money; a transport cost is `transport` in rewards
 }
 # Recorded only where a run asks for it.
@@ -102,6 +103,17 @@ def pair_schema(documents: Iterable[Document], *, reasoning: bool = False) -> pa
     columns = PAIR_COLUMNS | ({REASONING: "string"} if reasoning else {})
     fields = [pa.field(name, getattr(pa, kind)()) for name, kind in columns.items()]
     return pa.schema([*fields, *(pa.field(name, pa.string()) for name in carried)])
+
+
+def with_late_values(table: pa.Table, values: Mapping[str, list[float | None]]) -> pa.Table:
+    """A table of pairs with values that came after it was recorded, by function; such as do not fit are left out."""
+    import pyarrow as pa
+
+    for name, column in values.items():
+        place = table.schema.get_field_index(f"value_{name}")
+        if place >= 0 and len(column) == table.num_rows:
+            table = table.set_column(place, table.schema.field(place), pa.array(column, pa.float64()))
+    return table
 
 
 def rejected_schema() -> pa.Schema:

@@ -27,7 +27,7 @@ they are seen to be ([`Reliability`]).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -134,6 +134,27 @@ def grade_value(round: Round, **context: Any) -> np.ndarray:
     return np.array(grades, dtype=np.float64)[:, None]
 
 
+def influence_value(round: Round, **context: Any) -> np.ndarray:
+    """How a pair pulls the model in training towards the validation set, by the agreement of their gradients; 0 where
+    they disagree. nan here: it is known once the round was trained on, of a sample ([`PairValues.learn`])."""
+    return np.full((len(round.pairs), 1), np.nan)
+
+
+def late_values(round: Round, context: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """Values that are known once a round was trained on, by function: one a pair, `None` where there is none.
+
+    Args:
+        round ([`Round`]): The round.
+        context (`Mapping[str, Any]`): What its rewards are recorded with: `pair_influence`, agreements from -1 to 1 by
+            a pair's position.
+    """
+    told: Mapping[int, float] | None = context.get("pair_influence")
+    if told is None:
+        return {}
+    known = {place: max(0.0, float(value)) for place, value in told.items() if np.isfinite(value)}
+    return {"influence": [known.get(place) for place in range(len(round.pairs))]}
+
+
 def _upper_half(ranks: np.ndarray) -> np.ndarray:
     return np.clip(2.0 * ranks - 1.0, 0.0, None)
 
@@ -143,6 +164,7 @@ PAIR_VALUES: dict[str, PairValueFunction] = {
     "nearest": nearest_value,
     "likeness": nearest_value,  # times the form, which [`PairValues`] learns
     "grade": grade_value,
+    "influence": influence_value,
 }
 FORMED = "likeness"
 FALLBACKS = ("likeness", "nearness")  # the first that is named, else the last, counts as far as the others do not
@@ -262,7 +284,7 @@ class PairValues:
         given = weighted_pair_values(functions, weights)
         self._reference_forms = None if questions is None else [question_forms(own) for own in questions]
         self._kept: list[_Kept] = []
-        self._weights: list[np.ndarray] = []  # after each round
+        self._trusted: list[np.ndarray] = []  # weights by what was known of judges after each round
         self.fallback = next((name for name in FALLBACKS if name in functions), FALLBACKS[-1])
         self.names = tuple(dict.fromkeys([self.fallback, *functions]))
         self._given = np.array([given.get(name, 0.0) for name in self.names])
@@ -279,8 +301,13 @@ class PairValues:
         What one has by its weight, but not by its [`Reliability`] or for having said nothing yet, goes to likeness or
         nearness.
         """
-        trusted = [self.reliability[name].weight if name in self.reliability else 1.0 for name in self.names]
-        weights = self._given * trusted * (self._counts.min(axis=1) > 0)
+        return self._weights(self._given * self._trust(), self._counts.min(axis=1) > 0)
+
+    def _trust(self) -> np.ndarray:
+        return np.array([self.reliability[name].weight if name in self.reliability else 1.0 for name in self.names])
+
+    def _weights(self, trusted: np.ndarray, known: np.ndarray) -> np.ndarray:
+        weights = trusted * known
         weights[self.names.index(self.fallback)] += self._given.sum() - weights.sum()
         return weights / weights.sum()
 
@@ -319,7 +346,7 @@ class PairValues:
         self._sums += np.where(known, pairs, 0.0).sum(axis=0)
         self._counts += known.sum(axis=0)
         self._judge(round, pairs, embeddings)
-        self._weights.append(self.weights)
+        self._trusted.append(self._given * self._trust())
         filled = np.where(known, pairs, self._sums / np.maximum(self._counts, 1))
         fresh = self._kept[-1].fresh
         documents = document_values(round, filled, fresh, self.pairs_per_document)
@@ -337,6 +364,19 @@ class PairValues:
                 known = [position for position in positions if not np.isnan(said[position])]
                 evidence.add(document, said[known], embeddings[known], near[known])
             self.reliability[name] = evidence.judge()
+
+    def learn(self, index: int, values: Mapping[str, Sequence[float | None]]) -> None:
+        """Add what is known of a round's pairs since it was trained on; [`learned`] counts it from that round on.
+
+        Args:
+            index (`int`): The round.
+            values (`Mapping[str, Sequence[float | None]]`): From [`late_values`].
+        """
+        kept = self._kept[index].values
+        for name, column in values.items():
+            if name in self.names and len(column) == len(kept):
+                told = np.array([np.nan if value is None else value for value in column], dtype=np.float64)
+                kept[:, self.names.index(name)] = told[:, None]
 
     def learned(self, rounds: int) -> LearnedValues:
         """What the documents of the first rounds are worth, as it is known after these.
@@ -360,7 +400,8 @@ class PairValues:
         np.add.at(documents, owner[fresh], filled[fresh])
         means = documents / np.maximum(fresh_pairs, 1)[:, None, None]
         counted = np.minimum(fresh_pairs, self.pairs_per_document)
-        return LearnedValues(self._weights[rounds - 1], means, counted, lost)
+        weights = self._weights(self._trusted[rounds - 1], counts.min(axis=1) > 0)
+        return LearnedValues(weights, means, counted, lost)
 
     def _keep(self, round: Round, embeddings: np.ndarray, pool_embeddings: np.ndarray | None) -> _Kept:
         values = np.full((len(round.pairs), len(self.names), self.targets), np.nan)

@@ -374,10 +374,13 @@ class Selector:
         round: Round,
         rewards: Mapping[str, Sequence[float | None]],
         metrics: Mapping[str, Any] | None = None,
+        pair_values: Mapping[str, Sequence[float | None]] | None = None,
     ) -> list[float | None]:
-        """A round's mixed rewards, `None` for an arm without one; the next [`advance`] passes them on."""
+        """A round's mixed rewards, `None` for an arm without one; the next [`advance`] passes them on, with values of
+        its pairs that are known by now."""
         if round.index != self.rewarded_rounds:
             raise ValueError(f"round {round.index} cannot have rewards recorded after {self.rewarded_rounds} rounds")
+        self.pair_values.learn(round.index, pair_values or {})
         mixed = self.scaler.mix(rewards)
         self.trained = self.loss_history(round, metrics or {}) or self.trained
         arms = [decision.arm for decision in round.decisions]

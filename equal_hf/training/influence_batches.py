@@ -1,4 +1,4 @@
-"""What [`influence_reward`] looks at: a few rows of each arm, and of the validation set that pays."""
+"""What influence looks at: rows of each arm or a sample of a round's pairs, and of the validation set that pays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from equal_hf.selection.experimental.influence import agreement
+
 INFLUENCE_ROWS, VALIDATION_ROWS = 8, 32  # of each arm, and of the validation sets together
+INFLUENCE_PAIRS = 64  # of a round
+# Validation rows of one gradient: so many gradients span what pairs are compared on.
+ROWS_A_GRADIENT = 4
 
 
 def influence_batches(
@@ -28,6 +33,26 @@ def influence_batches(
             batch(rows[start : start + INFLUENCE_ROWS]) for start in range(0, len(rows), INFLUENCE_ROWS)
         ],
     }
+
+
+def pair_influence(
+    model: Any,
+    rows: Mapping[int, dict[str, Any]],
+    validation: Sequence[tuple[Any, int]],
+    batch: Callable[[Sequence[dict[str, Any]]], dict[str, Any]],
+) -> dict[int, float]:
+    """Influence of pairs on the validation sets: agreement of their gradients, projected on what these span.
+
+    Args:
+        model (`nn.Module`): The model in training, as it is after the round.
+        rows (`Mapping[int, dict]`): A tokenized row of each pair, by its position in the round.
+        validation (`Sequence[tuple[Dataset, int]]`): From [`rewarding_sets`].
+        batch (`Callable`): As for [`influence_batches`].
+    """
+    wanted = [dataset[index] for dataset, count in validation for index in range(min(len(dataset), count))]
+    parts = [wanted[start : start + ROWS_A_GRADIENT] for start in range(0, len(wanted), ROWS_A_GRADIENT)]
+    values = agreement(model, [batch([row]) for row in rows.values()], [batch(part) for part in parts], projected=True)
+    return {position: value for position, value in zip(rows, values, strict=True) if value is not None}
 
 
 def rewarding_sets(sets: Any, metric: str, shares: Mapping[str, float]) -> list[tuple[Any, int]]:

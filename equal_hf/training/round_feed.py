@@ -41,6 +41,7 @@ class OpenedRound:
             some may turn out unusable.
         row_arms (`list[int | None]`): For each row the place of its arm among the round's decisions; `None` for
             replay.
+        row_pairs (`list[int | None]`): For each row its pair's position in the round; `None` for replay.
         arms (`int`): How many arms the round pulled; 0 for an epoch of replay.
         last (`bool`): No round follows.
         review (`bool`): The run stops after it for a review.
@@ -48,6 +49,7 @@ class OpenedRound:
 
     rows: list[dict[str, Messages]]
     row_arms: list[int | None]
+    row_pairs: list[int | None]
     arms: int
     last: bool
     review: bool = False
@@ -132,12 +134,12 @@ class RoundFeed:
         elif round is None:
             logger.info("Budget or corpus ended before this epoch: it trains on pairs of earlier rounds")
         self._round = round
-        rows, row_arms = self._compose(index, round)
+        rows, row_arms, row_pairs = self._compose(index, round)
         review = self.collector.waits_for_review and index + 1 == self.args.review_after
         if round is not None and not round.last and not review and self.args.feedback_lag:
             self._look_ahead(index + 1)
         last = round is None or round.last
-        return OpenedRound(rows, row_arms, len(round.decisions) if round else 0, last, review)
+        return OpenedRound(rows, row_arms, row_pairs, len(round.decisions) if round else 0, last, review)
 
     def record_rewards(self, loss: float | None, trained_rows: list[int], **context: Any) -> dict[str, float] | None:
         """Record the rewards of the open round; the metrics to log for it, or `None` where no round is open.
@@ -217,12 +219,15 @@ class RoundFeed:
         threading.Thread(target=collect, name="equal-collect", daemon=True).start()
         self._ahead = index, future
 
-    def _compose(self, index: int, round: Round | None) -> tuple[list[dict[str, Messages]], list[int | None]]:
-        """Rows of a round in the order they are taken: its own sample, its surplus, replay."""
+    def _compose(
+        self, index: int, round: Round | None
+    ) -> tuple[list[dict[str, Messages]], list[int | None], list[int | None]]:
+        """Rows of a round in the order they are taken: its own sample, its surplus, replay; their arms and pairs."""
         wanted = self.args.rows_per_round + self.args.rows_per_round // 4 + 1
         rng = np.random.default_rng([self.args.seed, index, 1])
         pairs: list[QAPair] = []
         arms: list[int | None] = []
+        own: list[int] = []
         if round is not None:
             by_arm = round.pairs_by_arm()
             arm_of = {position: index for index, positions in enumerate(by_arm) for position in positions}
@@ -233,7 +238,7 @@ class RoundFeed:
         loaded = {earlier: self.collector.records.load(earlier).pairs for earlier in sorted({r for r, _ in picks})}
         pairs += [loaded[earlier][position] for earlier, position in picks]
         arms += [None] * len(picks)
-        return [pair.messages() for pair in pairs], arms
+        return [pair.messages() for pair in pairs], arms, [*own, *([None] * len(picks))]
 
 
 def _leading_zeros(counts: list[int]) -> int:

@@ -37,21 +37,28 @@ def _zero_stage(config: Any) -> Any:
     return config.get("zero_optimization", {}).get("stage") if isinstance(config, dict) else None
 
 
-def refuse_sharded(reward_funcs: Sequence[Callable[..., Any]], args: Any) -> None:
-    """Refuse reward functions that look at the model where no process has it whole.
+def refuse_sharded(reward_funcs: Sequence[Callable[..., Any]], args: Any, *, pairs: bool = False) -> None:
+    """Refuse what looks at the model where no process has it whole.
 
     They run on the main process, which would wait for parameters that the others never send.
 
     Args:
         reward_funcs (`Sequence[Callable]`): Those that ask for a `model` look at it.
         args (`TrainingArguments`): The trainer's arguments.
+        pairs (`bool`, *optional*, defaults to `False`): Whether pairs are valued by their influence.
 
     Raises:
         [`ConfigError`]: If there is one.
     """
-    looking = [function for function in reward_funcs if "model" in inspect.signature(function).parameters]
+    looking = [
+        (f"reward function {reward_name(function)!r}", "reward_funcs")
+        for function in reward_funcs
+        if "model" in inspect.signature(function).parameters
+    ]
+    looking += [("'influence' as a value of pairs", "pair_values")] * pairs
     if looking and (how := sharding(args)) is not None:
+        what, setting = looking[0]
         raise ConfigError(
-            f"reward function {reward_name(looking[0])!r} looks at the whole model, which is sharded by {how}: leave "
-            "it out of `reward_funcs`, or train without sharding (DDP)"
+            f"{what} looks at the whole model, which is sharded by {how}: leave it out of `{setting}`, or train "
+            "without sharding (DDP)"
         )

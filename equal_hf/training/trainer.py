@@ -30,7 +30,13 @@ from equal_hf.training.checkpoints import (
     training_fingerprint,
 )
 from equal_hf.training.config import EqualConfig, pool_settings
-from equal_hf.training.influence_batches import INFLUENCE_ROWS, influence_batches, rewarding_sets
+from equal_hf.training.influence_batches import (
+    INFLUENCE_PAIRS,
+    INFLUENCE_ROWS,
+    influence_batches,
+    pair_influence,
+    rewarding_sets,
+)
 from equal_hf.training.length_batches import InOrder, batches_by_length
 from equal_hf.training.main_process import on_main
 from equal_hf.training.model_export import ModelFolderTrainer
@@ -77,21 +83,27 @@ class EqualTrainer(ModelFolderTrainer):
     ) -> None:
         if kwargs.pop("train_dataset", None) is not None:
             raise ConfigError("`train_dataset` cannot be used here: rows come from `data_collector`")
-        self._waits_for_evaluation = "evaluated" in data_collector.stages.values()
+        self._values_pairs = "influence" in data_collector.args.pair_values
+        self._waits_for_evaluation = self._values_pairs or "evaluated" in data_collector.stages.values()
+        what, setting = (
+            ("`pair_values` names influence, which", "it")
+            if self._values_pairs
+            else ("a reward function", "that reward function")
+        )
         if eval_dataset is None:
             if self._waits_for_evaluation:
                 raise ConfigError(
-                    "a reward function waits for an evaluation but there is no `eval_dataset`: "
-                    "pass the validation set, or leave that reward function out"
+                    f"{what} waits for an evaluation but there is no `eval_dataset`: "
+                    f"pass the validation set, or leave {setting} out"
                 )
             args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
         elif self._waits_for_evaluation and args.eval_strategy == IntervalStrategy.NO:
             raise ConfigError(
-                "a reward function waits for an evaluation but `eval_strategy` is 'no': "
-                "set it to 'epoch', or leave that reward function out"
+                f"{what} waits for an evaluation but `eval_strategy` is 'no': "
+                f"set it to 'epoch', or leave {setting} out"
             )
         args.num_train_epochs = float(args.planned_rounds)
-        refuse_sharded(data_collector.reward_funcs, args)
+        refuse_sharded(data_collector.reward_funcs, args, pairs=self._values_pairs)
         super().__init__(
             model, args, train_dataset=Dataset.from_list([_PLACEHOLDER]), eval_dataset=eval_dataset, **kwargs
         )
@@ -105,6 +117,7 @@ class EqualTrainer(ModelFolderTrainer):
         self._cut: dict[str, float] = {}  # of the open round
         self._trained_rows: list[int] = []
         self._arm_rows: list[list[dict[str, Any]]] = []
+        self._pair_rows: dict[int, dict[str, Any]] = {}  # by position in the round
         self._eval_on_start = args.eval_on_start
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
@@ -255,6 +268,9 @@ class EqualTrainer(ModelFolderTrainer):
             [row for row in prepared if opened.row_arms[row["row"]] == arm][:INFLUENCE_ROWS]
             for arm in range(opened.arms)
         ]
+        own = {opened.row_pairs[row["row"]]: row for row in prepared}
+        sample = [place for place in own if place is not None][:INFLUENCE_PAIRS]
+        self._pair_rows = {place: own[place] for place in sample}
 
     @property
     def _by_length(self) -> bool:
@@ -296,13 +312,15 @@ class EqualTrainer(ModelFolderTrainer):
             losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
             context["target_losses"] = {name: finite(value) for name, value in losses.items() if value is not None}
         logs = self._on_main(
-            lambda: self.round_feed.record_rewards(loss, self._trained_rows, **context, **self._influence_batches())
+            lambda: self.round_feed.record_rewards(loss, self._trained_rows, **context, **self._influence())
         )
         if logs:
             self.log(logs | self._cut)
 
-    def _influence_batches(self) -> dict[str, Any]:
-        if "influence" not in self.data_collector.stages:
+    def _influence(self) -> dict[str, Any]:
+        """What reward functions and values of pairs need of the model's gradients; called on the main process."""
+        looks = "influence" in self.data_collector.stages
+        if not looks and not self._values_pairs:
             return {}
 
         def batch(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -311,7 +329,10 @@ class EqualTrainer(ModelFolderTrainer):
 
         sets: Any = self.eval_dataset
         paying = rewarding_sets(sets, self.args.reward_metric, self.data_collector.target_shares)
-        return influence_batches(self._arm_rows, paying, batch)
+        told = influence_batches(self._arm_rows, paying, batch) if looks else {}
+        if self._values_pairs:
+            told["pair_influence"] = pair_influence(self.model, self._pair_rows, paying, batch)
+        return told
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 

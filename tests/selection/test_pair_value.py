@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.pair_value import PairValues, fresh_pairs
+from equal_hf.selection.pair_value import PairValues, fresh_pairs, late_values
 from equal_hf.types import Decision, QAPair, Rejection, Round
 from tests.selection.planted import unit
 
@@ -185,3 +185,19 @@ def test_learned_values_are_those_of_the_round_where_no_form_is_learned():
     values = make(weights=[1.0, 2.0])
     one = values.take(*taken([[NEAR, -NEAR], [NEAR]], grades=[1, 2, 3]))
     np.testing.assert_allclose(values.learned(1).mixed, values.mix(one.documents))
+
+
+def test_what_is_known_once_a_round_was_trained_on_counts_from_then_on():
+    values = make(["influence"])
+    round, vectors = taken([[NEAR], [-NEAR]])
+    told = values.take(round, vectors)
+    assert np.isnan(told.pairs[:, 1]).all() and values.learned(1).weights.tolist() == [1.0, 0.0]
+    late = late_values(round, {"pair_influence": {1: 0.5}})
+    assert late == {"influence": [None, 0.5]} and late_values(round, {}) == {}
+    assert late_values(round, {"pair_influence": {0: -0.5, 1: float("nan")}}) == {"influence": [0.0, None]}
+    values.learn(0, late)
+    learned = values.learned(1)
+    assert learned.weights.tolist() == [0.0, 1.0]
+    np.testing.assert_allclose(learned.mixed[:, 0], [0.5, 0.5])  # the mean of what is known stands in
+    values.take(*taken([[AXES[0]]], index=1))
+    assert values.weights.tolist() == [1.0, 0.0]  # of this round nothing is known yet

@@ -9,6 +9,7 @@ import urllib.request
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer, TrainerCallback
 
@@ -301,6 +302,33 @@ def test_arms_may_be_paid_by_their_influence_and_their_share_of_the_loss(world, 
             assert (attributed is not None) == (rows > 0)
 
 
+def test_pairs_may_be_valued_by_their_influence(world, tmp_path):
+    """What training on them did is known once a round was trained on, recorded with its rewards, and learned from."""
+    trainer = make(world, tmp_path, pair_values=["influence"])
+    trainer.train()
+    records = RoundRecords(tmp_path)
+    for index in range(2):
+        (name, values), round = *records.reward_record(index)["pair_values"].items(), records.load(index)
+        known = [value for value in values if value is not None]
+        assert (name, len(values)) == ("influence", len(round.pairs)) and 8 <= len(known) <= 64
+        assert all(0 <= value <= 1 for value in known) and len(set(known)) > 2
+        assert records.pair_table(index)["value_influence"].to_pylist() == values
+    live = trainer.data_collector.selector.pair_values
+    assert live.learned(2).weights[live.names.index("influence")] == 1.0
+    trainer.data_collector.close()
+    again = make(world, tmp_path, pair_values=["influence"]).data_collector
+    again.open()
+    np.testing.assert_array_equal(again.selector.pair_values.learned(2).means, live.learned(2).means)
+
+
+def test_influence_of_pairs_needs_a_trainer_and_an_evaluation_set(world, tmp_path):
+    with pytest.raises(ConfigError, match=r"`pair_values` names influence, .* no `eval_dataset`"):
+        make(world, tmp_path, pair_values=["influence"], rewards=[transport_reward], evaluate=False)
+    collector = make(world, tmp_path, pair_values=["influence"]).data_collector
+    with pytest.raises(ConfigError, match="influence, which only a trainer tells"):
+        next(iter(collector.rounds()))
+
+
 def test_without_an_evaluation_set_rewards_are_recorded_at_a_rounds_end(world, tmp_path):
     trainer = make(world, tmp_path, rewards=[transport_reward], evaluate=False)
     trainer.train()
@@ -569,6 +597,8 @@ def test_rewards_that_look_at_the_model_are_refused_where_it_is_sharded(monkeypa
     for function in (influence_reward, looking_reward):
         with pytest.raises(ConfigError, match=r"the whole model, which is sharded by (FSDP|DeepSpeed ZeRO-3)"):
             refuse_sharded([loss_drop_reward, function], SimpleNamespace(**settings))
+    with pytest.raises(ConfigError, match="leave it out of `pair_values`"):
+        refuse_sharded([loss_drop_reward], SimpleNamespace(**settings), pairs=True)
     refuse_sharded([loss_drop_reward], SimpleNamespace(**settings))
 
 
