@@ -252,7 +252,7 @@ class ResponseStore:
             return None
         text, finish_reason, prompt, completion, limit, cached, thought, reasoning, cost = row
         usage = Usage(prompt, completion, 1, cached, thought)
-        return Response(mask_known(text), finish_reason, usage, mask_known(reasoning), cost), limit
+        return Response(mask_known(text), finish_reason, usage, reasoning, cost), limit
 
     def _lease(self, wanted: LeaseWanted, now: float) -> Response | bool:
         """The stored response if it serves; else whether the lease is now the asker's."""
@@ -298,7 +298,7 @@ class ResponseStore:
         response = write.response
         prompt, completion, *parts = _counts(response.usage)
         reply = (mask_known(response.text), response.finish_reason, prompt, completion, write.max_new_tokens)
-        further = (*parts, mask_known(response.reasoning), write.cost)
+        further = (*parts, response.reasoning and mask_known(response.reasoning), write.cost)
         execute("DELETE FROM leases WHERE key = ?", (write.key,))
         changed = execute(_PUT, (write.key, *reply, write.dialect, write.model, now, *further)).rowcount
         if write.attempt is not None:
