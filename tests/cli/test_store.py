@@ -134,8 +134,10 @@ USAGE = (
         (USAGE,),
         (COSTS, USAGE),
         ("\ufeff" + MINIMAL,),
+        ("\ufeff" + MINIMAL.replace(",", ";").replace("0.75", "0,750"),),
+        (f'date,amount\n{DAY},"$1,000.75"\n{DAY},"-$0,50"\n{DAY},($999.50)\n',),
     ],
-    ids=["minimal", "spelt-otherwise", "money-alone", "costs", "usage", "both", "excel"],
+    ids=["minimal", "spelt-otherwise", "money-alone", "costs", "usage", "both", "excel", "semicolons", "refunds"],
 )
 def test_a_bill_that_says_what_the_ledger_says(bills, paid, capsys) -> None:
     assert compared(paid, capsys, *bills, status=0, options=("--tolerance", "0")).endswith("says what the bill says\n")
@@ -169,6 +171,8 @@ def test_a_bill_that_says_something_else(paid, capsys) -> None:
         ("date,amount\nyesterday,1\n", r"line 2 names no day: 'yesterday'"),
         ("date,amount\n2026-01-01,much\n", r"line 2 has 'much' for a number"),
         ("date,amount\n2026-01-01,nan\n", r"line 2 has 'nan' for a number"),
+        ("date,amount,model\n2026-01-01,3,12,m\n", r"line 2 has more cells than the header"),
+        ('date,input_tokens\n2026-01-01,"1,5"\n', r"line 2 has '1,5' for a number of tokens"),
         ("date,amount\n", r"the bill holds no number"),
         ('date,amount\n2026-01-01,"1\n', r"cannot be read as a bill"),
         ("\x00" * 50, r"cannot be read as a bill"),

@@ -73,7 +73,9 @@ def read_bill(paths: Iterable[str | Path]) -> Bill:
     for path in paths:
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
-                _read(csv.DictReader(file, strict=True), bill)
+                delimiter = _delimiter(file.readline())
+                file.seek(0)
+                _read(csv.DictReader(file, strict=True, delimiter=delimiter), bill, decimal_comma=delimiter == ";")
         except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
             said = error.strerror or str(error) if isinstance(error, OSError) else str(error)
             raise ConfigError(
@@ -83,7 +85,11 @@ def read_bill(paths: Iterable[str | Path]) -> Bill:
     return bill
 
 
-def _read(rows: csv.DictReader[str], bill: Bill) -> None:
+def _delimiter(header: str) -> str:
+    return max(",;\t", key=header.count)
+
+
+def _read(rows: csv.DictReader[str], bill: Bill, *, decimal_comma: bool) -> None:
     header = {re.sub(r"\W+", "_", (name or "").strip().lower()).strip("_"): name for name in rows.fieldnames or ()}
     found = {what: [header[name] for name in names.split() if name in header] for what, names in COLUMNS.items()}
     if not found["day"]:
@@ -91,18 +97,23 @@ def _read(rows: csv.DictReader[str], bill: Bill) -> None:
     if not any(found[what] for what in WHAT):
         raise ValueError(f"its header names neither tokens nor money ({', '.join(header)})")
     for row in rows:
+        at = f"line {rows.line_num}"
+        if any(row.get(None) or ()):  # type: ignore[call-overload]  # an unquoted comma within a number shifts cells
+            raise ValueError(f"{at} has more cells than the header")
         cells = {
             what: next((text for name in names if (text := (row[name] or "").strip())), "")
             for what, names in found.items()
         }
         if not any(cells[what] for what in WHAT):  # a day without use
             continue
-        at = f"line {rows.line_num}"
         model = cells["model"].split(", ")[0]  # a line item: "gpt-4.1-2025-04-14, cached input"
         entry = bill.setdefault((_day(cells["day"], at), model), {})
         for what in WHAT:
             if cells[what]:
-                entry[what] = entry.get(what, 0.0) + _number(cells[what], at)
+                value = _number(cells[what], at, decimal_comma=decimal_comma)
+                if what != "cost" and not value.is_integer():
+                    raise ValueError(f"{at} has {cells[what]!r} for a number of tokens")
+                entry[what] = entry.get(what, 0.0) + value
 
 
 def _day(text: str, at: str) -> str:
@@ -115,8 +126,26 @@ def _day(text: str, at: str) -> str:
     return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
 
 
-def _number(text: str, at: str) -> float:
-    plain = text.replace(",", "").lstrip("$€£ ")
+def _number(text: str, at: str, *, decimal_comma: bool) -> float:
+    """`1,500.25`, `1.500,25`, `3,12`, `-$0.50`, `($0.50)`; a lone comma before three digits is of thousands.
+
+    Args:
+        text (`str`): The cell.
+        at (`str`): Where it stands.
+        decimal_comma (`bool`): Whether a lone comma is a decimal point whatever follows, as in a CSV with semicolons.
+    """
+    plain = re.sub(r"[$€£\s]", "", text)
+    if plain.startswith("(") and plain.endswith(")"):
+        plain = f"-{plain[1:-1]}"
+    thousands = re.fullmatch(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", plain) is not None
+    if "," in plain and "." in plain:
+        point = max(",.", key=plain.rfind)
+    elif plain.count(",") == 1:
+        point = "," if decimal_comma or not thousands else "."
+    else:
+        point = "," if plain.count(".") > 1 else "."
+    other = "." if point == "," else ","
+    plain = plain.replace(other, "").replace(point, ".")
     try:
         value = float(plain)
     except ValueError:
