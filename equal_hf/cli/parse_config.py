@@ -179,7 +179,10 @@ def _merge_fields(flags: list[str], hints: Mapping[str, Any], content: dict[str,
             content[name] = _read(value)
             continue
         whole = content.get(name)
-        place = content[name] = dict(whole) if isinstance(whole, dict) else {}
+        whole = _read(whole) if isinstance(whole, str) else whole  # JSON, as in a YAML that was written as a flag is
+        if whole is not None and not isinstance(whole, dict):
+            raise ConfigError(f"`{name}` is no mapping, which {flag} is to be a field of: correct it")
+        place = content[name] = dict(whole or {})
         *path, last = fields.split(".")
         for one in path:
             inner = place.get(one)

@@ -158,7 +158,6 @@ class Connection:
                 "counts_tokens": findings.bounds.counts,
                 "max_prompt_tokens": self.settings.prompt_limit,
                 "max_concurrent": endpoint.concurrency.limit,
-                **({"listed_prices": dict(listed)} if (listed := endpoint.server.listed_prices) else {}),
                 "streamed": endpoint.streams,
             }
             for endpoint, findings in zip(self.balancer.endpoints, self.findings, strict=True)

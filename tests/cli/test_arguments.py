@@ -55,6 +55,7 @@ def test_grades_go_by_items_of_the_references_only(tmp_path):
             {"a": 1, "b": {"c": True, "d": 2}},
         ),
         ("extractor_body: {a: 1}\n", ["--extractor-body={}", "--extractor_body.b", "[1, 2]"], {"b": [1, 2]}),
+        ("extractor_body: '{\"a\": 1}'\n", ["--extractor_body.b", "2"], {"a": 1, "b": 2}),
         ("", ["--extractor_body.key", "sk-Tr0ub4dor-and-3"], {"key": "sk-Tr0ub4dor-and-3"}),
     ],
 )
@@ -70,6 +71,7 @@ def test_a_mapping_is_set_whole_or_by_field(tmp_path, text, flags, body):
         (["--extractor_body.messages", "[]"], "`extractor_prompt`"),
         (["--extractor_body.a"], "has no value"),
         (["--extractor_body", "{broken"], "no JSON object"),
+        (["--extractor_body", "{broken", "--extractor_body.a", "1"], "no mapping, which --extractor_body.a"),
         (["--num_rounds.a", "1"], "unknown flag"),
     ],
 )
