@@ -169,6 +169,7 @@ def test_a_bill_that_says_something_else(paid, capsys) -> None:
         ("model,amount\nm,1\n", r"its header names no day \(model, amount\)"),
         ("date,model\n2026-01-01,m\n", r"names neither tokens nor money"),
         ("date,amount\nyesterday,1\n", r"line 2 names no day: 'yesterday'"),
+        ("date,amount\n0001-01-01T00:00:00+14:00,1\n", r"line 2 names no day: '0001"),
         ("date,amount\n2026-01-01,much\n", r"line 2 has 'much' for a number"),
         ("date,amount\n2026-01-01,nan\n", r"line 2 has 'nan' for a number"),
         ("date,amount,model\n2026-01-01,3,12,m\n", r"line 2 has more cells than the header"),

@@ -121,9 +121,9 @@ def _day(text: str, at: str) -> str:
         if re.fullmatch(r"\d{9,11}(?:\.\d+)?", text):  # seconds since 1970
             return datetime.fromtimestamp(float(text), UTC).date().isoformat()
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
+    except (ValueError, OverflowError):
         raise ValueError(f"{at} names no day: {text!r} is not like 2026-11-26") from None
-    return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
 
 
 def _number(text: str, at: str, *, decimal_comma: bool) -> float:
