@@ -22,10 +22,11 @@ from equal_hf.selection.document_costs import DocumentCosts
 from equal_hf.selection.experimental.loss_attribution import TrainedRound, trained_round
 from equal_hf.selection.neighbours import find_neighbours
 from equal_hf.selection.pair_sample import PairHistory
-from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES, PairValues
+from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES
 from equal_hf.selection.per_target import weighted_rewards
 from equal_hf.selection.reward_scaling import RewardScaler
 from equal_hf.selection.rewards import RewardFunction, Stage, document_prior, stage_of
+from equal_hf.selection.round_values import PairValues
 from equal_hf.selection.value_model import ValueModel
 from equal_hf.target import target_shares
 from equal_hf.types import Round, Usage

@@ -35,7 +35,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from equal_hf.corpus.kmeans import nearest_centroids, train_centroids
-from equal_hf.selection.pair_value import TargetSimilarity, nearest_value, nearness_value
+from equal_hf.selection.pair_value import nearest_value, nearness_value
+from equal_hf.selection.target_similarity import TargetSimilarity
 from equal_hf.types import Round
 from tests.benchmarks.report import progress
 from tests.benchmarks.selection_embed import CACHE_VARIABLE, embed, make_encoder

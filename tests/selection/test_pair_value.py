@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import ConfigError
-from equal_hf.selection.pair_value import PairValues, fresh_pairs, late_values
+from equal_hf.selection.document_values import fresh_pairs
+from equal_hf.selection.pair_value import late_values
+from equal_hf.selection.round_values import PairValues
 from equal_hf.types import Decision, QAPair, Rejection, Round
 from tests.selection.planted import unit
 
