@@ -16,25 +16,23 @@ Inside [`EqualTrainer`] a round is opened before its epoch and its rewards are r
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.collection.fingerprint import run_fingerprint
+from equal_hf.collection.opening import open_run
 from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents, require_a_response
 from equal_hf.collection.run_forecast import RunForecast, forecast_run
 from equal_hf.collection.spending import Spending, document_costs
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.extraction.protocol import PaidExtractor
-from equal_hf.filters.base import Filter, remember
-from equal_hf.records.changes import changed_values, require_room
+from equal_hf.filters.base import Filter
 from equal_hf.records.history import History
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
@@ -43,7 +41,6 @@ from equal_hf.selection.rewards import reward_name, stage_of, value_reward
 from equal_hf.selection.selector import Selector
 from equal_hf.target import target_shares
 from equal_hf.types import QAPair, Round, Usage
-from equal_hf.utils.redaction import sanitise
 
 if TYPE_CHECKING:
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
@@ -176,58 +173,9 @@ class EqualDataCollector:
         Raises:
             [`ResumeError`]: If the folder holds another run.
         """
-        if self._history is not None:
-            return self._history
-        fingerprint, config = self.fingerprint(), sanitise(self.config) | sanitise(self.args)
-        resumed = self.records.open(fingerprint, config)
-        self._note_corpus()
-        if isinstance(self.extractor, PaidExtractor):
-            self.extractor.begin(self.records.run_id())
-            self.records.note("endpoints", self.extractor.describe())
-        self.spending.require_prices()
-        history = History()
-        for index in self.records.indices():
-            round = self.records.load(index)
-            history.extracted(round)
-            for pair in round.pairs:
-                remember(pair, self.filters)
-            self.selector.take(
-                round,
-                self.records.embeddings(index),
-                self.records.document_embeddings(index),
-                self.records.usage_by_arm(index),
-            )
-            if (record := self.records.reward_record(index)) is not None:
-                self.selector.record_rewards(round, record["rewards"], record["metrics"], record.get("pair_values"))
-        if resumed:
-            self._change(history, fingerprint, config)
-        if resumed and history.rounds:
-            logger.info("Resuming %s after %d recorded rounds", self.args.output_dir, history.rounds)
-        self._history = history
-        return history
-
-    def _change(self, history: History, fingerprint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        """Go on under changed limits, or, after a review, with another prompt or reference."""
-        changed = changed_values(self.records.run()["fingerprint"], json.loads(json.dumps(fingerprint)))
-        args = self.args
-        require_room(changed, self.spending.spent(history), str(self.records.run_dir))
-        goes_on = history.rounds < args.planned_rounds and bool(self.selector.remaining.sum())
-        goes_on = goes_on and (args.max_documents is None or history.documents < args.max_documents)
-        self.records.change(fingerprint, config, from_round=history.rounds, goes_on=goes_on)
-        for name, (before, now) in changed.items():
-            logger.info("From round %d on `%s` is %s; it was %s", history.rounds, name, now, before)
-        changes = self.records.run().get("changes", [])
-        if goes_on and changes and changes[-1]["from_round"] == history.rounds:
-            history.finished = False  # the last round ended the run under earlier limits
-
-    def _note_corpus(self) -> None:
-        """For cards, when a run begins: later, the folder that a name is of may not be at hand."""
-        from equal_hf.publishing.dataset_metadata import hub_id
-
-        if "corpus" not in self.records.run():
-            name = str(self.config.get("corpus"))
-            source = name if hub_id(name) and not Path(name).exists() else None
-            self.records.note("corpus", {"documents": int(self.corpus.sizes.sum()), "hub_id": source})
+        if self._history is None:
+            self._history = open_run(self)
+        return self._history
 
     @property
     def history(self) -> History:
