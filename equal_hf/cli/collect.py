@@ -118,6 +118,7 @@ def collect(job: Job) -> dict[str, Any]:
     publisher, config = job.publisher, take(CollectorConfig, job.args)
     collector = make_collector(job.run, config, job.corpus, job.targets, job.policy)
     collector.config = vars(job.run) | {"command": command_line()}
+    collector.require_no_trainer()
     recorded = collector.open().rounds
     tracked = TrackedRun(collector, job.args.report_to or [], project=job.args.project, kind=job.name)
     rewards: dict[str, list[float | None]] = {}

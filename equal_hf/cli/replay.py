@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     records = [RoundRecords(folder) for folder in (args.run, *args.also)]
     run_json = records[0].run()
-    settings, fingerprint = run_json["config"], run_json["fingerprint"]
+    fingerprint = run_json["fingerprint"]
     for other in records[1:]:
         if other.run()["fingerprint"]["corpus"] != fingerprint["corpus"]:
             raise ConfigError(f"{other.run_dir} ran on another corpus than {args.run}: leave it out of `--also`")
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     rounds, changes = args.rounds or len(records[0].indices()), run_json.get("changes", [])
     played = list(
         replay(
-            _selector(args, settings, fingerprint),
+            _selector(args, run_json),
             recorded,
             rounds=rounds,
             arms_per_round=fingerprint["arms_per_round"],
@@ -97,17 +97,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: dict[str, Any]) -> Any:
+def _selector(args: argparse.Namespace, run_json: dict[str, Any]) -> Any:
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.collection.config import current_document_order
+    from equal_hf.collection.config import check_explore, current_document_order
     from equal_hf.collection.fingerprint import EARLIER_DRAWING, EARLIER_PAIR_VALUES
     from equal_hf.collection.spending import document_costs
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.corpus.run_corpus import open_corpus
+    from equal_hf.records.changes import limits_at_start
     from equal_hf.selection.pair_value import weighted_pair_values
     from equal_hf.selection.selector import Selector
     from equal_hf.target import load_targets, target_shares
 
+    settings, fingerprint = run_json["config"], run_json["fingerprint"]
     known = {field.name for field in fields(RunArguments)}
     if not {"corpus", "target"} <= set(settings):
         raise ConfigError(f"{args.run}/run.json does not say what `corpus` and `target` were: only recipe runs do")
@@ -130,6 +132,7 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
     drawing: dict[str, Any] = {"explore": 0.0} | EARLIER_DRAWING
     drawing |= {name: fingerprint[name] for name in drawing if name in fingerprint}
     drawing |= {name: value for name in drawing if (value := getattr(args, name)) is not None}
+    check_explore(drawing["explore"])
     weights = args.reward_weights or (None if args.reward_funcs else settings.get("reward_weights"))
     return Selector(
         run.make_bandit(),
@@ -145,7 +148,7 @@ def _selector(args: argparse.Namespace, settings: dict[str, Any], fingerprint: d
         pair_values=list(pair_values),
         pair_value_weights=args.pair_value_weights or list(pair_values.values()),
         questions={name: [item.question for item in target.reference] for name, target in targets.items()},
-        costs=document_costs(drawing["budget_in"], fingerprint, run.prices),
+        costs=document_costs(drawing["budget_in"], limits_at_start(run_json), run.prices),
         draw_by=drawing["draw_by"],
         explore=drawing["explore"],
         terms=corpus.terms if corpus.has_terms else None,

@@ -33,6 +33,7 @@ from equal_hf.collection.spending import Spending, document_costs
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.filters.base import Filter
+from equal_hf.records.changes import limits_at_start
 from equal_hf.records.history import History
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
@@ -145,7 +146,7 @@ class EqualDataCollector:
             questions={name: [item.question for item in items] for name, items in self.targets.items()},
             costs=document_costs(
                 args.budget_in,
-                vars(args),
+                limits_at_start(self.records.run()) if self.records.indices() else vars(args),
                 self.extractor.prices if isinstance(self.extractor, PaidExtractor) else None,
             ),
             draw_by=args.draw_by,
@@ -224,7 +225,20 @@ class EqualDataCollector:
         Recorded rounds come first, from their records, so that a run that was stopped goes on where it was.
 
         Raises:
-            [`ConfigError`]: If no reward can be known without a trainer.
+            [`ConfigError`]: By [`require_no_trainer`].
+        """
+        self.require_no_trainer()
+        index = 0
+        while (round := self.collect(index)) is not None:
+            self.record_rewards(round)
+            yield round
+            index += 1
+
+    def require_no_trainer(self) -> None:
+        """Refuse what only a trainer tells, before a run folder is made.
+
+        Raises:
+            [`ConfigError`]: If no reward can be known without a trainer, or pairs are valued by one.
         """
         if "influence" in self.args.pair_values:
             raise ConfigError(
@@ -236,11 +250,6 @@ class EqualDataCollector:
                 "every reward function waits for an evaluation, which only a trainer makes: "
                 "add `transport_reward`, or pass the collector to EqualTrainer"
             )
-        index = 0
-        while (round := self.collect(index)) is not None:
-            self.record_rewards(round)
-            yield round
-            index += 1
 
     def collect(self, index: int) -> Round | None:
         """Round `index`: from its record where there is one, else selected, drawn, extracted and recorded.
@@ -375,7 +384,7 @@ class EqualDataCollector:
         known = self._forecast([*history.document_counts, round.documents], [*history.usages, round.usage])
         reason = None if known is None else known.ends_run(self.args)
         if reason is not None:
-            logger.info("Round %d is the last: %s", round.index, reason)
+            logger.info("Round %d is the last: %s", round.index + 1, reason)  # counted as in a run's lines
         return reason is not None
 
     def _tell_of_judges(self) -> None:

@@ -33,6 +33,16 @@ def current_document_order(name: str) -> str:
     return "value"
 
 
+def check_explore(share: float) -> None:
+    """Refuse what is no share of documents.
+
+    Raises:
+        [`ConfigError`]: With the setting.
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError(f"`explore` is {share}: set it from 0, for nothing, to 1")
+
+
 @dataclass
 class CollectorConfig(FilterConfig):
     """Settings of [`EqualDataCollector`]: those of [`FilterConfig`], and these.
@@ -66,8 +76,8 @@ class CollectorConfig(FilterConfig):
         explore (`float`, *optional*, defaults to `0.05`): Share of the documents that come from clusters of which none
             was drawn yet, by their sizes; where documents are drawn by document.
         budget_in (`str`, *optional*, defaults to `"auto"`): What the value of documents is weighed against:
-            `"documents"`, `"tokens"` or `"money"`, which needs prices; `"auto"` is the limit that is set: money, else
-            tokens, else documents.
+            `"documents"`, `"tokens"` or `"money"`, which needs prices; `"auto"` is the limit that the run begins with:
+            money, else tokens, else documents.
         discount (`float`, *optional*, defaults to `1.0`): Weight that what was learned of documents keeps from round
             to round; below 1 where corpus or target drift. (A policy has a discount of its own.)
         pair_values (`list[str]`, *optional*, defaults to `["likeness", "grade"]`): What says how much pairs are worth,
@@ -138,7 +148,7 @@ class CollectorConfig(FilterConfig):
         metadata={"help": f"What says what pairs are worth: {', '.join(PAIR_VALUES)}."},
     )
     pair_value_weights: list[float] | None = field(
-        default=None, metadata={"help": "One weight each of these; all 1 where left out."}
+        default=None, metadata={"help": "One weight each of these; where left out, 4 for grades and 1 for others."}
     )
     target_weights: list[float] | None = field(
         default=None, metadata={"help": "With several targets, what each counts; the same where left out."}
@@ -181,8 +191,7 @@ class CollectorConfig(FilterConfig):
         for name, choices in (("draw_by", DRAWS), ("budget_in", BUDGETS)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"`{name}` is {getattr(self, name)!r}: set it to one of {', '.join(choices)}")
-        if not 0 <= self.explore <= 1:
-            raise ConfigError(f"`explore` is {self.explore}: set it from 0, for nothing, to 1")
+        check_explore(self.explore)
         check_pair_values(self.pair_values, self.pair_value_weights)
         if self.num_rounds is None and self.max_documents is None:
             raise ConfigError("nothing says when to stop: set `num_rounds`, or a budget in `max_documents`")

@@ -46,6 +46,7 @@ def open_run(run: Any) -> History:
             run.selector.record_rewards(round, record["rewards"], record["metrics"], record.get("pair_values"))
     if resumed:
         _change(run, history, fingerprint, config)
+    _note_review(run, history.rounds)
     if resumed and history.rounds:
         logger.info("Resuming %s after %d recorded rounds", run.args.output_dir, history.rounds)
     return history
@@ -64,6 +65,17 @@ def _change(run: Any, history: History, fingerprint: Mapping[str, Any], config: 
     changes = records.run().get("changes", [])
     if goes_on and changes and changes[-1]["from_round"] == history.rounds:
         history.finished = False  # the last round ended the run under earlier limits
+
+
+def _note_review(run: Any, recorded: int) -> None:
+    """Say where `review_after` comes too late for a review, or never comes."""
+    after, planned = run.args.review_after, run.args.planned_rounds
+    if after is None:
+        return
+    if after < recorded and run.records.run().get("reviewed") != after:
+        logger.warning("No review: `review_after` is %d, and %d rounds are recorded already", after, recorded)
+    if after > planned:
+        logger.warning("No review: `review_after` is %d, and the run has %d rounds at most", after, planned)
 
 
 def _note_corpus(run: Any) -> None:

@@ -101,3 +101,16 @@ def value_at(key: str, value: Any, changes: Sequence[Mapping[str, Any]], index: 
         if change["from_round"] > index and key in change["changed"]:
             value = change["changed"][key][0]
     return value
+
+
+def limits_at_start(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits that a run began under; what its documents are weighed against stays as these say.
+
+    Args:
+        run (`Mapping[str, Any]`): `run.json`.
+
+    >>> changes = [{"from_round": 3, "changed": {"max_cost": [None, 2.0]}}]
+    >>> limits_at_start({"fingerprint": {"max_documents": 9, "max_cost": 2.0}, "changes": changes})["max_cost"]
+    """
+    recorded, changes = run["fingerprint"], run.get("changes", [])
+    return {name: value_at(name, recorded.get(name), changes, 0) for name in LIMITS}

@@ -85,3 +85,17 @@ def test_more_rounds_with_a_review_of_their_own(config, tmp_path, capsys):
     assert rounds(tmp_path / "run") == 4
     assert main(more) == 0
     assert rounds(tmp_path / "run") == rounds(tmp_path / "run" / "control") == 5
+
+
+def test_a_review_that_comes_too_late_or_never_is_said(config, tmp_path, capsys):
+    assert main(["collect", str(config), "--review_after", "4"]) == 0
+    assert "No review: `review_after` is 4, and the run has 3 rounds at most" in capsys.readouterr().err
+    assert main(["collect", str(config)]) == 0
+    assert "No review: `review_after` is 1, and 3 rounds are recorded already" in capsys.readouterr().err
+    assert rounds(tmp_path / "run") == 3
+
+
+def test_no_folder_is_made_for_what_needs_a_trainer(config, tmp_path, capsys):
+    assert main(["collect", str(config), "--pair_values", "influence"]) == 1
+    assert "`pair_values` names influence" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

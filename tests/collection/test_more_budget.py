@@ -7,6 +7,7 @@ import pytest
 
 from equal_hf import ClusteredCorpus
 from equal_hf.errors import ResumeError
+from equal_hf.records.changes import limits_at_start
 from equal_hf.records.run_folder import RoundRecords
 from tests.collection.test_collector import make
 from tests.processes import digests
@@ -57,6 +58,15 @@ def test_more_documents_follow_a_round_that_was_cut_short(corpus, tmp_path):
         (3, [19, 30]),
         (5, [30, None]),
     ]
+
+
+def test_a_limit_of_another_unit_changes_no_draw(corpus, tmp_path):
+    """What value is weighed against would be another for rounds on record too, and no replay would find them."""
+    whole = collected(corpus, tmp_path / "whole", num_rounds=6, max_documents=48)
+    collected(corpus, tmp_path / "parts", num_rounds=6, max_documents=16)
+    parts = collected(corpus, tmp_path / "parts", num_rounds=6, max_documents=48, max_prompt_tokens=10**6)
+    assert essence(parts) == essence(whole)
+    assert limits_at_start(RoundRecords(tmp_path / "parts").run())["max_prompt_tokens"] is None
 
 
 def test_a_start_that_was_killed_before_the_first_new_round_goes_on_too(corpus, tmp_path):

@@ -117,6 +117,28 @@ def test_the_command_reads_a_run_folder(recipe_run, capsys):
     assert "would need new calls" in out and "exact: the first 0 of" in out
 
 
+def test_a_run_whose_limits_changed_is_replayed_exactly(recipe_run, corpus, capsys):
+    folder, rounds = recipe_run
+    collector = make(corpus, folder, num_rounds=6, max_completion_tokens=10**6)
+    collector.config = json.loads((folder / "run.json").read_text())["config"]
+    more = list(collector.rounds())
+    collector.close()
+    args = parse(folder, "--json")
+    assert args.func(args) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exact_rounds"] == len(more) == 6 > len(rounds)
+    assert [[d["rows"] for d in r["decisions"]] for r in told["rounds"]] == [
+        [list(d.rows) for d in r.decisions] for r in more
+    ]
+
+
+@pytest.mark.parametrize("explore", ["7", "-1", "nan"])
+def test_a_share_that_is_none_is_refused(recipe_run, explore):
+    args = parse(recipe_run[0], "--explore", explore)
+    with pytest.raises(ConfigError, match="`explore` is"):
+        args.func(args)
+
+
 def test_a_corpus_with_an_embedder_of_its_own_is_replayed_with_that_one(world, tmp_path, capsys):
     """As an alignment leaves it: the name is the original model's, the vectors are another's."""
     rows = make_documents(40)

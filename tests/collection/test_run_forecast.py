@@ -67,7 +67,7 @@ def test_a_run_ends_when_most_is_found_and_goes_on_when_told(corpus, whole, tmp_
     with caplog.at_level(logging.INFO):
         collector, stopped = collected(corpus, tmp_path, stop_when=0.9)
     assert 4 <= len(stopped) < len(rounds) and stopped[-1].last
-    assert f"Round {len(stopped) - 1} is the last" in caplog.text and "`stop_when` is 0.9" in caplog.text
+    assert f"Round {len(stopped)} is the last" in caplog.text and "`stop_when` is 0.9" in caplog.text
     assert [round.pairs for round in stopped] == [round.pairs for round in rounds[: len(stopped)]]
     useful = sum(collector.selector.useful) / sum(whole[0].selector.useful)
     assert 0.75 < useful <= 1
