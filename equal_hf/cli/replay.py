@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         [`ConfigError`]: If the run does not say what corpus and target it had, or the corpus is another one.
         [`RecordError`]: If the folder holds no run, or damaged records.
     """
-    from equal_hf.collection.replay_records import recorded_documents, replay
+    from equal_hf.collection.replay_records import recorded_documents, replay, rows_by_round
     from equal_hf.records.changes import value_at
     from equal_hf.records.run_folder import RoundRecords
 
@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
                 value_at("max_documents", fingerprint["max_documents"], changes, index) for index in range(rounds)
             ],
             feedback_lag=fingerprint["feedback_lag"],
+            extracted=rows_by_round(records[0]),
         )
     )
     print(json.dumps(_as_json(played)) if args.json else "\n".join(_as_lines(played)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from dataclasses import replace as changed
 from itertools import pairwise
 
 import numpy as np
@@ -102,6 +103,7 @@ def replay(
     seed: int,
     max_documents: int | Sequence[int | None] | None = None,
     feedback_lag: int = 0,
+    extracted: Mapping[int, frozenset[RowKey]] | None = None,
 ) -> Iterator[ReplayedRound]:
     """Select round by round, from the records instead of an extractor.
 
@@ -112,6 +114,8 @@ def replay(
         arms_per_round, documents_per_arm, seed, feedback_lag: As in [`CollectorConfig`].
         max_documents (`int` or `Sequence[int | None]`, *optional*): As there; where it was changed in the run, one
             for each round.
+        extracted (`Mapping[int, frozenset[RowKey]]`, *optional*): Documents of each round of the run, by
+            [`rows_by_round`]: where the same ones and more are drawn, its budget ended the round there.
 
     Yields:
         [`ReplayedRound`]: Ends early where documents or budget run out, or after a round of which nothing is recorded.
@@ -124,6 +128,7 @@ def replay(
         draws = selector.draw(arms_per_round, documents_per_arm, rng, None if limit is None else limit - drawn)
         if not draws:
             return
+        draws = _cut(draws, (extracted or {}).get(index, frozenset()))
         round, embeddings, missing, usage = _round(index, draws, recorded)
         vectors = [draw.embeddings for draw in draws if draw.embeddings is not None]
         known = selector.take(round, embeddings, np.concatenate(vectors) if vectors else None, usage)
@@ -133,6 +138,28 @@ def replay(
         if len(missing) == round.documents:
             return
         drawn += round.documents
+
+
+def rows_by_round(records: RoundRecords) -> dict[int, frozenset[RowKey]]:
+    """The documents of each round of a run, by its index."""
+    rounds = {index: records.load(index) for index in records.indices()}
+    return {
+        index: frozenset((decision.arm, row) for decision in round.decisions for row in decision.rows)
+        for index, round in rounds.items()
+    }
+
+
+def _cut(draws: list[Draw], kept: frozenset[RowKey]) -> list[Draw]:
+    """The draws less what a budget of tokens or money had no room for; as they are where others were extracted."""
+    if not kept < {(draw.arm, row) for draw in draws for row in draw.rows} or not kept:
+        return draws
+    cut = []
+    for draw in draws:
+        places = [place for place, row in enumerate(draw.rows) if (draw.arm, row) in kept]
+        if places:
+            vectors = None if draw.embeddings is None else draw.embeddings[places]
+            cut.append(changed(draw, rows=tuple(draw.rows[place] for place in places), embeddings=vectors))
+    return cut
 
 
 def _round(

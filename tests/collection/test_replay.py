@@ -132,6 +132,26 @@ def test_a_run_whose_limits_changed_is_replayed_exactly(recipe_run, corpus, caps
     ]
 
 
+def test_a_round_that_a_token_budget_cut_is_replayed_as_it_was(world, corpus, tmp_path, capsys):
+    whole = make(corpus, tmp_path / "whole")
+    used = sum(round.usage.prompt_tokens for round in list(whole.rounds())[:2])
+    whole.close()
+    for limit in (used + 200, 10**6):
+        collector = make(corpus, tmp_path / "run", max_prompt_tokens=limit)
+        collector.config = {"corpus": str(world / "corpus"), "target": str(world / "target"), "n_reference": None}
+        collector.config |= {"reward_funcs": ["value"]}
+        rounds = list(collector.rounds())
+        collector.close()
+    assert [round.documents for round in rounds][:3] == [8, 8, rounds[2].documents] and 0 < rounds[2].documents < 8
+    args = parse(tmp_path / "run", "--json")
+    assert args.func(args) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["exact_rounds"] == len(rounds) == 4
+    assert [[d["rows"] for d in r["decisions"]] for r in told["rounds"]] == [
+        [list(d.rows) for d in r.decisions] for r in rounds
+    ]
+
+
 @pytest.mark.parametrize("explore", ["7", "-1", "nan"])
 def test_a_share_that_is_none_is_refused(recipe_run, explore):
     args = parse(recipe_run[0], "--explore", explore)
