@@ -43,6 +43,9 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     """End with a message where the flags do not fit."""
     if not all(0 < budget <= 1 for budget in args.budget):
         parser.error("--budget: shares of what all documents cost, above 0 and up to 1")
+    for name in ("seeds", "clusters", "reference", "arms_per_round", "documents_per_arm"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')}: at least 1")
     if args.labels is not None and len(args.labels) not in (1, len(args.targets)):
         parser.error("--labels: give one file for all targets, or one for each")
     if args.grader and (args.labels is None or not all(0 <= share <= 1 for share in args.grader)):

@@ -186,3 +186,10 @@ def test_the_measurement_of_pair_values_says_what_it_lacks(files, capsys):
     given += [f"--pairs={files / 'documents.parquet'}", f"--targets={files / 'target.parquet'}"]
     pair_value.main([*given, f"--model={files}"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"skipped": f"{files} holds no model"}
+
+
+@pytest.mark.parametrize("flag", ["--seeds", "--clusters", "--reference", "--arms-per-round", "--documents-per-arm"])
+def test_counts_below_one_are_refused(flag, capsys):
+    with pytest.raises(SystemExit):
+        selection.parse(["--documents", "d.parquet", "--targets", "t.parquet", flag, "0"])
+    assert f"{flag}: at least 1" in capsys.readouterr().err
