@@ -167,8 +167,8 @@ def _matching(form: str) -> str:
 
 
 def _of_environment() -> frozenset[str]:
-    named = [(name, value) for name, value in os.environ.items() if is_secret_name(name)]
-    return _telling(tuple(value.strip() for _, value in named))
+    # Names first: a value is decoded anew each time that it is read.
+    return _telling(tuple(os.environ.get(name, "").strip() for name in os.environ if is_secret_name(name)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -179,18 +179,23 @@ def _telling(values: tuple[str, ...]) -> frozenset[str]:
 
 def _of_files() -> frozenset[str]:
     """Secrets in the files that libraries below read by themselves."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    paths = (
-        Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser(),
-        Path(os.environ.get("HF_STORED_TOKENS_PATH") or home / "stored_tokens").expanduser(),
-        Path(os.environ.get("NETRC") or "~/.netrc").expanduser(),
-    )
-    return _in_files(tuple((str(path), _changed(path)) for path in paths))
+    names = ("HOME", "USERPROFILE", "HF_HOME", "HF_TOKEN_PATH", "HF_STORED_TOKENS_PATH", "NETRC")
+    paths = _secret_files(*map(os.environ.get, names))
+    return _in_files(tuple((path, _changed(path)) for path in paths))
 
 
-def _changed(path: Path) -> int:
+@functools.lru_cache(maxsize=8)
+def _secret_files(*settings: str | None) -> tuple[str, ...]:
+    """Where the files lie, by the environment's variables; the first two say where `~` is."""
+    _, _, hf_home, token, stored, rc = settings
+    home = Path(hf_home or "~/.cache/huggingface").expanduser()
+    paths = (token or home / "token", stored or home / "stored_tokens", rc or "~/.netrc")
+    return tuple(str(Path(path).expanduser()) for path in paths)
+
+
+def _changed(path: str) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns
     except OSError:
         return 0
 
