@@ -184,6 +184,12 @@ def estimate(
             documents, ends_by = int(cap / each), name
     assumptions.append("no reply has to be asked for again, and none of theirs is in the response store yet")
 
+    def plan(seconds: float) -> Plan:
+        tokens = round(documents * prompt), round(documents * completion)
+        return Plan(
+            documents, ends_by, round(documents * calls), *tokens, documents * cost, seconds, tuple(assumptions)
+        )
+
     if load.tier == "batch":
         batch_s = BATCH_S if load.request_s is None else load.request_s
         known = "nothing is known of how long one takes" if load.request_s is None else "the mean of the stored ones"
@@ -192,16 +198,7 @@ def estimate(
             "for it unless `feedback_lag` is 1"
         )
         batches = math.ceil(documents / (load.a_round or documents or 1)) * (1 + load.second_passes)
-        return Plan(
-            documents,
-            ends_by,
-            round(documents * calls),
-            round(documents * prompt),
-            round(documents * completion),
-            documents * cost,
-            batches * batch_s,
-            tuple(assumptions),
-        )
+        return plan(batches * batch_s)
     if load.request_s is None:
         request_s = max(1.0, reply / TOKENS_PER_S)
         assumptions.append(
@@ -220,16 +217,7 @@ def estimate(
         minutes.append(documents * calls / cap)
     if (cap := load.per_minute("tokens")) is not None:
         minutes.append(documents * (prompt + completion) / cap)
-    return Plan(
-        documents,
-        ends_by,
-        round(documents * calls),
-        round(documents * prompt),
-        round(documents * completion),
-        documents * cost,
-        max(documents * calls * request_s / load.concurrency, 60 * max(minutes)),
-        tuple(assumptions),
-    )
+    return plan(max(documents * calls * request_s / load.concurrency, 60 * max(minutes)))
 
 
 def _guessed(sample: Sequence[SampledDocument], load: Load, assumptions: list[str]) -> _Needs:
