@@ -35,7 +35,7 @@ from equal_hf.extraction.budget import NANO, Prices
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.records.run_folder import RoundRecords
 from tests.benchmarks.chaos_books import RunBooks
-from tests.benchmarks.chaos_client import MAX_NEW_TOKENS, PROMPT, make_documents
+from tests.benchmarks.chaos_client import MAX_NEW_TOKENS, PROMPT, build
 from tests.benchmarks.report import progress
 from tests.processes import digests
 from tests.servers import ROOT
@@ -61,31 +61,9 @@ BAD_DAY = (
     {"per_s": PER_S},
 )
 CAPPED_SHARE = 0.25
+MARKS = ("Asked: ", "Told: ")  # by which the server finds the pairs of a document
 # Longest prompt of the first contacts, which no run pays for, in tokens.
 _PROBE_TOKENS = 30
-
-
-def build(folder: Path, count: int) -> None:
-    """Write embedder and clustered corpus under a folder; documents mark their pairs as the server looks for them."""
-    from datasets import Dataset
-
-    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
-    from recipes.tiny_models import build_embedder
-
-    rows = make_documents(count)
-    for row in rows:
-        row["text"] = row["text"].replace("Question: ", "Asked: ").replace("Answer: ", "Told: ")
-    build_embedder([row["text"] for row in rows], folder / "embedder", seed=0, dimension=16)
-    ClusteredCorpus.build(
-        Dataset.from_list(rows),
-        folder / "corpus",
-        embedder=str(folder / "embedder"),
-        n_clusters=max(2, min(10, count // 10)),
-        id_column="id",
-        seed=0,
-        threads=1,
-        show_progress=False,
-    )
 
 
 def collect(url: str, folder: Path, output: Path, settings: dict[str, Any]) -> None:
@@ -201,7 +179,7 @@ class Bench:
 
     def __init__(self, folder: Path, options: argparse.Namespace, begin: Callable[..., Any]) -> None:
         self.folder, self.options, self.begin = folder, options, begin
-        begin("build-batches", build, folder, options.batch_documents).join()
+        begin("build-batches", build, folder, options.batch_documents, MARKS).join()
 
     def run(
         self,

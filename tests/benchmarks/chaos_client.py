@@ -60,20 +60,22 @@ def make_documents(count: int, seed: int = 0) -> list[dict[str, str]]:
     return rows
 
 
-def build(folder: Path, count: int) -> None:
-    """Write embedder and clustered corpus under a folder."""
+def build(folder: Path, count: int, marks: tuple[str, str] = ("Question: ", "Answer: ")) -> None:
+    """Write embedder and clustered corpus under a folder; `marks` stand before questions and answers."""
     from datasets import Dataset
 
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from recipes.tiny_models import build_embedder
 
     rows = make_documents(count)
+    for row in rows:
+        row["text"] = row["text"].replace("Question: ", marks[0]).replace("Answer: ", marks[1])
     build_embedder([row["text"] for row in rows], folder / "embedder", seed=0, dimension=16)
     ClusteredCorpus.build(
         Dataset.from_list(rows),
         folder / "corpus",
         embedder=str(folder / "embedder"),
-        n_clusters=min(10, count // 10),
+        n_clusters=max(2, min(10, count // 10)),
         id_column="id",
         seed=0,
         threads=1,
