@@ -72,7 +72,8 @@ def plain(config: str, flags: list[str]) -> int:
 
     def counted(self, texts, **settings):
         if len(texts) > 1:  # not the probe of the manifest
-            print(f"embedded {len(texts)} on {ranks.rank}", flush=True)
+            # One write that begins its own line: the ranks share a log, and an unbuffered `print` writes twice.
+            os.write(1, f"\nembedded {len(texts)} on {ranks.rank}\n".encode())
         return encode(self, texts, **settings)
 
     Embedder.encode_documents = counted
