@@ -15,6 +15,7 @@ import decimal
 import itertools
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 RESERVED_COLUMNS = ("id", "text", "cluster")
 FIRST_ROWS = 100  # that tell the columns of rows without a schema
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # how pandas writes the numbers of its rows
 _STRING_TYPES = ("string", "large_string", "string_view")
 _SCALARS = (str, bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
@@ -95,9 +97,10 @@ def read_documents(
         dataset (`datasets.Dataset`, `datasets.IterableDataset` or iterable of rows): Where the rows come from.
         text_column (`str`, *optional*, defaults to `"text"`): Column that holds the text.
         id_column (`str`, *optional*): Column whose values name the documents; by default a hash of the text does.
-        metadata_columns (`Sequence[str]`, *optional*): Columns to carry along; all but those of bytes where left out.
-            Lists and other nested values are carried as JSON text. A column called `id`, `text` or `cluster` is
-            carried as `source_id`, `source_text` or `source_cluster`, since the corpus has columns of those names.
+        metadata_columns (`Sequence[str]`, *optional*): Columns to carry along; where left out, all but those of bytes
+            and the row numbers that pandas writes (`__index_level_0__`). Lists and other nested values are carried as
+            JSON text. A column called `id`, `text` or `cluster` is carried as `source_id`, `source_text` or
+            `source_cluster`, since the corpus has columns of those names.
         min_characters (`int`, *optional*, defaults to `50`): Shorter texts are dropped; space around them does
             not count.
         report (`ReadReport`): Is filled with rows seen, rows dropped by reason, and columns that are not as they were.
@@ -136,7 +139,7 @@ def read_documents(
         carried = [name for name in carried if name in metadata_columns]
     elif features is not None:
         report.left_out.update(name for name in carried if _is_binary(features[name]))
-        carried = [name for name in carried if not _is_binary(features[name])]
+        carried = [name for name in carried if not (_is_binary(features[name]) or _PANDAS_INDEX.fullmatch(name))]
     _check_columns(columns, carried, text_column, id_column, metadata_columns)
     unsigned: set[str] = set()
     if features is not None:
@@ -203,6 +206,8 @@ class _RowReader:
         """The columns that are carried, under the names that the corpus has for them."""
         found = {}
         for name in self.carried if self.carried is not None else row:
+            if self.carried is None and _PANDAS_INDEX.fullmatch(name):
+                continue
             if name in (self.text_column, self.id_column) or name not in row:
                 continue
             value = row[name]

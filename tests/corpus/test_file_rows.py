@@ -105,6 +105,21 @@ def test_values_of_a_csv_file_are_text_and_an_empty_one_is_missing(tmp_path):
     assert document.metadata == {"zip": "01234", "when": "2024-01-01", "score": None, "flag": "NA"}
 
 
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_row_numbers_of_pandas_are_metadata_only_where_they_are_asked_for(tmp_path, ending):
+    table = pd.DataFrame({"text": [LONG], "n": [3]}, index=[3])  # as is left of a larger table
+    if ending == "parquet":
+        table.to_parquet(tmp_path / "a.parquet")
+        assert "__index_level_0__" in pq.read_schema(tmp_path / "a.parquet").names
+    else:
+        (tmp_path / "a.jsonl").write_text(json.dumps({"text": LONG, "__index_level_0__": 3, "n": 3}))
+    assert [document.metadata for document in read(tmp_path)[0]] == [{"n": 3}]
+    (document,) = read(tmp_path, metadata_columns=["__index_level_0__"])[0]
+    assert document.metadata == {"__index_level_0__": 3}
+    (document,) = read(tmp_path, id_column="__index_level_0__")[0]
+    assert (document.id, document.metadata) == ("3", {"n": 3})
+
+
 def test_lists_and_nested_values_are_carried_as_json_and_bytes_are_not(tmp_path):
     table = {
         "text": [LONG],
