@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,6 +11,7 @@ import torch
 
 from equal_hf.selection.experimental.influence import Wanted, gradient
 from equal_hf.types import QAPair
+from recipes.real_models import dequantised
 from tests.benchmarks.selection_inputs import Inputs
 
 PAIR_TOKENS, ITEM_TOKENS = 160, 256
@@ -33,20 +33,12 @@ class Measured(TypedDict):
 
 def load(folder: Path) -> tuple[Any, Any]:
     """A model in float32 and its tokenizer; a GGUF file is dequantised."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf = next(iter(sorted(folder.glob("*.gguf"))), None)
-    if gguf is None:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        return model, AutoTokenizer.from_pretrained(folder)
-    quantised = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.float32)
-    config = {name: value for name, value in quantised.config.to_dict().items() if name != "quantization_config"}
-    model = LlamaForCausalLM(LlamaConfig(**config | {"rms_norm_eps": 1e-5}))
-    model.load_state_dict(quantised.state_dict(), strict=False)
-    model.tie_weights()
-    with tempfile.TemporaryDirectory() as kept:
-        AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name).save_pretrained(kept)
-        return model, AutoTokenizer.from_pretrained(kept)
+    if gguf is not None:
+        return dequantised(gguf)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
 
 
 class SmallTraining:
