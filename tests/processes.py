@@ -85,12 +85,17 @@ def without_codes(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
 
 
-def kill_when(process: subprocess.Popen, happened: Callable[[], bool], timeout_s: float = 200) -> bool:
-    """Kill a process and its children with SIGKILL once something happened; `False` where it ended before."""
+def kill_when(
+    process: subprocess.Popen,
+    happened: Callable[[], bool],
+    timeout_s: float = 200,
+    number: signal.Signals = signal.SIGKILL,
+) -> bool:
+    """Kill a process and its children once something happened; `False` where it ended before."""
     deadline = time.monotonic() + timeout_s
     while process.poll() is None:
         if happened():
-            kill(process)
+            kill(process, number)
             return True
         if time.monotonic() > deadline:
             kill(process)
@@ -99,9 +104,9 @@ def kill_when(process: subprocess.Popen, happened: Callable[[], bool], timeout_s
     return False
 
 
-def kill(process: subprocess.Popen) -> None:
-    """SIGKILL to the whole process group."""
-    os.killpg(process.pid, signal.SIGKILL)
+def kill(process: subprocess.Popen, number: signal.Signals = signal.SIGKILL) -> None:
+    """A signal to the whole process group, and wait for its end."""
+    os.killpg(process.pid, number)
     process.wait()
 
 

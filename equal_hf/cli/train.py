@@ -123,15 +123,10 @@ def drive(
 
     state, output_dir = PartialState(), str(args.output_dir)
     set_up_terminal(is_main_process=state.is_main_process)
-    if state.is_main_process:
-        require(checks(run, args, model, start=True))
-    state.wait_for_everyone()
-
-    ranks = Ranks()
-    corpus = open_corpus(run, output_dir, args.seed, ranks=ranks)  # which all processes build together
-    ranks.close()
-    with state.main_process_first():
-        targets = load_targets(run, args.seed)
+    with contextlib.closing(Ranks()) as ranks:
+        ranks.once(lambda: require(checks(run, args, model, start=True)))
+        corpus = open_corpus(run, output_dir, args.seed, ranks=ranks)  # which all processes build together
+        targets = ranks.once(lambda: load_targets(run, args.seed))
 
     if model is None and not state.is_main_process:
         return {}  # rounds without a training are the work of one process; the others helped with the corpus
@@ -267,7 +262,7 @@ def train(job: Job) -> dict[str, Any]:
                 again = f"hf upload {trainer.hub_model_id or args.hub_model_id or 'user/name'} {folder}"
                 with pushing("model", again):
                     trainer.push_to_hub(dataset_name=dataset)
-        trainer.accelerator.wait_for_everyone()
+        trainer.wait_for_main()
         collector.close()
     return json.loads(result_path.read_text(encoding="utf-8"))
 

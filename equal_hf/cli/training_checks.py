@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from equal_hf.training.config import EqualConfig
 
 
-_BATCH_LIMIT_S = 86_400
 NO_PRICES = (
     "`max_cost` is set but nothing costs anything",
     "set `price_per_million_prompt_tokens` and `price_per_million_completion_tokens`, and an endpoint",
@@ -74,9 +73,6 @@ def check_waiting(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     """
     if run.extractor != "endpoint" or not run.endpoint.batch:
         return
-    if args.world_size > 1 and args.ddp_timeout < _BATCH_LIMIT_S:
-        found = f"a batch may take 24 hours, and the other processes give up after {args.ddp_timeout} s"
-        yield Check("settings", "problem", found, f"set `ddp_timeout` to {_BATCH_LIMIT_S} or more")
     if not args.feedback_lag:
         found = "a round is a batch that may take 24 hours, and the trainer waits for it"
         yield Check("settings", "note", found, "set `feedback_lag: 1`, and the next round is extracted meanwhile")

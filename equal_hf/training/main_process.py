@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from equal_hf.errors import EqualError
+from equal_hf.utils.rank_zero import once
 
 T = TypeVar("T")
 
 
-def on_main(is_main: bool, work: Callable[[], T]) -> T:
-    """Do work on the main process; every process gets its result, or raises its error.
+def on_main(work: Callable[[], T]) -> T:
+    """Do work on the main process, however long it takes; every process gets its result, or raises its error.
 
     Args:
-        is_main (`bool`): Whether this is the main process.
-        work (`Callable`): What is done there.
+        work (`Callable`): What is done there. Its result can be pickled.
 
     Raises:
-        [`EqualError`]: On the other processes, if it fails.
+        [`EqualError`]: On the other processes, if it fails, or the main process is heard of no more.
     """
-    error: BaseException | None = None
-    message: list[Any] = [None]
-    if is_main:
-        try:
-            message = [(work(), None)]
-        except Exception as raised:
-            error = raised
-            message = [(None, f"{type(raised).__name__} on the main process: {raised}")]
-    broadcast_object_list(message, from_process=0)
-    if error is not None:
-        raise error
-    result, failure = message[0]
-    if failure is not None:
-        raise EqualError(failure)
-    return result
+    state = PartialState()
+    if state.num_processes == 1:
+        return work()
+    return once(state.is_main_process, work, broadcast_object_list)

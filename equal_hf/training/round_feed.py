@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,21 +188,10 @@ class RoundFeed:
         return None if record is None else record["metrics"].get("eval_loss")
 
     def _collect(self, index: int) -> Round | None:
-        began = time.monotonic()
         if self._ahead is not None and self._ahead[0] == index:
             round, self._ahead = self._ahead[1].result(), None
-        else:
-            round = self.collector.collect(index)
-        seconds = time.monotonic() - began
-        if self.args.world_size > 1 and seconds > 0.5 * self.args.ddp_timeout:
-            logger.warning(
-                "Collecting round %d took %.0f s while the other processes waited; they give up after `ddp_timeout`, "
-                "%d s: raise it, or make rounds smaller",
-                index,
-                seconds,
-                self.args.ddp_timeout,
-            )
-        return round
+            return round
+        return self.collector.collect(index)
 
     def _look_ahead(self, index: int) -> None:
         """Collect the next round while this one trains; by the lag, its selection waits for no reward of this one."""

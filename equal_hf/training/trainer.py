@@ -46,6 +46,7 @@ from equal_hf.training.round_rows import RoundDataset
 from equal_hf.training.sharding import refuse_sharded
 from equal_hf.training.tokenized_rows import TokenizedRows, tokenize_rows
 from equal_hf.types import QAPair
+from equal_hf.utils.rank_zero import start_heartbeat
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ class EqualTrainer(ModelFolderTrainer):
                 f"{what} waits for an evaluation but `eval_strategy` is 'no': "
                 f"set it to 'epoch', or leave {setting} out"
             )
+        start_heartbeat(args.process_index == 0)  # loading a large model takes long, too
         args.num_train_epochs = float(args.planned_rounds)
         refuse_sharded(data_collector.reward_funcs, args, pairs=self._values_pairs)
         super().__init__(
@@ -172,6 +174,7 @@ class EqualTrainer(ModelFolderTrainer):
                     self.steps_trained, tables.earlier_logs = state.global_step, state.log_history
                 if wants_pool and not self.waits_for_review:
                     output = self._train_pool(in_pool, **kwargs)
+                self.wait_for_main()
         finally:
             # A control in the same process is made from these settings, and starts at its beginning.
             self.args.eval_on_start, self.args.num_train_epochs = as_set
@@ -336,8 +339,12 @@ class EqualTrainer(ModelFolderTrainer):
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 
+    def wait_for_main(self) -> None:
+        """Wait until the main process has done what it alone does, such as pushing; no time-out ends that."""
+        self._on_main(lambda: None)
+
     def _on_main(self, work: Callable[[], T]) -> T:
-        return on_main(self.accelerator.is_main_process, work)
+        return on_main(work)
 
     def _count_cut(self, rows: TokenizedRows, cut: int, of: str) -> None:
         """Count rows that `max_length` cuts, and say so the first time."""

@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from equal_hf.errors import CorpusError, EqualError
+from equal_hf.utils.rank_zero import once, start_heartbeat, stop_heartbeat
 
 T = TypeVar("T")
 
-# Ranks wait for each other as long as a stage takes: rank 0 may extract or train for hours.
+# Ranks wait for each other as long as a stage takes them.
 PATIENCE = timedelta(days=7)
 
 
@@ -42,6 +43,7 @@ class Ranks:
             PartialState(cpu=not torch.cuda.is_available())
             # What is exchanged are small Python objects, which need no GPU and no GPU library's deadlines.
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            start_heartbeat(self.first)
 
     @property
     def first(self) -> bool:
@@ -97,26 +99,16 @@ class Ranks:
             return work()
         import torch.distributed as dist
 
-        outcome: list[Any] = [None]
-        failed: BaseException | None = None
-        if self.first:
-            try:
-                outcome = [(work(), "")]
-            except Exception as error:
-                failed = error
-                outcome = [(None, f"rank 0 stopped with {type(error).__name__}: {error}")]
-        dist.broadcast_object_list(outcome, src=0, group=self._group)
-        if failed is not None:
-            raise failed
-        result, problem = outcome[0]
-        if problem:
-            raise CorpusError(problem)
-        return result  # type: ignore[no-any-return]
+        return once(
+            self.first, work, lambda box: dist.broadcast_object_list(box, src=0, group=self._group), CorpusError
+        )
 
     def close(self) -> None:
         """Leave the group, and end what was started for it."""
         if self._group is not None:
             import torch.distributed as dist
 
+            if self._started:
+                stop_heartbeat()
             dist.destroy_process_group(None if self._started else self._group)
             self._group = None

@@ -118,7 +118,9 @@ def test_a_run_goes_on_with_another_number_of_processes_but_not_with_another_bat
     words = "an effective batch of 8 rows .* and it is 16 now.* with 2 processes .* product is 4"
     assert re.search(words, log.read_text(), re.DOTALL), log.read_text()[-3000:]
 
-    said = run(arguments("--per_device_train_batch_size", "4", processes=2), tmp_path / "resumed")
+    # The second process waits for the first, which extracts for longer than a collective would wait.
+    slow = ("--first_extraction_s", "13", "--collectives_wait_s", "10")
+    said = run(arguments("--per_device_train_batch_size", "4", *slow, processes=2), tmp_path / "resumed")
     assert digests(rounds, "round-0000[01]/**/*") == recorded
     assert len(list(rounds.glob("*/extracted"))) == len(list(rounds.glob("*/rewards.json"))) == 4
     rewards = [json.loads((rounds / f"round-{index:05d}/rewards.json").read_text()) for index in range(4)]

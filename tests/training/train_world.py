@@ -7,9 +7,13 @@ torchrun --nproc_per_node 2 -m tests.training.train_world …
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from torch.distributed.distributed_c10d import _get_default_group, _set_pg_timeout
 from transformers import AutoTokenizer
 from trl import TrlParser
 
@@ -33,6 +37,21 @@ class WorldArguments:
     resume: bool = True
     trackers: list[str] = field(default_factory=list)  # as `report_to`, which takes one on a command line
     rewards: list[str] = field(default_factory=lambda: ["transport", "loss_drop"])
+    first_extraction_s: float = 0.0  # of this start
+    collectives_wait_s: float | None = None  # once all processes are there
+
+
+class SlowAtFirst(ExplicitExtractor):
+    """Takes its time once."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def extract(self, documents: Any, allowance: Any = None) -> Any:
+        time.sleep(self.seconds)
+        self.seconds = 0.0
+        return super().extract(documents, allowance)
 
 
 DEFAULTS = (
@@ -48,7 +67,7 @@ def main(argv: list[str]) -> EqualTrainer:
     world, target = Path(arguments.world), make_target()
     collector = EqualDataCollector(
         ClusteredCorpus.load(world / "corpus"),
-        ExplicitExtractor(),
+        SlowAtFirst(arguments.first_extraction_s),
         reward_funcs=[REWARD_FUNCTIONS[name] for name in arguments.rewards],
         args=config,
         reference=target.reference,
@@ -63,6 +82,8 @@ def main(argv: list[str]) -> EqualTrainer:
         processing_class=AutoTokenizer.from_pretrained(world / "model"),
     )
     trainer.open_run()
+    if arguments.collectives_wait_s is not None:
+        _set_pg_timeout(timedelta(seconds=arguments.collectives_wait_s), _get_default_group())
     with tracked(config, name="world", id=collector.records.run_id()):
         trainer.train(resume_from_checkpoint=arguments.resume)
     trainer.export_model()
