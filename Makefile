@@ -10,7 +10,7 @@ STAMP := $(VENV)/.equal-hf-installed
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format types clean
+.PHONY: help install quickstart test lint format docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: equal-hf needs Python 3.11 or newer; name one: make install PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: install the venv module (Debian: apt-get install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,report,wandb,trackio,documents,math,test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,report,wandb,trackio,documents,math,test,docs,dev]'
 	@touch $@
 
 quickstart: install ## The whole loop on the docstrings of the installed packages; no token, endpoint, GPU or download
@@ -41,5 +41,8 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: install ## Build the documentation with doc-builder into build/docs
+	$(BIN)/python docs/build.py
+
 clean: ## Remove runs and caches, not the environment
-	rm -rf runs .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf runs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

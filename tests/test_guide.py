@@ -8,7 +8,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +23,17 @@ from tests.processes import REPOSITORY, free_port
 from tests.servers import spawn
 from tests.world import make_target
 
-GUIDES = ("README.md", "recipes/README.md", "tests/benchmarks/README.md")
+
+def pages(sections: list[dict[str, Any]]) -> Iterator[str]:
+    """Pages of the documentation in the order of its table of contents."""
+    for section in sections:
+        if "local" in section:
+            yield f"docs/source/{section['local']}.md"
+        yield from pages(section.get("sections", []))
+
+
+PAGES = tuple(pages(yaml.safe_load((REPOSITORY / "docs/source/_toctree.yml").read_text(encoding="utf-8"))))
+GUIDES = ("README.md", *PAGES, "recipes/README.md", "tests/benchmarks/README.md")
 INDEX_RECIPE = "tests/corpus/indexing/test_recipe.py"
 # What the guide names and a test has only on this machine: its own files and models.
 HERE = {
@@ -36,6 +48,8 @@ HERE = {
 # Run elsewhere: as the whole of the suite, or by the tests named.
 ELSEWHERE = {
     r"make test": "this suite",
+    r"make docs|python docs/build.py": "tests/test_docs.py::built",
+    r"make install|pip install": "the gate",
     r"make quickstart": "tests/recipes/test_mistral_math.py::finished",
     r"python recipes/quickstart_assets.py": "tests/recipes/conftest.py::assets",
     r"python recipes/equal_loop.py": "tests/recipes/test_equal_loop.py::test_the_flat_loop_lowers_the_validation_loss",
@@ -62,8 +76,13 @@ def commands() -> list[str]:
         text = (REPOSITORY / guide).read_text(encoding="utf-8")
         blocks = "\n".join(fences(text, "bash")).replace("\\\n", " ")
         found += [line.partition(" #")[0].strip() for line in blocks.splitlines() if line.strip()]
-        found += re.findall(r"\| `((?:make|python|accelerate|equal-hf|torchrun) [^`]+)`", text)
+        found += re.findall(r"\| `((?:make|python|accelerate|equal-hf|torchrun) [^`]+)` \|", text)
     return list(dict.fromkeys(command for command in found if not command.startswith("#")))
+
+
+def my_yaml(guide: str) -> str:
+    (text,) = (block for block in fences((REPOSITORY / guide).read_text(), "yaml") if block.startswith("# my.yaml"))
+    return text
 
 
 def elsewhere(command: str) -> str | None:
@@ -85,7 +104,7 @@ def home(world, tmp_path_factory):
     pd.DataFrame(rows).to_parquet(folder / "questions.parquet")
     for name in ("embedder", "model"):
         (folder / name).symlink_to(world / name)
-    (text,) = (block for block in fences((REPOSITORY / "README.md").read_text(), "yaml") if "# my.yaml" in block)
+    text = my_yaml("docs/source/your_corpus.md")
     with spawn("tests.servers.load", "--latency-s", "0") as url:
         for told, here in {**HERE, "http://localhost:8080": url}.items():
             text = text.replace(told, here)
@@ -134,6 +153,11 @@ def test_every_command_runs(home, monkeypatch, capsys):
     assert set(ran) >= {*"doctor plan collect inspect report publish replay store index torchrun accelerate".split()}
 
 
+def test_the_settings_on_the_first_page_are_among_those_that_run():
+    short, whole = (my_yaml(guide).splitlines() for guide in ("README.md", "docs/source/your_corpus.md"))
+    assert [line for line in short if line not in whole] == []
+
+
 def test_what_is_run_elsewhere_is():
     for where in ELSEWHERE.values():
         path, found, name = where.partition("::")
@@ -143,9 +167,8 @@ def test_what_is_run_elsewhere_is():
 
 
 def test_messages_to_look_up_are_said_somewhere():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    table = text[text.index("| message begins or contains") : text.index("## From Python")]
-    messages = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    text = (REPOSITORY / "docs/source/troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
     source = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "equal_hf").rglob("*.py"))
     assert len(messages) > 10 and [message for message in messages if message not in source] == []
 
@@ -158,12 +181,12 @@ def test_nothing_is_left_to_be_filled_in():
 def test_keys_named_in_backticks_exist():
     """A key of the YAML that is written `like_this` in a guide is one."""
     known = {name for kind in (RunArguments, EqualConfig) for name in kind.__dataclass_fields__}
-    for block in fences((REPOSITORY / "README.md").read_text(), "yaml") + fences(
-        (REPOSITORY / "recipes/README.md").read_text(), "yaml"
-    ):
-        from trl import ModelConfig
+    from trl import ModelConfig
 
-        assert set(yaml.safe_load(block)) <= known | set(ModelConfig.__dataclass_fields__)
+    known |= set(ModelConfig.__dataclass_fields__)
+    for guide in GUIDES:
+        for block in fences((REPOSITORY / guide).read_text(encoding="utf-8"), "yaml"):
+            assert set(yaml.safe_load(block)) <= known, guide
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -178,6 +201,15 @@ def test_links_lead_somewhere(guide: str):
         if anchor:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, target
+
+
+def test_all_pages_can_be_reached():
+    """From the table of contents, and from the first page."""
+    assert {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs/source").rglob("*.md")} == set(
+        PAGES
+    )
+    linked = set(re.findall(r"\]\((docs/source/[\w/]+\.md)\)", (REPOSITORY / "README.md").read_text(encoding="utf-8")))
+    assert {page for page in PAGES if "/api/" not in page and not page.endswith("/index.md")} <= linked
 
 
 def test_python_in_the_guides_is_python():
