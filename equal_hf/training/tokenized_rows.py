@@ -1,18 +1,28 @@
-"""Rows of a round as tokens, by SFTTrainer's own preparation, and what `max_length` cut of them."""
+"""Rows of a round as tokens, as SFTTrainer prepares them, and what `max_length` cut of them.
+
+SFTTrainer's own preparation takes rows one by one, in several passes, and on every process in turn. A round comes
+again and again while all processes wait, so its rows are tokenized on one process, many at a time.
+"""
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from datasets import Dataset, Features, List, Value, concatenate_datasets
+from transformers import ProcessorMixin
 from trl import SFTTrainer
+from trl.data_utils import common_prefix_length
+
+from equal_hf.types import Messages
 
 logger = logging.getLogger(__name__)
+
+AT_A_TIME = 1024  # rows, which bounds what is held as Python numbers
+_IGNORED = -100
+_FEATURES = Features({"input_ids": List(Value("int64")), "labels": List(Value("int64")), "row": Value("int64")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +30,8 @@ class TokenizedRows:
     """Rows ready to train on.
 
     Args:
-        dataset (`Dataset`): Those that have a token of their answer left, with `row`, their index among all.
+        dataset (`Dataset`): Those that have a token of their answer left: `input_ids`, `labels`, and `row`, their
+            index among all.
         cut (`frozenset[int]`): Indices of rows that are longer than `max_length`, and so lost an end.
         lost (`frozenset[int]`): Indices of rows that lost their whole answer, which `dataset` leaves out.
     """
@@ -49,35 +60,63 @@ class TokenizedRows:
             )
 
 
-def tokenize_rows(trainer: SFTTrainer, rows: list[dict[str, Any]]) -> TokenizedRows:
-    """Tokenize rows as `SFTTrainer` does, quietly: it happens every round.
+def tokenize_rows(trainer: SFTTrainer, rows: Sequence[Mapping[str, Messages]]) -> TokenizedRows:
+    """Tokenize rows as `SFTTrainer` would, by its arguments. Waits for no other process.
 
     Args:
-        trainer (`SFTTrainer`): Its arguments, tokenizer and preparation are used.
-        rows (`list[dict]`): Conversational prompt-completion rows.
+        trainer (`SFTTrainer`): Its arguments, tokenizer and chat template are used.
+        rows (`Sequence[Mapping[str, Messages]]`): Conversational prompt-completion rows.
     """
-    tokenizer: Any = trainer.processing_class
     args: Any = trainer.args
-    whole = copy.copy(args)
-    whole.max_length = None
-    numbered = Dataset.from_list([{**row, "row": index} for index, row in enumerate(rows)])
-    with _quiet_datasets():
-        dataset = trainer._prepare_dataset(numbered, tokenizer, whole, False, None, "round")
-        if args.max_length is None:
-            return TokenizedRows(dataset, frozenset(), frozenset())
-        lengths = dict(zip(dataset["row"], map(len, dataset["input_ids"]), strict=True))
-        dataset = trainer._prepare_dataset(dataset, tokenizer, args, False, None, "round")
-    left = frozenset(dataset["row"])
-    cut = frozenset(row for row, length in lengths.items() if length > args.max_length)
-    return TokenizedRows(dataset, cut & left, frozenset(lengths) - left)
+    parts, cut, lost = [], set(), set()
+    for start in range(0, len(rows), AT_A_TIME):
+        numbers, kept = [], []
+        for number, row in enumerate(_encode(trainer, rows[start : start + AT_A_TIME]), start):
+            whole = len(row[0])
+            ids, labels = _truncate(args, *row)
+            if args.max_length is not None and all(label == _IGNORED for label in labels):
+                lost.add(number)
+                continue
+            if len(ids) < whole:
+                cut.add(number)
+            numbers.append(number)
+            kept.append((ids, labels))
+        columns = {"input_ids": [ids for ids, _ in kept], "labels": [labels for _, labels in kept], "row": numbers}
+        parts.append(Dataset.from_dict(columns, _FEATURES))
+    return TokenizedRows(concatenate_datasets(parts), frozenset(cut), frozenset(lost))
 
 
-@contextmanager
-def _quiet_datasets() -> Iterator[None]:
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()
+def _encode(trainer: SFTTrainer, rows: Sequence[Mapping[str, Messages]]) -> list[tuple[list[int], list[int]]]:
+    """Token ids and labels of each row; what bears no loss has the label -100."""
+    args: Any = trainer.args
+    whole = [row["prompt"] + row["completion"] for row in rows]
+    prompts = _ids(trainer, [row["prompt"] for row in rows], add_generation_prompt=True)["input_ids"]
+    masked = {"return_assistant_tokens_mask": True} if args.assistant_only_loss else {}
+    encoded = _ids(trainer, whole, **masked)
+    answers = encoded.get("assistant_masks", [None] * len(rows))
+    encoded_rows = []
+    for prompt, ids, answer in zip(prompts, encoded["input_ids"], answers, strict=True):
+        begins = common_prefix_length(prompt, ids) if trainer.completion_only_loss else 0
+        labels = [_IGNORED] * begins + ids[begins:]
+        if answer is not None:
+            labels = [label if bit else _IGNORED for label, bit in zip(labels, answer, strict=True)]
+        encoded_rows.append((ids, labels))
+    return encoded_rows
+
+
+def _ids(trainer: SFTTrainer, conversations: Sequence[Messages], **settings: Any) -> Mapping[str, Any]:
+    tokenizer: Any = trainer.processing_class
+    settings |= {"chat_template": trainer.chat_template}
+    if isinstance(tokenizer, ProcessorMixin):  # pads what it is given together
+        from trl.data_utils import _tokenize
+
+        single = [_tokenize(tokenizer, conversation, **settings) for conversation in conversations]
+        return {name: [one[name] for one in single] for name in single[0]}
+    return tokenizer.apply_chat_template(list(conversations), tokenize=True, return_dict=True, **settings)
+
+
+def _truncate(args: Any, ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+    if args.max_length is None:
+        return ids, labels
+    kept = slice(None, args.max_length) if args.truncation_mode == "keep_start" else slice(-args.max_length, None)
+    return ids[kept], labels[kept]

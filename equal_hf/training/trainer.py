@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +42,7 @@ from equal_hf.training.length_batches import InOrder, batches_by_length
 from equal_hf.training.main_process import on_main
 from equal_hf.training.model_export import ModelFolderTrainer
 from equal_hf.training.round_callbacks import RoundCallback
-from equal_hf.training.round_feed import RoundFeed
+from equal_hf.training.round_feed import OpenedRound, RoundFeed
 from equal_hf.training.round_rows import RoundDataset
 from equal_hf.training.sharding import refuse_sharded
 from equal_hf.training.tokenized_rows import TokenizedRows, tokenize_rows
@@ -220,7 +221,7 @@ class EqualTrainer(ModelFolderTrainer):
 
     def _train_pool(self, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
         """The final fine-tuning: a second training on all pairs, with checkpoints of its own in `pool/`."""
-        rows = tokenize_rows(self, self._on_main(self.round_feed.pool))
+        rows = self._on_main(lambda: tokenize_rows(self, self.round_feed.pool()))
         self._count_cut(rows, len(rows.cut), "the pool")
         set_seed(self.args.seed)  # else a pool that begins in another process than the rounds has another dropout
         self.train_dataset = rows.dataset
@@ -247,9 +248,8 @@ class EqualTrainer(ModelFolderTrainer):
                 f"the checkpoint was trained on {self.rounds_trained} rounds, but by the settings of now it ends in "
                 f"epoch {epoch}: a setting that decides how many steps a round has changed; set it back"
             )
-        opened = self._on_main(lambda: self.round_feed.collect(epoch))
+        opened, rows = self._on_main(lambda: self._collect(epoch))
         self.is_last_round, self.waits_for_review = opened.last, opened.review
-        rows = tokenize_rows(self, opened.rows)
         prepared = list(rows.dataset)
         if not prepared:
             raise ConfigError(
@@ -274,6 +274,11 @@ class EqualTrainer(ModelFolderTrainer):
         own = {opened.row_pairs[row["row"]]: row for row in prepared}
         sample = [place for place in own if place is not None][:INFLUENCE_PAIRS]
         self._pair_rows = {place: own[place] for place in sample}
+
+    def _collect(self, epoch: int) -> tuple[OpenedRound, TokenizedRows]:
+        """What an epoch trains on, with its rows as tokens; on the main process."""
+        opened = self.round_feed.collect(epoch)
+        return replace(opened, rows=[]), tokenize_rows(self, opened.rows)
 
     @property
     def _by_length(self) -> bool:
