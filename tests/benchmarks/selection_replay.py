@@ -169,12 +169,16 @@ class Replay:
             np.concatenate(vectors) if vectors else None,
             [inputs.usage(batch) for batch in batches],
         )
-        self.selector.record_rewards(round, self.selector.rewards("extracted", round, **context))
+        self._record(round, by_arm, context)
         self.selector.advance(index)
         drawn = np.concatenate(batches)
         self.drawn += drawn.tolist()
         self.rounds.append(drawn)
         return drawn
+
+    def _record(self, round: Round, by_arm: Sequence[np.ndarray], context: dict[str, object]) -> None:
+        """Record the rewards of a round, the places of whose pairs are given by arm."""
+        self.selector.record_rewards(round, self.selector.rewards("extracted", round, **context))
 
     def _pairs(self, places: np.ndarray, arm: int) -> Sequence[QAPair]:
         pairs = [replace(self.setting.inputs.pairs[place], cluster=arm) for place in places]
