@@ -4,7 +4,8 @@
     python docs/build.py --repository you/equal-hf --html
 
 On GitHub a page links to files, pages by their `.md`. On a site of documentation pages have no suffix and other files
-are not there: in the copy that is built, links to pages lose it, and links to other files lead to the repository.
+are not there: in the copy that is built, links to pages lose it, and pictures and links to other files lead to the
+repository.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ def with_links_to(repository: str, page: Path) -> str:
     """
 
     def absolute(match: re.Match[str]) -> str:
-        linked = (page.parent / match[2]).resolve()
-        if linked.is_relative_to(SOURCE.resolve()):
+        linked, picture = (page.parent / match[2]).resolve(), match[1].startswith("!")
+        if linked.is_relative_to(SOURCE.resolve()) and not picture:
             return match[1] + match[2].removesuffix(".md")
-        kind = "raw" if match[1].startswith("!") else "blob"
-        return f"{match[1]}https://github.com/{repository}/{kind}/main/{linked.relative_to(REPOSITORY.resolve())}"
+        path = linked.relative_to(REPOSITORY.resolve())
+        return f"{match[1]}https://github.com/{repository}/{'raw' if picture else 'blob'}/main/{path}"
 
     return _LINK.sub(absolute, page.read_text(encoding="utf-8"))
 

@@ -52,6 +52,7 @@ ELSEWHERE = {
     r"make install|pip install": "the gate",
     r"make quickstart": "tests/recipes/test_mistral_math.py::finished",
     r"python recipes/quickstart_assets.py": "tests/recipes/conftest.py::assets",
+    r"equal-hf train recipes/quickstart.yaml": "tests/recipes/test_mistral_math.py::finished",
     r"python recipes/equal_loop.py": "tests/recipes/test_equal_loop.py::test_the_flat_loop_lowers_the_validation_loss",
     r"accelerate launch --config_file .*recipes/mistral_math.py": "tests/recipes/test_mistral_math.py::finished",
     r"accelerate launch .*cluster_automathtext.py": f"{INDEX_RECIPE}::test_the_recipe_is_the_command",
@@ -150,7 +151,9 @@ def test_every_command_runs(home, monkeypatch, capsys):
             )
             assert done.returncode == 0, done.stderr
         ran.append(words[1] if words[0] == "equal-hf" else words[0])
-    assert set(ran) >= {*"doctor plan collect inspect report publish replay store index torchrun accelerate".split()}
+    assert set(ran) >= {
+        *"doctor recipes plan collect inspect report publish replay store index torchrun accelerate".split()
+    }
 
 
 def test_the_settings_on_the_first_page_are_among_those_that_run():

@@ -21,7 +21,20 @@ from equal_hf.utils.waiting import hush
 
 NETWORK_LIBRARIES = ("httpx", "httpcore", "huggingface_hub", "requests", "urllib3", "ssl", "sqlite3")
 # In the order in which a newcomer needs them.
-COMMANDS = ("doctor", "plan", "collect", "train", "inspect", "report", "publish", "replay", "store", "index", "align")
+COMMANDS = (
+    "doctor",
+    "recipes",
+    "plan",
+    "collect",
+    "train",
+    "inspect",
+    "report",
+    "publish",
+    "replay",
+    "store",
+    "index",
+    "align",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
