@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ BATCH, LENGTH, LEARNING_RATE, WARM_UP = 16, 192, 2e-3, 0.1
 TEST_ITEMS = 500
 WINDOW = 10  # batches whose pairs are sorted by length together
 IGNORED = -100
+
+Row = tuple[list[int], list[int]]  # tokens and labels
 
 
 class SmallModel:
@@ -49,8 +51,11 @@ class SmallModel:
             optimizer, lambda step: min((step + 1) / max(1, WARM_UP * self.steps), 1.0)
         )
         model.train()
-        for rows in self._batches(places, rng):
-            model(**collate(rows, self.tokenizer.pad_token_id)).loss.backward()
+        rows = [row for place in places if (row := self._row_at(int(place))) is not None]
+        if not rows:
+            raise SystemExit("--train: a selection holds no pair that fits the model's window; raise --budget")
+        for batch in batches_by_length(rows, BATCH, self.steps, rng):
+            model(**collate(batch, self.tokenizer.pad_token_id)).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -77,24 +82,6 @@ class SmallModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return LlamaForCausalLM(config)
-
-    def _batches(self, places: np.ndarray, rng: np.random.Generator):
-        """Every pair once in a random order, then again in another, until the steps are done."""
-        rows = [row for place in places if (row := self._row_at(int(place))) is not None]
-        if not rows:
-            raise SystemExit("--train: a selection holds no pair that fits the model's window; raise --budget")
-        queue: list[int] = []
-        steps = self.steps
-        while steps > 0:
-            window = BATCH * min(WINDOW, steps)
-            while len(queue) < window:
-                queue += rng.permutation(len(rows)).tolist()
-            # Pairs of like length go together: less padding, half the time.
-            taken, queue = sorted(queue[:window], key=lambda i: len(rows[i][0])), queue[window:]
-            batches = [taken[start : start + BATCH] for start in range(0, window, BATCH)]
-            for place in rng.permutation(len(batches)):
-                yield [rows[i] for i in batches[place]]
-            steps -= len(batches)
 
     def _row_at(self, place: int) -> tuple[list[int], list[int]] | None:
         if place not in self._rows:
@@ -123,7 +110,22 @@ class SmallModel:
         return total / count
 
 
-def collate(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+def batches_by_length(rows: Sequence[Row], batch: int, steps: int, rng: np.random.Generator) -> Iterator[list[Row]]:
+    """Every row once in a random order, then again in another, until the steps are done."""
+    queue: list[int] = []
+    while steps > 0:
+        window = batch * min(WINDOW, steps)
+        while len(queue) < window:
+            queue += rng.permutation(len(rows)).tolist()
+        # Rows of like length go together: less padding, half the time.
+        taken, queue = sorted(queue[:window], key=lambda i: len(rows[i][0])), queue[window:]
+        batches = [taken[start : start + batch] for start in range(0, window, batch)]
+        for place in rng.permutation(len(batches)):
+            yield [rows[i] for i in batches[place]]
+        steps -= len(batches)
+
+
+def collate(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
     def padded(lists: Sequence[list[int]], value: int) -> torch.Tensor:
         return torch.nn.utils.rnn.pad_sequence([torch.tensor(x) for x in lists], batch_first=True, padding_value=value)
 
