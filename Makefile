@@ -10,19 +10,28 @@ STAMP := $(VENV)/.equal-hf-installed
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format docs clean
+.PHONY: help install quickstart test lint format docs wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make .venv (unless a venv is active) and install the tested set of packages
 
+# What is installed: the tested set (constraints.txt), or the lowest or the newest versions that pyproject.toml allows.
+RESOLUTION ?= tested
+EXTRAS := cpu,report,wandb,trackio,documents,math,test,docs,dev
+
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer, or name one: make install PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: equal-hf needs Python 3.11 or newer; name one: make install PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: install the venv module (Debian: apt-get install python3-venv)"; exit 1; }
+ifeq ($(RESOLUTION),tested)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,report,wandb,trackio,documents,math,test,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+else
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --python $(BIN)/python --resolution $(subst newest,highest,$(subst lowest,lowest-direct,$(RESOLUTION))) --editable '.[$(EXTRAS)]'
+endif
 	@touch $@
 
 quickstart: install ## The whole loop on the docstrings of the installed packages; no token, endpoint, GPU or download
@@ -43,6 +52,9 @@ format: install ## Format the code
 
 docs: install ## Build the documentation with doc-builder into build/docs
 	$(BIN)/python docs/build.py
+
+wheel: install ## Build the wheel, install it into an environment of its own and run the quickstart's recipe elsewhere
+	$(BIN)/python tests/wheel_elsewhere.py
 
 clean: ## Remove runs and caches, not the environment
 	rm -rf runs build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Check:
 def check_packages() -> Iterator[Check]:
     """The packages a run needs, and those that some runs need."""
     missing = [name for name in CORE if _version(name) is None]
-    shown = ", ".join(f"{name} {_version(name)}" for name in CORE if name not in missing)
+    own = f"equal-hf {_version('equal-hf') or 'not installed'}, Python {platform.python_version()}"
+    shown = ", ".join([own, platform.platform(terse=True), *(f"{name} {_version(name)}" for name in CORE)])
     remedy = "pip install equal-hf"
     yield (
         Check("packages", "problem", f"not installed: {', '.join(missing)}", remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,8 +64,9 @@ def endpoint(url: str, **more: object) -> dict[str, object]:
 
 
 def test_all_is_well(doctor: Doctor, tgi: str, tmp_path: Path):
-    code, checks, _ = doctor(**endpoint(tgi, extractor_api_key=KEY), push_to_hub=True, hub_dataset_id="tester/new")
-    assert code == 0
+    code, checks, said = doctor(**endpoint(tgi, extractor_api_key=KEY), push_to_hub=True, hub_dataset_id="tester/new")
+    assert code == 0 and KEY not in said and "hf_write" not in said
+    assert re.match(r"equal-hf \S+, Python 3\.\d+\.\d+, \w", checks["packages"]["found"])
     assert set(checks) >= {"packages", "faiss", "accelerator", "disk", "hub", "W&B", "endpoint"}
     assert all(check.keys() == {"name", "status", "found", "remedy"} for check in checks.values())
     assert "token role: write" in checks["hub"]["found"]
