@@ -1,0 +1,1 @@
+"""Exact match: prompts, greedy replies, the results in them, and what comes of it."""
