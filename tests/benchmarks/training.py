@@ -118,7 +118,7 @@ def train_all(args: argparse.Namespace, cells: Cells, bought: list[dict[str, Bou
     ]
     tables: Tables = {regime.name: {name: {} for name in bought[0]} for regime in regimes}
     absent, spent, trained = [], 0.0, 0
-    to_do = sum(not cells.path(name, of.pairs, seed, regime).exists() for regime, seed, name, of in wanted)
+    to_do = sum(not path.exists() for path in {cells.path(name, of.pairs, seed, at) for at, seed, name, of in wanted})
     for regime, seed, name, of in wanted:
         cell, kept = f"{name}, seed {seed}, equal {regime.name}", cells.path(name, of.pairs, seed, regime).exists()
         if args.only_cached and not kept:
