@@ -1,3 +1,12 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["equal-hf[gpu,report]>=0.2"]
+#
+# [tool.hf-jobs]
+# flavor = "a10g-large"
+# timeout = "6h"
+# secrets = ["HF_TOKEN"]
+# ///
 """Mistral-7B on mathematics: select, extract, train, publish, and compare with uniform selection.
 
     accelerate launch recipes/mistral_math.py                                     # reads recipes/mistral_math.yaml

@@ -33,7 +33,7 @@ def pages(sections: list[dict[str, Any]]) -> Iterator[str]:
 
 
 PAGES = tuple(pages(yaml.safe_load((REPOSITORY / "docs/source/_toctree.yml").read_text(encoding="utf-8"))))
-GUIDES = ("README.md", *PAGES, "recipes/README.md", "tests/benchmarks/README.md")
+GUIDES = ("README.md", *PAGES, "recipes/README.md", "recipes/hf_jobs.md", "tests/benchmarks/README.md")
 INDEX_RECIPE = "tests/corpus/indexing/test_recipe.py"
 # What the guide names and a test has only on this machine: its own files and models.
 HERE = {
@@ -60,6 +60,7 @@ ELSEWHERE = {
     r"equal-hf store stats .*--bill": "tests/cli/test_store.py::test_a_bill_that_says_what_the_ledger_says",
     r"equal-hf plan .*--timed": "tests/cli/test_plan.py::test_a_run_costs_what_its_plan_said_to_within_a_tenth",
     r"equal-hf align": "tests/corpus/indexing/test_hostile.py",
+    r"hf ": "tests/recipes/test_hf_job.py::test_the_commands_of_the_page_are_taken_by_hf",
     r"python -m tests\.benchmarks\.": "not run: benchmarks take minutes",
 }
 
