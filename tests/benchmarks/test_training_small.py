@@ -105,6 +105,9 @@ def test_what_decides_a_training_trains_again(flags, tmp_path, capsys):
     added, trained = run(capsys, few, tmp_path, "--add", "mine", tmp_path_of(flags, "added"))
     assert trained == 1 and added["bought"]["mine"]["pairs"] == [6]
     assert {key: value for key, value in losses(added).items() if key[1] != "mine"} == losses(first)
+    # Exact match: asked of one item.
+    matched, trained = run(capsys, few, tmp_path, "--exact-match", "1", "--arms", "nearest-5")
+    assert trained == 1 and matched["regimes"]["steps"]["arms"]["nearest-5"]["exact_match"]["mean"] in (0, 1)
     # Nothing is trained, and what is missing is told.
     shown, trained = run(capsys, few, tmp_path, "--learning-rate", "1e-3", "--only-cached")
     assert trained == 0 and len(shown["missing"]) == 3
