@@ -194,8 +194,8 @@ def estimate(
         batch_s = BATCH_S if load.request_s is None else load.request_s
         known = "nothing is known of how long one takes" if load.request_s is None else "the mean of the stored ones"
         assumptions.append(
-            f"a batch takes {duration(batch_s)}, {known}; a provider may take 24 hours for each. The trainer waits "
-            "for it unless `feedback_lag` is 1"
+            f"a batch takes {duration(batch_s)}, {known}; a provider may take 24 hours for each. With "
+            "`feedback_lag: 0` the trainer waits for it"
         )
         batches = math.ceil(documents / (load.a_round or documents or 1)) * (1 + load.second_passes)
         return plan(batches * batch_s)

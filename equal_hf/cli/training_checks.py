@@ -73,9 +73,9 @@ def check_waiting(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     """
     if run.extractor != "endpoint" or not run.endpoint.batch:
         return
-    if not args.feedback_lag:
-        found = "a round is a batch that may take 24 hours, and the trainer waits for it"
-        yield Check("settings", "note", found, "set `feedback_lag: 1`, and the next round is extracted meanwhile")
+    if args.feedback_lag == 0:
+        found = "a round is a batch that may take 24 hours, and with `feedback_lag: 0` the trainer waits for it"
+        yield Check("settings", "note", found, "leave `feedback_lag` out, and the next round is extracted meanwhile")
 
 
 def check_trackers(args: EqualConfig, train: bool) -> Iterator[Check]:

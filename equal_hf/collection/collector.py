@@ -111,6 +111,7 @@ class EqualDataCollector:
         self.reward_weights = dict(zip(self.stages, weights, strict=True))
         self.spending = Spending(self.args, extractor)
         self.records = RoundRecords(self.args.output_dir)
+        self.trains = False  # whether a trainer takes the rounds
         self.extra_fingerprint: dict[str, Any] = {}
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
         self._history: History | None = None
@@ -154,6 +155,15 @@ class EqualDataCollector:
             terms=self.corpus.terms if self.corpus.has_terms else None,
             sample_terms=self.corpus.profiles.sample_terms,
         )
+
+    @cached_property
+    def feedback_lag(self) -> int:
+        """`feedback_lag` as it is set; else that of the run on record; else 1 where a training hides extraction."""
+        if self.args.feedback_lag is not None:
+            return self.args.feedback_lag
+        if self.records.exists():
+            return int(self.records.run()["fingerprint"].get("feedback_lag", 0))
+        return int(self.trains and isinstance(self.extractor, PaidExtractor))
 
     @cached_property
     def filters(self) -> list[Filter]:
@@ -271,7 +281,7 @@ class EqualDataCollector:
                 f"round {index} is next but {self.args.output_dir} has records of {history.rounds} rounds only: the "
                 "checkpoint is newer than the records; restore them, or remove the checkpoints and train from records"
             )
-        self._advance(through=index - 1 - self.args.feedback_lag)
+        self._advance(through=index - 1 - self.feedback_lag)
         drawn, last = draw_documents(self.selector, self.corpus, self.args, index, history.documents)
         if not drawn:
             history.finished = True
@@ -369,7 +379,7 @@ class EqualDataCollector:
         if through >= self.selector.rewarded_rounds:
             raise ResumeError(
                 f"round {self.selector.rewarded_rounds} has no recorded rewards, from which round "
-                f"{through + 1 + self.args.feedback_lag} is selected: record rewards in order, or raise `feedback_lag`"
+                f"{through + 1 + self.feedback_lag} is selected: record rewards in order, or raise `feedback_lag`"
             )
         self.selector.advance(through)
 

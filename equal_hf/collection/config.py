@@ -65,8 +65,9 @@ class CollectorConfig(FilterConfig):
             expected to find is found, by the forecast of the last round.
         max_cost_per_useful_pair (`float`, *optional*): End the run when the next useful pairs are expected to cost
             more each, in the currency of the prices.
-        feedback_lag (`int`, *optional*, defaults to `0`): Round r is selected from the rewards of rounds up to
-            r - 1 - lag. With 1 the next round is extracted while this one trains.
+        feedback_lag (`int`, *optional*): Round r is selected from the rewards of rounds up to r - 1 - lag. With 1 the
+            next round is extracted while this one trains. Where it is left out, a run that goes on keeps its own, and
+            a new one has 1 where a model is trained on what an endpoint extracts, else 0.
         document_order (`str`, *optional*, defaults to `"value"`): In which order a cluster's documents are drawn:
             the highest expected value first (`"value"`), `"nearest"` to the reference first, or `"random"`.
         draw_by (`str`, *optional*, defaults to `"document"`): `"document"` draws the documents of the highest expected
@@ -116,8 +117,12 @@ class CollectorConfig(FilterConfig):
     max_cost_per_useful_pair: float | None = field(
         default=None, metadata={"help": "End the run when the next useful pairs are expected to cost more each."}
     )
-    feedback_lag: int = field(
-        default=0, metadata={"help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0 or 1)."}
+    feedback_lag: int | None = field(
+        default=None,
+        metadata={
+            "help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0, or 1 to extract while "
+            "training); left out, 1 for a training on what an endpoint extracts, else 0."
+        },
     )
     document_order: str = field(
         default="value",
@@ -181,8 +186,10 @@ class CollectorConfig(FilterConfig):
             raise ConfigError(f"`max_cost_per_useful_pair` is {most}: set it above 0, or leave it out")
         if not 0 < self.discount <= 1:
             raise ConfigError(f"`discount` is {self.discount}: set it above 0 and to 1 at most, 1 to forget nothing")
-        if self.feedback_lag not in (0, 1):
-            raise ConfigError(f"`feedback_lag` is {self.feedback_lag}: set it to 0, or to 1 to extract while training")
+        if self.feedback_lag not in (None, 0, 1):
+            raise ConfigError(
+                f"`feedback_lag` is {self.feedback_lag}: set it to 1 to extract while training, to 0, or leave it out"
+            )
         self.document_order = current_document_order(self.document_order)
         if self.document_order not in DOCUMENT_ORDERS:
             raise ConfigError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens max_cost "
-    "feedback_lag document_order discount target_weights decontamination_ngram"
+    "document_order discount target_weights decontamination_ngram"
 )
 
 # What runs did before these could be set.
@@ -31,6 +31,7 @@ def run_fingerprint(run: Any) -> dict[str, Any]:
     """
     return {
         **{name: getattr(run.args, name) for name in SETTINGS.split()},
+        "feedback_lag": run.feedback_lag,
         "reward_weights": dict(run.reward_weights),
         **_pair_values(run.args),
         **drawing(run.args),

@@ -115,6 +115,10 @@ class RoundRecords:
         write_json(path, {"id": uuid.uuid4().hex, **made_by, "fingerprint": wanted, "config": dict(config)})
         return False
 
+    def exists(self) -> bool:
+        """Whether a run began in this folder."""
+        return (self.run_dir / "run.json").exists()
+
     def run_id(self) -> str:
         """Names this run in ledgers and trackers; made when it starts, and kept."""
         return self.run()["id"]

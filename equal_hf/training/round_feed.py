@@ -135,7 +135,7 @@ class RoundFeed:
         self._round = round
         rows, row_arms, row_pairs = self._compose(index, round)
         review = self.collector.waits_for_review and index + 1 == self.args.review_after
-        if round is not None and not round.last and not review and self.args.feedback_lag:
+        if round is not None and not round.last and not review and self.collector.feedback_lag:
             self._look_ahead(index + 1)
         last = round is None or round.last
         return OpenedRound(rows, row_arms, row_pairs, len(round.decisions) if round else 0, last, review)

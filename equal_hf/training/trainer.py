@@ -112,6 +112,7 @@ class EqualTrainer(ModelFolderTrainer):
         )
         self.train_dataset = self._round_dataset = RoundDataset(args.rows_per_round)
         self.data_collector = data_collector
+        data_collector.trains = True
         self.run_dir = str(args.output_dir)
         self.round_feed = RoundFeed(data_collector, args)
         self.is_last_round = self.waits_for_review = False

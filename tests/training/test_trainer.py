@@ -289,6 +289,56 @@ def test_with_a_lag_rounds_are_collected_ahead_from_the_rewards_it_allows(world,
     assert trainer.rounds_trained == 4
 
 
+def test_extraction_goes_on_during_training_where_it_goes_over_http(world, tmp_path):
+    endpoint = EndpointExtractor("http://127.0.0.1:9", store=tmp_path / "responses.sqlite")
+    trained = make(world, tmp_path / "trained", extractor=endpoint).data_collector
+    assert trained.feedback_lag == 1
+    alone = EqualDataCollector(trained.corpus, endpoint, args=trained.args, reference=trained.reference)
+    assert alone.feedback_lag == 0
+    assert make(world, tmp_path / "explicit").data_collector.feedback_lag == 0
+    assert make(world, tmp_path / "set", extractor=endpoint, feedback_lag=0).data_collector.feedback_lag == 0
+
+
+def test_a_run_goes_on_with_the_lag_it_began_with(world, tmp_path):
+    first = make(world, tmp_path, num_rounds=3, feedback_lag=1)
+    first.add_callback(StopAfter(1))
+    first.train()
+    first.data_collector.close()
+    other = make(world, tmp_path, num_rounds=3, feedback_lag=0)
+    with pytest.raises(ResumeError, match="feedback_lag: 1 → 0"):
+        other.open_run()
+    other.data_collector.close()
+    again = make(world, tmp_path, num_rounds=3)
+    again.train(resume_from_checkpoint=True)
+    assert [RoundRecords(tmp_path).load(index).rewards_through for index in range(3)] == [-1, -1, 0]
+    earlier = RoundRecords(tmp_path / "earlier")
+    earlier.open({"feedback_lag": 0}, {})
+    endpoint = EndpointExtractor("http://127.0.0.1:9", store=tmp_path / "responses.sqlite")
+    assert make(world, tmp_path / "earlier", extractor=endpoint).data_collector.feedback_lag == 0
+
+
+def test_with_a_lag_influence_and_forecast_are_the_same_after_a_kill(world, tmp_path):
+    """What is learned of a round while the next is extracted must not hang on which comes first."""
+    settings = {"num_rounds": 8, "feedback_lag": 1, "pair_values": ["likeness", "influence"], "stop_when": 0.6}
+    whole = make(world, tmp_path / "whole", **settings)
+    whole.train()
+    killed = make(world, tmp_path / "run", **settings)
+    killed.add_callback(FailAfter(steps=7))
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.train()
+    killed.data_collector.close()
+    again = make(world, tmp_path / "run", **settings)
+    again.train(resume_from_checkpoint=True)
+    one, other = RoundRecords(tmp_path / "whole"), RoundRecords(tmp_path / "run")
+    assert 4 <= len(one.indices()) < 8 and one.indices() == other.indices() and one.load(one.indices()[-1]).last
+    assert again.rounds_trained == whole.rounds_trained == len(one.indices())
+    for index in one.indices():
+        assert one.load(index) == other.load(index)
+        assert one.reward_record(index) == other.reward_record(index)
+        assert one.load(index).rewards_through == max(-1, index - 2)
+        assert any(one.reward_record(index)["pair_values"]["influence"])
+
+
 def test_arms_may_be_paid_by_their_influence_and_their_share_of_the_loss(world, tmp_path):
     trainer = make(world, tmp_path, rewards=[influence_reward, loss_attribution_reward], num_rounds=3)
     trainer.train()

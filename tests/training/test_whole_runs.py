@@ -2,11 +2,16 @@
 
 import json
 import re
+import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from equal_hf.extraction.responses.response_store import ResponseStore
+from equal_hf.records.run_folder import RoundRecords
 from tests.processes import digests, kill_when, run, run_on_terminal, start
+from tests.servers import spawn
 from tests.tracking.trackio_file import trackio_artifact, trackio_rows
 from tests.tracking.wandb_file import wandb_records, wandb_rows
 
@@ -100,6 +105,36 @@ def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterr
     found = trackio_rows(tmp_path / "trackio")
     assert {name for name, _ in found} == {f"run-world-{identity[:8]}"}
     assert sorted(row["equal/round"] for _, row in found if "equal/round" in row) == [0, 1, 2, 3]
+
+
+def test_a_round_that_is_collected_ahead_is_cancelled_with_the_run_and_paid_once(world, tmp_path):
+    output, log = tmp_path / "run", tmp_path / "log"
+    with spawn("tests.servers.load", "--latency-s", "1.5", "--slots", "4") as url:
+        arguments = ["-m", "tests.training.train_world", "--world", str(world), "--output_dir", str(output)]
+        arguments += ["--endpoint", url, "--filters", "duplicate", "--rewards", "transport"]
+        arguments += ["--num_rounds", "2"]
+
+        def stats() -> dict[str, float]:
+            return json.loads(urllib.request.urlopen(f"{url}/stats", timeout=30).read())
+
+        def is_ahead() -> bool:
+            """The next round is being extracted, and the training of this one has ended."""
+            return (output / "checkpoint-3/trainer_state.json").exists() and stats()["in_flight"] == 4
+
+        process = start(arguments, log)
+        assert kill_when(process, is_ahead, number=signal.SIGTERM), log.read_text()[-3000:]
+        assert process.returncode == 143 and "terminated" in log.read_text()
+        assert RoundRecords(output).indices() == [0]
+        assert (before := stats())["abandoned"] == 0, "what was under way was waited for"
+        assert before["answered"] < 2 * 12, "and nothing more was asked for"
+        said = run(arguments, tmp_path / "again")
+        after = stats()
+    assert "run round 2/2" in said and RoundRecords(output).indices() == [0, 1]
+    store = ResponseStore(output / "responses.sqlite")
+    paid = store.paid(RoundRecords(output).run_id())
+    assert (paid.usage.requests, paid.unanswered) == (2 * 12, 0), "each document once"
+    assert sum(line.usage.requests for line in store.lines()) == after["answered"], "and all of it is in the books"
+    store.close()
 
 
 def test_a_run_goes_on_with_another_number_of_processes_but_not_with_another_batch(world, tmp_path):

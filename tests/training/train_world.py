@@ -19,11 +19,13 @@ from trl import TrlParser
 
 from equal_hf import (
     ClusteredCorpus,
+    EndpointExtractor,
     EqualConfig,
     EqualDataCollector,
     EqualTrainer,
     ExplicitExtractor,
 )
+from equal_hf.cli import in_one_line
 from equal_hf.selection.config import REWARD_FUNCTIONS
 from equal_hf.target import conversational
 from equal_hf.tracking.trackers import tracked
@@ -37,6 +39,7 @@ class WorldArguments:
     resume: bool = True
     trackers: list[str] = field(default_factory=list)  # as `report_to`, which takes one on a command line
     rewards: list[str] = field(default_factory=lambda: ["transport", "loss_drop"])
+    endpoint: str | None = None  # else documents state their pairs
     first_extraction_s: float = 0.0  # of this start
     collectives_wait_s: float | None = None  # once all processes are there
 
@@ -61,13 +64,17 @@ DEFAULTS = (
 ).split()
 
 
-def main(argv: list[str]) -> EqualTrainer:
+def main(argv: list[str]) -> int:
     arguments, config = TrlParser((WorldArguments, EqualConfig)).parse_args_and_config([*DEFAULTS, *argv])
     config.report_to = arguments.trackers
     world, target = Path(arguments.world), make_target()
+    extractor: Any = SlowAtFirst(arguments.first_extraction_s)
+    if arguments.endpoint:
+        store = Path(str(config.output_dir)) / "responses.sqlite"
+        extractor = EndpointExtractor(arguments.endpoint, concurrency=4, max_new_tokens=100, store=store)
     collector = EqualDataCollector(
         ClusteredCorpus.load(world / "corpus"),
-        SlowAtFirst(arguments.first_extraction_s),
+        extractor,
         reward_funcs=[REWARD_FUNCTIONS[name] for name in arguments.rewards],
         args=config,
         reference=target.reference,
@@ -87,8 +94,8 @@ def main(argv: list[str]) -> EqualTrainer:
     with tracked(config, name="world", id=collector.records.run_id()):
         trainer.train(resume_from_checkpoint=arguments.resume)
     trainer.export_model()
-    return trainer
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(in_one_line(lambda: main(sys.argv[1:])))
