@@ -42,6 +42,7 @@ class RoundStatistics:
         target_losses (`Mapping[str, float]`): Evaluation losses of several targets, by name.
         useful_pairs (`int`, *optional*): Useful pairs; `None` where an earlier version recorded the round.
         forecast (`Mapping`, *optional*): What the rest of the budget was expected to buy, as it is recorded.
+        loss_before (`float`, *optional*): Evaluation loss before the round: of the first, of the untrained model.
     """
 
     index: int
@@ -53,6 +54,7 @@ class RoundStatistics:
     target_losses: Mapping[str, float] = field(default_factory=dict)
     useful_pairs: int | None = None
     forecast: Mapping[str, Any] | None = None
+    loss_before: float | None = None
 
     @classmethod
     def of(cls, round: Round, reward_record: Mapping[str, Any] | None) -> RoundStatistics:
@@ -66,7 +68,7 @@ class RoundStatistics:
         means = {name: mean(values) for name, values in record["rewards"].items()}
         metrics = record.get("metrics", {})
         losses = metrics.get("eval_loss"), metrics.get("target_losses") or {}
-        found = record.get("useful_pairs"), record.get("forecast")
+        found = record.get("useful_pairs"), record.get("forecast"), metrics.get("previous_eval_loss")
         return cls(round.index, round.documents, len(round.pairs), round.usage, means, *losses, *found)
 
 

@@ -42,8 +42,12 @@ def line_charts(runs: Mapping[str, RunStatistics], measures: Sequence[str]) -> d
             lines = []
             for run_index, (run_name, run) in enumerate(runs.items()):
                 x = run.spent(spent)
+                start = run.rounds[0].loss_before if x and what == "loss" else None
+                if start is not None:  # what the untrained model had, for nothing
+                    x = [0, *x]
                 for index, name in enumerate(names):
                     y = [round.rewards.get(name) if name else round.eval_loss for round in run.rounds]
+                    y = y if start is None else [start, *y]
                     if x and x[-1] and any(value is not None for value in y):
                         shown = run_name if len(names) == 1 else f"{run_name}: {name}"
                         lines.append(Line(shown, run_index, index, x, y))

@@ -107,6 +107,9 @@ def _bought(
     rows += [(visible(name), [paid, *([None] * (len(all_runs) - 1))]) for name, paid in money]
     for name in measures:
         rows.append((f"mean {name} reward", [_mean_reward(run, name) for run in all_runs]))
+    before = [run.rounds[0].loss_before if run.rounds else None for run in all_runs]
+    if any(before):
+        rows.append(("evaluation loss before the first round", before))
     losses = [[round.eval_loss for round in run.rounds if round.eval_loss is not None] for run in all_runs]
     if any(losses):
         rows.append(("last evaluation loss", [known[-1] if known else None for known in losses]))

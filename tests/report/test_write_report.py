@@ -95,6 +95,20 @@ def test_it_shows_what_the_records_hold(tmp_path: Path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in page.parent.glob("*.png"))
 
 
+def test_the_loss_begins_at_that_of_the_untrained_model(tmp_path: Path):
+    run = make_run(tmp_path / "run")
+    records = RoundRecords(run)
+    record = records.reward_record(0) or {}
+    records.write_reward_record(0, record | {"metrics": record["metrics"] | {"previous_eval_loss": 3.5}})
+    text = write_report(run, pictures=False).read_text()
+    figures = figures_of(text)
+    for spent, x in (("documents", [0, 4, 8, 12]), ("tokens", [0, 120, 240, 360])):
+        (line,) = figures[f"loss_by_{spent}"]["data"]
+        assert (line["x"], line["y"]) == (x, [3.5, 3.0, 2.9, 2.8])
+    assert figures["reward_by_documents"]["data"][0]["x"] == [4, 8, 12]
+    assert "<tr><th>evaluation loss before the first round</th><td>3.5</td></tr>" in text
+
+
 def test_it_shows_what_the_rest_of_the_budget_buys(tmp_path: Path):
     run = make_run(tmp_path / "run")
     records = RoundRecords(run)
