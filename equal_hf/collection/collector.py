@@ -170,7 +170,8 @@ class EqualDataCollector:
         """Quality filters of the run; made when first used, since benchmarks to decontaminate against are read."""
         from equal_hf.filters.build import build_filters
 
-        return build_filters(self.args, self.protected)
+        told = getattr(getattr(self.extractor, "prompt", None), "source", "")  # an extractor need not have a prompt
+        return build_filters(self.args, self.protected, told)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what the records hold; a run is resumed under the same one only."""

@@ -6,11 +6,16 @@ switches them (`filters`) and sets their thresholds; all are on by default.
 | filter | reasons | what it rejects |
 |---|---|---|
 | `lengths` | `empty_question`, `no_question`, `answer_too_long`, … | empty, too long, an answer that is its question |
-| `self_contained` | `not_self_contained` | a question that points out of itself: "the figure above", "Table 3" |
+| `exercise` | `answer_is_exercise` | an answer that is the next exercise: "131. …" answered by "132. …" |
+| `statement` | `not_a_question` | a bare number as question, or a statement that a number follows |
+| `restated` | `answer_in_question` | an answer that the question already says |
+| `self_contained` | `not_self_contained` | what points out of itself: "the figure above", "How does it work?" |
+| `prompt_echo` | `asks_about_prompt` | a question about the prompt instead of the document |
 | `grounding` | `not_grounded` | an answer that shares hardly a word with its document |
 | `contaminated` | `contaminated` | what repeats the reference, validation or test set, or a named benchmark |
 | `language` | `wrong_language` | a pair in another language than its document |
 | `duplicate` | `duplicate` | a pair of this round or an earlier one again, up to typesetting |
+| `number_family` | `number_family` | the third pair of a document that differs from others in numbers alone |
 | `near_duplicate` | `near_duplicate` | the same with a few words changed, but the same numbers, symbols and code |
 
 Whether a reply holds pairs at all is the extractor's own check, before these: see [`parse_pairs`] and its reasons
@@ -29,11 +34,16 @@ REASONS = {
         *("empty_question", "no_question", "empty_answer", "answer_is_question", "question_too_long"),
         "answer_too_long",
     ),
+    "exercise": ("answer_is_exercise",),
+    "statement": ("not_a_question",),
+    "restated": ("answer_in_question",),
     "self_contained": ("not_self_contained",),
+    "prompt_echo": ("asks_about_prompt",),
     "grounding": ("not_grounded",),
     "contaminated": ("contaminated",),
     "language": ("wrong_language",),
     "duplicate": ("duplicate",),
+    "number_family": ("number_family",),
     "near_duplicate": ("near_duplicate",),
 }
 """The reasons of every filter, in the order in which they run."""

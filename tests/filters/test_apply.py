@@ -30,8 +30,11 @@ def pair(question: str, answer: str = "answer") -> QAPair:
     return QAPair(question, answer, document_id="d")
 
 
+PROMPT = "The document is what stands between the two lines."
+
+
 def make(**settings):
-    return build_filters(CollectorConfig(num_rounds=1, **settings), [TargetItem(PROTECTED, "16")])
+    return build_filters(CollectorConfig(num_rounds=1, **settings), [TargetItem(PROTECTED, "16")], PROMPT)
 
 
 def test_each_pair_has_one_reason_and_order_is_kept():
@@ -78,16 +81,21 @@ def test_every_filter_turns_something_down_for_its_reasons_only():
         pair("Where are the eggs?", "where are\u200b the EGGS"),
         pair("w" * 301),
         pair("Where?", "w" * 501),
+        pair("1. Ducks lay eggs", "2. Ducks lay eggs"),
+        pair("The eggs are laid.", "2"),
+        pair("The house was built in: 1850", "built in: 1850"),
         pair("What does the figure above show?", "Eggs."),
+        pair("What stands between the two lines?", "A mill."),
         pair("Who was first on the Moon?", "Armstrong walked there during July 1969, Aldrin followed second."),
         pair(PROTECTED),
         pair("Wie viele Eier legen die Enten auf dem Hof des alten Bauern an einem einzigen Tag im Sommer?", "Zwei."),
         pair(f"{long}. When was it built?", "In 1850."),
         pair(f"{long}; when was it built?", "in 1850"),
+        *(pair(f"Were there {number} eggs?", f"Ducks lay {number} eggs.") for number in (2, 3, 4)),
         pair(f"{long}. When was it erected?", "In 1850."),
     ]
     kept, rejected = apply_filters(pairs, DOCUMENTS, filters)
-    assert kept == [pairs[10]]
+    assert kept == [pairs[14], *pairs[16:18]]
     assert [item.reason for item in rejected] == [reason for name in FILTERS for reason in REASONS[name]]
 
 
