@@ -19,11 +19,13 @@ What happens, in this order ([`equal_hf.cli.train.drive`]; `equal-hf train CONFI
 
 1. Everything the run needs is checked: model, corpus, target, endpoint, rights on the Hub. What is missing is listed.
 2. The corpus is embedded and clustered, once, into `output_dir/corpus`.
-3. Round by round: the bandit selects clusters, the extractor turns their documents into pairs, the trainer trains on
-   them for one epoch, and the evaluation at its end pays the clusters.
-4. Test loss is measured, the model exported to `output_dir/hub/model`.
-5. `control: uniform` does 3 and 4 again with documents drawn uniformly, at the same budget and as many steps.
-6. Both runs stand side by side in `output_dir/summary.json` and in the dataset's card, and the dataset is published.
+3. Round by round, documents are selected, the extractor turns them into pairs, and what these are worth pays their
+   clusters. What `equal-hf collect` has collected in `output_dir` already is taken up.
+4. The model is trained on all pairs. (With `closed_loop: true` it is trained for one epoch after every round, whose
+   evaluation can pay clusters too.)
+5. Test loss is measured, the model exported to `output_dir/hub/model`.
+6. `control: uniform` does 3 to 5 again with documents drawn uniformly, at the same budget and as many steps.
+7. Both runs stand side by side in `output_dir/summary.json` and in the dataset's card, and the dataset is published.
 """
 
 from __future__ import annotations

@@ -114,9 +114,7 @@ def home(world, tmp_path_factory):
         # This model has a template: with another's TRL would add tokens, and PEFT then wraps a head tied to them.
         text = re.sub(r"^chat_template_path: .*\n", "", text, flags=re.MULTILINE)
         # The server's pairs are of no document; a CPU has no use for the rest.
-        text += (
-            "filters: [self_contained, duplicate]\nuse_cpu: true\nbf16: false\nn_reference: 20\nrows_per_round: 8\n"
-        )
+        text += "filters: [self_contained, duplicate]\nuse_cpu: true\nbf16: false\nn_reference: 20\n"
         (folder / "my.yaml").write_text(text)
         before = Path.cwd()
         os.chdir(folder)

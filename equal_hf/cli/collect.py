@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,9 @@ from equal_hf.errors import ConfigError, ExtractionError
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.cli.train import Job
+    from equal_hf.collection.collector import EqualDataCollector
     from equal_hf.collection.config import CollectorConfig
+    from equal_hf.types import Round
 
 logger = logging.getLogger(__name__)
 
@@ -111,35 +114,26 @@ def collect(job: Job) -> dict[str, Any]:
     from equal_hf.cli.train import command_line, reviewed
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.records.statistics import mean
-    from equal_hf.tracking.progress_view import ProgressView
-    from equal_hf.tracking.tracked_run import TrackedRun
     from equal_hf.utils.settings import take
 
-    publisher, config = job.publisher, take(CollectorConfig, job.args)
+    config = take(CollectorConfig, job.args)
     collector = make_collector(job.run, config, job.corpus, job.targets, job.policy)
     collector.config = vars(job.run) | {"command": command_line()}
     collector.require_no_trainer()
-    recorded = collector.open().rounds
-    tracked = TrackedRun(collector, job.args.report_to or [], project=job.args.project, kind=job.name)
     rewards: dict[str, list[float | None]] = {}
     reasons: Counter[str] = Counter()
+
+    def count(round: Round) -> None:
+        record = collector.records.reward_record(round.index) or {"rewards": {}}
+        for name, values in record["rewards"].items():
+            rewards.setdefault(name, []).extend(values)
+        reasons.update(round.dropped)
+
     try:
-        with ProgressView(config, Path(config.output_dir).name, extractor=collector.extractor) as view:
-            for round in collector.rounds():
-                metrics = tracked.log(round)
-                record = collector.records.reward_record(round.index) or {"rewards": {}}
-                for name, values in record["rewards"].items():
-                    rewards.setdefault(name, []).extend(values)
-                reasons += Counter(round.dropped)
-                view.show(metrics, recorded=round.index < recorded)
-                if publisher is not None:
-                    publisher.notify()
-        # Before trackers are told where the dataset is, and at which revision.
-        url = publisher.close() if publisher is not None else None
+        url = collect_rounds(job, collector, each=count, close=job.publisher is not None)
         if collector.waits_for_review:
             return {"review": reviewed(collector)}
     finally:
-        tracked.close()
         collector.close()
     history = collector.history
     if not history.pairs and job.policy is None:
@@ -155,6 +149,41 @@ def collect(job: Job) -> dict[str, Any]:
         **collector.spending.summary(history),
         **{f"mean_{name}": mean(values) for name, values in rewards.items()},
     } | ({"dataset": url} if url is not None else {})
+
+
+def collect_rounds(
+    job: Job, collector: EqualDataCollector, *, each: Callable[[Round], None] | None = None, close: bool = False
+) -> str | None:
+    """Collect all rounds, shown, logged to the trackers and published as they come.
+
+    Args:
+        job ([`Job`]): The run, or its control.
+        collector ([`EqualDataCollector`]): Its collector.
+        each (`Callable`, *optional*): Called with every round once it is recorded.
+        close (`bool`, *optional*, defaults to `False`): Whether publishing ends with the rounds.
+
+    Returns:
+        `str` or `None`: The address of the dataset, where publishing has ended.
+    """
+    from equal_hf.tracking.progress_view import ProgressView
+    from equal_hf.tracking.tracked_run import TrackedRun
+    from equal_hf.tracking.trackers import TRACKERS
+
+    recorded, publisher = collector.open().rounds, job.publisher
+    report_to = [name for name in job.args.report_to or [] if job.model is None or name in TRACKERS]
+    tracked = TrackedRun(collector, report_to, project=job.args.project, kind=job.name)
+    try:
+        with ProgressView(collector.args, Path(collector.args.output_dir).name, extractor=collector.extractor) as view:
+            for round in collector.rounds():
+                view.show(tracked.log(round), recorded=round.index < recorded)
+                if each is not None:
+                    each(round)
+                if publisher is not None:
+                    publisher.notify()
+        # Before trackers are told where the dataset is, and at which revision.
+        return publisher.close() if publisher is not None and close else None
+    finally:
+        tracked.close()
 
 
 def _nothing_came(run_dir: str, documents: int, reasons: Counter[str]) -> str:

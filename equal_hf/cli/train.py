@@ -221,10 +221,12 @@ def train(job: Job) -> dict[str, Any]:
     Args:
         job ([`Job`]): The run, or its control.
     """
+    from equal_hf.cli.collect import collect_rounds
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
     from equal_hf.records.json_files import write_json
     from equal_hf.tracking.trackers import tracked
+    from equal_hf.training.main_process import on_main
 
     began = time.monotonic()
     run, args, trainer = job.run, job.args, make_trainer(job)
@@ -232,6 +234,8 @@ def train(job: Job) -> dict[str, Any]:
     trainer.open_run()
     result_path = Path(str(args.output_dir)) / "result.json"
     if not result_path.exists():
+        if not args.closed_loop:
+            on_main(lambda: collect_rounds(job, collector))
         with tracked(args, name=job.name, config=collector.config, id=collector.records.run_id()):
             trainer.train(resume_from_checkpoint=True)
             if trainer.waits_for_review:

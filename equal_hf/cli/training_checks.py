@@ -31,6 +31,7 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
         args ([`EqualConfig`]): The trainer's settings.
     """
     from equal_hf.selection.config import REWARD_FUNCTIONS
+    from equal_hf.selection.rewards import stage_of
     from equal_hf.target import target_shares
     from equal_hf.training.sharding import refuse_sharded
     from equal_hf.utils.hub_repository import check_repository_name
@@ -58,6 +59,11 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
         refuse_sharded(functions, args, pairs="influence" in args.pair_values)
     except ConfigError as error:
         yield Check("settings", "problem", str(error))
+    late = [name for name in rewards if name in REWARD_FUNCTIONS and stage_of(REWARD_FUNCTIONS[name]) == "evaluated"]
+    late += ["`pair_values` influence"] if "influence" in args.pair_values else []
+    if late and not args.closed_loop:
+        found = f"{', '.join(late)} waits for a training, and `closed_loop` is false: all is collected before one"
+        yield Check("settings", "problem", found, "set `closed_loop: true`, or leave it out")
     losses = {"eval_loss", *(f"eval_{name}_loss" for name in run.by_name())}
     if args.reward_metric.endswith("_loss") and args.reward_metric not in losses:
         found = f"`reward_metric` is {args.reward_metric!r}, which no evaluation gives"
@@ -73,7 +79,7 @@ def check_waiting(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     """
     if run.extractor != "endpoint" or not run.endpoint.batch:
         return
-    if args.feedback_lag == 0:
+    if args.closed_loop and args.feedback_lag == 0:
         found = "a round is a batch that may take 24 hours, and with `feedback_lag: 0` the trainer waits for it"
         yield Check("settings", "note", found, "leave `feedback_lag` out, and the next round is extracted meanwhile")
 

@@ -111,7 +111,7 @@ class EqualDataCollector:
         self.reward_weights = dict(zip(self.stages, weights, strict=True))
         self.spending = Spending(self.args, extractor)
         self.records = RoundRecords(self.args.output_dir)
-        self.trains = False  # whether a trainer takes the rounds
+        self.trains = False  # whether a model is trained while rounds are extracted
         self.extra_fingerprint: dict[str, Any] = {}
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
         self._history: History | None = None

@@ -67,7 +67,7 @@ class CollectorConfig(FilterConfig):
             more each, in the currency of the prices.
         feedback_lag (`int`, *optional*): Round r is selected from the rewards of rounds up to r - 1 - lag. With 1 the
             next round is extracted while this one trains. Where it is left out, a run that goes on keeps its own, and
-            a new one has 1 where a model is trained on what an endpoint extracts, else 0.
+            a new one has 1 in the closed loop where an endpoint extracts, else 0.
         document_order (`str`, *optional*, defaults to `"value"`): In which order a cluster's documents are drawn:
             the highest expected value first (`"value"`), `"nearest"` to the reference first, or `"random"`.
         draw_by (`str`, *optional*, defaults to `"document"`): `"document"` draws the documents of the highest expected
@@ -121,7 +121,7 @@ class CollectorConfig(FilterConfig):
         default=None,
         metadata={
             "help": "Round r is selected from the rewards of rounds up to r - 1 - lag (0, or 1 to extract while "
-            "training); left out, 1 for a training on what an endpoint extracts, else 0."
+            "training); left out, 1 in the closed loop where an endpoint extracts, else 0."
         },
     )
     document_order: str = field(

@@ -79,7 +79,7 @@ class SelectionConfig:
     bandit_discount: Annotated[float, Range(above=0, max=1)] = setting(
         1.0, "Weight that rewards keep from round to round; below 1 for rewards that drift."
     )
-    reward_funcs: list[str] = setting(["value", "loss_drop"], f"Rewards that pay clusters: {', '.join(REWARDS)}.")
+    reward_funcs: list[str] = setting(["value"], f"Rewards that pay clusters: {', '.join(REWARDS)}.")
 
     def __post_init__(self) -> None:
         check_settings(self, only=SelectionConfig)

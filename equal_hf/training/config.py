@@ -13,17 +13,21 @@ from trl import SFTConfig
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
 
+POOL_EPOCHS = 3.0  # as transformers' own default
+
 
 @dataclass
 class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     """Settings of [`EqualTrainer`]: those of [`CollectorConfig`], those of `trl.SFTConfig`, and these.
 
-    One round is one epoch, so `num_train_epochs` follows from the rounds and is not set by hand.
-
     Args:
-        rows_per_round (`int`, *optional*, defaults to `512`): Rows a round trains on, exactly: a sample of its own
-            pairs, topped up by replay from earlier rounds.
-        pool_epochs (`float`, *optional*, defaults to `0.0`): Epochs over the whole dataset after the last round.
+        closed_loop (`bool`, *optional*, defaults to `False`): Train after every round: one round is one epoch, and the
+            evaluation at its end may pay rewards. Otherwise all rounds are collected first, by the rewards known
+            at extraction, and the model is trained once on all pairs.
+        rows_per_round (`int`, *optional*, defaults to `512`): Rows a round trains on in the closed loop, exactly: a
+            sample of its own pairs, topped up by replay from earlier rounds.
+        pool_epochs (`float`, *optional*): Epochs over all pairs after the last round; where left out 3, and none in
+            the closed loop.
         pool_steps (`int`, *optional*): Exact optimizer steps of that training instead of `pool_epochs`; a control run
             is given those of the run it is compared with.
         reward_metric (`str`, *optional*, defaults to `"eval_loss"`): The metric whose drop pays the loss reward; with
@@ -35,7 +39,8 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
             `num_rounds`; otherwise the rounds left train on replay.
 
     > These parameters have default values different from `trl.SFTConfig`:
-    > - `lr_scheduler_type`: `"constant_with_warmup"`: a decaying rate would show up as a shrinking reward.
+    > - `lr_scheduler_type`: `"auto"`: `"cosine"`, and in the closed loop `"constant_with_warmup"`, since a decaying
+    >   rate would show up there as a shrinking reward.
     > - `train_sampling_strategy`: `"group_by_length"`: batches of rows of like length, formed anew for each round. Of
     >   random ones more than half is padding.
     > - `eval_strategy`, `save_strategy`: `"epoch"`: rewards are recorded after a round's evaluation, and a run is
@@ -46,7 +51,7 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
 
     # Settings of `trl.SFTConfig` that a run of rounds overrides or never reads, and why.
     without_effect: ClassVar[dict[str, str]] = {
-        "num_train_epochs": "one round is one epoch; set `num_rounds`",
+        "num_train_epochs": "`pool_epochs` says it, and in the closed loop one round is one epoch",
         "max_steps": "the rounds decide how long training is; set `num_rounds`",
         "eval_delay": "a round's rewards are recorded after its evaluation; set `eval_strategy: no` for none",
         "eval_steps": "evaluation is at the end of a round",
@@ -62,7 +67,10 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
         "batch_eval_metrics": "no metrics are computed but losses and exact match",
     }
 
-    lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "Learning rate schedule."})
+    lr_scheduler_type: str = field(
+        default="auto",
+        metadata={"help": "Learning rate schedule; auto is cosine, and constant_with_warmup in the closed loop."},
+    )
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "How batches are formed: rows of like length, or at random."}
     )
@@ -70,8 +78,17 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     eval_on_start: bool = field(default=True, metadata={"help": "Evaluate before the first round."})
     hub_strategy: str = field(default="end", metadata={"help": "When to push the model; only at the `end`."})
-    rows_per_round: int = field(default=512, metadata={"help": "Rows a round trains on, exactly."})
-    pool_epochs: float = field(default=0.0, metadata={"help": "Epochs over the whole dataset after the last round."})
+    closed_loop: bool = field(
+        default=False,
+        metadata={
+            "help": "Train after every round, whose evaluation may pay rewards; else once, when all is collected."
+        },
+    )
+    rows_per_round: int = field(default=512, metadata={"help": "Rows a round trains on in the closed loop, exactly."})
+    pool_epochs: float | None = field(
+        default=None,
+        metadata={"help": "Epochs over all pairs after the last round; left out, 3, and none in the closed loop."},
+    )
     pool_steps: int | None = field(default=None, metadata={"help": "Exact steps of that training, for a control."})
     reward_metric: str = field(default="eval_loss", metadata={"help": "The metric whose drop pays the loss reward."})
     reward_metric_rises: bool | None = field(
@@ -83,6 +100,15 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         CollectorConfig.__post_init__(self)
+        if self.pool_epochs is None:
+            self.pool_epochs = 0.0 if self.closed_loop else POOL_EPOCHS
+        if self.lr_scheduler_type == "auto":
+            self.lr_scheduler_type = "constant_with_warmup" if self.closed_loop else "cosine"
+        if not (self.closed_loop or self.pool_epochs > 0 or self.pool_steps):
+            raise ConfigError(
+                f"`pool_epochs` is {self.pool_epochs}, which trains on nothing: raise it, or set `closed_loop: true` "
+                "to train after every round, or use `equal-hf collect`, which trains nothing"
+            )
         if self.rows_per_round < 1:
             raise ConfigError(f"`rows_per_round` is {self.rows_per_round}: set it to 1 or more")
         refused: dict[str, tuple[Any, str]] = {
@@ -130,6 +156,11 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
             value = getattr(self, name) or defaults[name]
             if value not in (defaults[name], own.get(name)):
                 raise ConfigError(f"`{name}` has no effect here: {reason}. Leave it out.")
+        if not self.closed_loop and self.rows_per_round != type(self).rows_per_round:
+            raise ConfigError(
+                "`rows_per_round` has no effect here: all rounds are collected first, and the model is trained once "
+                "on all pairs. Leave it out, or set `closed_loop: true` to train after every round"
+            )
         save = str(getattr(self.save_strategy, "value", self.save_strategy))
         if self.save_steps != type(self).save_steps and save != "steps":
             raise ConfigError(
@@ -152,7 +183,8 @@ def pool_settings(args: EqualConfig, run_dir: Path) -> Iterator[None]:
     """
     before = args.output_dir, args.num_train_epochs, args.max_steps, args.eval_on_start
     args.output_dir, args.num_train_epochs = str(run_dir / "pool"), args.pool_epochs or 1.0
-    args.max_steps, args.eval_on_start = args.pool_steps or -1, False
+    args.max_steps = args.pool_steps or -1
+    args.eval_on_start = args.eval_on_start and not args.closed_loop  # after rounds the loss is known
     try:
         yield
     finally:

@@ -93,6 +93,34 @@ class RoundFeed:
             logger.info("Round %d, collected ahead, was given up: %s", index, error or type(error).__name__)
         self.collector.given_up.clear()  # nothing is under way: another training may go on
 
+    def collect_all(self) -> tuple[int, bool]:
+        """Collect every round there is, by the rewards known at extraction.
+
+        Returns:
+            `tuple[int, bool]`: How many rounds are on record, and whether the run stops here for a review.
+
+        Raises:
+            [`ExtractionError`]: If the whole budget gave not a single pair.
+        """
+        history = self.collector.open()
+        known = history.rounds
+        for round in self.collector.rounds():
+            self.view.show(self.metrics(round), recorded=round.index < known)
+        review = self.collector.waits_for_review
+        if not review and not history.pairs:
+            raise ExtractionError(_nothing_found(self.collector))
+        return history.rounds, review
+
+    def metrics(self, round: Round) -> dict[str, float]:
+        """The numbers of a round whose rewards are recorded."""
+        record = self.collector.records.reward_record(round.index)
+        return round_metrics(round, record, self.collector.totals(round.index))
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The numbers of all rounds as a trainer's history that was logged before the first step."""
+        records = self.collector.records
+        return [{**self.metrics(records.load(index)), "step": 0} for index in records.indices()]
+
     def pool(self) -> list[dict[str, Messages]]:
         """Every pair of the run as a training row."""
         records = self.collector.records
@@ -123,11 +151,7 @@ class RoundFeed:
             index += 1
             round = self._collect(index)
         if not history.pairs:
-            raise ExtractionError(
-                f"{history.documents} documents gave not a single pair, so there is nothing to train on: the reasons "
-                f"are in {self.collector.records.run_dir}/rounds/*/extracted/rejected.parquet; another extractor, "
-                "corpus or target may fit better"
-            )
+            raise ExtractionError(_nothing_found(self.collector))
         if round is not None and not round.pairs:
             logger.warning("Round %d gave no pairs: this epoch trains on pairs of earlier rounds", index)
         elif round is None:
@@ -227,6 +251,14 @@ class RoundFeed:
         pairs += [loaded[earlier][position] for earlier, position in picks]
         arms += [None] * len(picks)
         return [pair.messages() for pair in pairs], arms, [*own, *([None] * len(picks))]
+
+
+def _nothing_found(collector: EqualDataCollector) -> str:
+    return (
+        f"{collector.history.documents} documents gave not a single pair, so there is nothing to train on: the "
+        f"reasons are in {collector.records.run_dir}/rounds/*/extracted/rejected.parquet; another extractor, corpus "
+        "or target may fit better"
+    )
 
 
 def _leading_zeros(counts: list[int]) -> int:

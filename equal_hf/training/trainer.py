@@ -1,7 +1,8 @@
-"""`EqualTrainer`: TRL's `SFTTrainer` on rounds that a collector chooses while the model learns.
+"""`EqualTrainer`: TRL's `SFTTrainer` on pairs that a collector chooses.
 
-The only change is where rows come from: one round is one epoch, its rows are put in place when the epoch begins, and
-the evaluation at its end pays the round's arms.
+The only change is where rows come from: all rounds are collected, then their pairs are trained on. In the closed loop
+the collector chooses while the model learns: one round is one epoch, its rows are put in place when the epoch begins,
+and the evaluation at its end pays the round's arms.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document
 
 
 class EqualTrainer(ModelFolderTrainer):
-    """Trains on what it helps to select.
+    """Trains on what a collector selects; in the closed loop it helps to select.
 
     Args:
         model (`str` or `PreTrainedModel`): As for `SFTTrainer`.
@@ -92,6 +93,11 @@ class EqualTrainer(ModelFolderTrainer):
             if self._values_pairs
             else ("a reward function", "that reward function")
         )
+        if self._waits_for_evaluation and not args.closed_loop:
+            raise ConfigError(
+                f"{what} waits for a training but `closed_loop` is false, and all rounds are collected before one: "
+                f"set it to true, or leave {setting} out"
+            )
         if eval_dataset is None:
             if self._waits_for_evaluation:
                 raise ConfigError(
@@ -112,7 +118,7 @@ class EqualTrainer(ModelFolderTrainer):
         )
         self.train_dataset = self._round_dataset = RoundDataset(args.rows_per_round)
         self.data_collector = data_collector
-        data_collector.trains = True
+        data_collector.trains = args.closed_loop
         self.run_dir = str(args.output_dir)
         self.round_feed = RoundFeed(data_collector, args)
         self.is_last_round = self.waits_for_review = False
@@ -134,23 +140,26 @@ class EqualTrainer(ModelFolderTrainer):
     def train(  # type: ignore[override]
         self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
     ) -> TrainOutput:
-        """Train round by round, then on the pool of all pairs where `pool_epochs` or `pool_steps` ask for it.
+        """Collect all rounds, then train on the pool of all pairs. In the closed loop, train round by round, then on
+        the pool where `pool_epochs` or `pool_steps` ask for it.
 
         Args:
             resume_from_checkpoint (`str` or `bool`, *optional*): A checkpoint, or `True` for the last complete one of
                 the run folder (from the beginning where there is none). Rounds that are on record and newer than the
                 checkpoint are trained again from their records.
 
-        Where the run comes to `review_after`, training stops after that round; `waits_for_review` tells so.
+        Where the run comes to `review_after`, it stops after that round; `waits_for_review` tells so.
 
         Raises:
             [`ResumeError`]: If the run folder holds another run.
             [`ExtractionError`]: If the whole budget gave not a single pair.
         """
+        if not self.args.closed_loop:
+            return self._train_once(resume_from_checkpoint, **kwargs)
         output_dir = Path(self.run_dir)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete_checkpoint(output_dir)
-        wants_pool = self.args.pool_epochs > 0 or bool(self.args.pool_steps)
+        wants_pool = bool(self.args.pool_epochs or self.args.pool_steps)
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
         self.waits_for_review = self._on_main(lambda: self.data_collector.waits_for_review)
@@ -179,6 +188,39 @@ class EqualTrainer(ModelFolderTrainer):
                 self.wait_for_main()
         finally:
             # A control in the same process is made from these settings, and starts at its beginning.
+            self.args.eval_on_start, self.args.num_train_epochs = as_set
+            self.round_feed.close()
+        return output
+
+    def _train_once(self, resume_from_checkpoint: str | bool | None, **kwargs: Any) -> TrainOutput:
+        """Collect what is not on record, then train on all of it."""
+        output_dir = Path(self.run_dir)
+        if resume_from_checkpoint and (left := last_complete_checkpoint(output_dir)) is not None:
+            raise ResumeError(
+                f"{left} is of a training round by round, and `closed_loop` is false: set it to true to go on with "
+                "it, or remove the checkpoints to train once on all pairs, which asks for nothing anew"
+            )
+        self.open_run()
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(output_dir / "pool")
+        as_set = self.args.eval_on_start, self.args.num_train_epochs
+        try:
+            with self.round_feed.view as view:
+                if view.is_live:
+                    self.remove_callback(ProgressCallback)  # two views of one run on one terminal
+                rounds, self.waits_for_review = self._on_main(self.round_feed.collect_all)
+                if self.waits_for_review:
+                    return TrainOutput(self.state.global_step, float("nan"), {})
+                self.rounds_trained = rounds
+                tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
+                tables.earlier_logs = self._on_main(self.round_feed.logged)
+                track_rounds(self, tables)
+                if resume_from_checkpoint:
+                    self._rounds_of(str(resume_from_checkpoint))
+                self.args.eval_on_start = self._eval_on_start and not resume_from_checkpoint
+                output = self._train_pool(str(resume_from_checkpoint or "") or None, **kwargs)
+                self.wait_for_main()
+        finally:
             self.args.eval_on_start, self.args.num_train_epochs = as_set
             self.round_feed.close()
         return output
@@ -221,7 +263,7 @@ class EqualTrainer(ModelFolderTrainer):
         super()._save_checkpoint(*args, **kwargs)
 
     def _train_pool(self, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
-        """The final fine-tuning: a second training on all pairs, with checkpoints of its own in `pool/`."""
+        """The fine-tuning on all pairs, after the rounds, with checkpoints of its own in `pool/`."""
         rows = self._on_main(lambda: tokenize_rows(self, self.round_feed.pool()))
         self._count_cut(rows, len(rows.cut), "the pool")
         set_seed(self.args.seed)  # else a pool that begins in another process than the rounds has another dropout

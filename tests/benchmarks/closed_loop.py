@@ -23,8 +23,9 @@ The same corpus, target, clusters and seeds; each arm selects by the value of do
 The model is trained after each round but the last, on the round's pairs topped up with earlier ones, as the trainer
 does it. Then a model is trained from the start on all pairs of each selection, with equal steps and a rate that
 decays, and the loss of test items is measured; for `value`, also after as many steps round by round at a constant
-rate. Everything is kept in the cache by what led to it, so a run that was interrupted goes on, and arms that drew the
-same share it. The last line is JSON.
+rate, and (added after the first run, to tell order from rate) after one training at a constant rate. Everything is
+kept in the cache by what led to it, so a run that was interrupted goes on, and arms that drew the same share it. The
+last line is JSON.
 
 Hypotheses, written before the runs: loss rewards change less than a tenth of the documents, and no test loss by more
 than two standard errors; influence of pairs changes more than a fifth, finds fewer target-like pairs, and its test
@@ -121,6 +122,7 @@ def one_seed(setting: Setting, truth: np.ndarray | None, args: argparse.Namespac
         }
         result["test_loss"] = model().test_loss(loop.places)
         if name == "value":
+            result["test_loss_constant_rate"] = model().test_loss(loop.places, decays=False)
             result["test_loss_by_rounds"] = model().test_loss_of_rounds(loop.history)
             result["test_loss_untouched"] = model().untouched
         told[name] = result
@@ -147,7 +149,7 @@ def compare(seeds: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, A
             if own[0][key] is not None
         }
         row |= {"difference": round(float(differences.mean()), 4), "standard_error": round(float(error), 4)}
-        for key in ("test_loss_by_rounds", "test_loss_untouched"):
+        for key in ("test_loss_constant_rate", "test_loss_by_rounds", "test_loss_untouched"):
             if key in own[0]:
                 row[key] = round(float(np.mean([one[key] for one in own])), 4)
         summary[name] = row

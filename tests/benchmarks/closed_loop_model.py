@@ -114,9 +114,10 @@ class LoopModel:
         own = set(self._rows_of(history))
         return {arm: len(own & set(places)) for arm, places in history[-1].items()}
 
-    def test_loss(self, places: Sequence[int]) -> float:
-        """Loss of the test items after one training on all pairs, with a rate that decays: a mean over items."""
-        return self._scored("pool", sorted(map(int, places)), lambda: self._train_pool(places))
+    def test_loss(self, places: Sequence[int], *, decays: bool = True) -> float:
+        """Loss of the test items after one training on all pairs: a mean over items."""
+        kind = "pool" if decays else "constant"
+        return self._scored(kind, sorted(map(int, places)), lambda: self._train_pool(places, decays))
 
     def test_loss_of_rounds(self, history: Sequence[Groups]) -> float:
         """The same after as many steps round by round, at a constant rate."""
@@ -129,9 +130,9 @@ class LoopModel:
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def _train_pool(self, places: Sequence[int]) -> dict[str, Any]:
+    def _train_pool(self, places: Sequence[int], decays: bool) -> dict[str, Any]:
         rows, rng = self._pair_rows(sorted(map(int, places))), np.random.default_rng([self.seed, 5])
-        return self._train(self._start, self._batches(rows, self.args.steps, rng), decays=True)
+        return self._train(self._start, self._batches(rows, self.args.steps, rng), decays=decays)
 
     def _train_rounds(self, history: Sequence[Groups]) -> dict[str, Any]:
         """All steps in equal parts on the rows of each round, sampled as a trainer samples them."""

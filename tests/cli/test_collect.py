@@ -38,6 +38,7 @@ def config(world, tmp_path_factory) -> Path:
         "target": str(world / "target"),
         "n_reference": 20,
         "extractor": "explicit",
+        "closed_loop": True,
         "reward_funcs": ["loss_drop", "value"],
         "reward_weights": [0.25, 1.0],
         "num_rounds": 3,

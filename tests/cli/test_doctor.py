@@ -106,7 +106,7 @@ def test_what_a_batch_a_round_means_is_told(doctor: Doctor, tmp_path: Path):
         code, checks, _ = doctor(**endpoint(server.url, **batches))
         assert code == 0 and "It takes batches: a round is one, at 50% of the price" in checks["endpoint"]["found"]
         assert "settings" not in checks, "the next one is under way while the model is trained"
-        _, checks, _ = doctor(**endpoint(server.url, **batches, feedback_lag=0))
+        _, checks, _ = doctor(**endpoint(server.url, **batches, closed_loop=True, feedback_lag=0))
         assert "leave `feedback_lag` out" in checks["settings"]["remedy"]
         assert server.batches() == [], "the short document is asked for by itself"
 

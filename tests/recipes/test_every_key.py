@@ -50,6 +50,7 @@ def base(world: Path, tmp_path_factory) -> dict[str, Any]:
         "n_reference": 20,
         "extractor": "explicit",
         "reward_funcs": ["transport", "loss_drop"],
+        "closed_loop": True,
         "num_rounds": 2,
         "arms_per_round": 2,
         "documents_per_arm": 3,
@@ -284,6 +285,17 @@ def test_how_long_a_run_is_and_what_it_leaves(base, tmp_path: Path, capsys):
         "save_total_limit": 1,
         "control": True,
     }
+
+
+def test_in_which_order_a_run_collects_and_trains(base, parsed, tmp_path: Path, capsys):
+    loop = {name: base[name] for name in ("closed_loop", "rows_per_round", "reward_funcs")}
+    path = tmp_path / "run.yaml"
+    once = {name: value for name, value in base.items() if name not in loop} | {"output_dir": str(tmp_path / "once")}
+    path.write_text(yaml.safe_dump(once | {"num_rounds": 1, "pool_epochs": 1}))
+    assert main(["train", str(path), "--json"]) == 0, capsys.readouterr().err
+    told = json.loads(capsys.readouterr().out)["equal"]
+    assert told["steps"] == 0 < told["pool_steps"]
+    assert parsed()[1].closed_loop and parsed()[1].lr_scheduler_type == "constant_with_warmup"
 
 
 def test_no_key_is_left_out():

@@ -10,6 +10,8 @@ from datasets import load_dataset
 from equal_hf import EqualError
 from equal_hf.errors import PublishError
 from tests.processes import REPOSITORY, digests, kill_when, run, start
+from tests.tracking.trackio_file import trackio_rows
+from tests.tracking.wandb_file import wandb_rows
 from tests.world import make_target
 
 RECIPE = "recipes/mistral_math.py"
@@ -30,6 +32,8 @@ def config(world, tmp_path_factory):
         "n_reference": 20,
         "extractor": "explicit",
         "control": "uniform",
+        "closed_loop": True,
+        "reward_funcs": ["value", "loss_drop"],
         "num_rounds": 3,
         "arms_per_round": 3,
         "documents_per_arm": 4,
@@ -66,6 +70,51 @@ def test_it_ends_with_a_table_and_a_summary(finished):
     assert summary.keys() >= {"dataset", "model", "seed"}
     assert "test_loss" in output and "round 3/3" in output
     assert "Traceback" not in output
+
+
+@pytest.fixture(scope="module")
+def collected_first(config, tmp_path_factory):
+    """A run in the default order, collected by one command and trained by the next, logged to both trackers."""
+    folder = tmp_path_factory.mktemp("collected_first")
+    settings = yaml.safe_load(config.read_text()) | {
+        "pool_epochs": 1,
+        "logging_steps": 1,
+        "output_dir": str(folder / "run"),
+    }
+    settings |= {"reward_funcs": ["value"], "num_rounds": 2, "report_to": ["wandb", "trackio"]}
+    del settings["closed_loop"], settings["rows_per_round"]
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings))
+    trackers = {"TRACKIO_DIR": str(folder / "trackio"), "WANDB_MODE": "offline"}
+    collect = ["-m", "equal_hf", "collect", str(folder / "run.yaml"), "--report_to", "none"]
+    run(collect, folder / "log", **trackers)
+    before = digests(folder / "run/rounds") | digests(folder / "run/control/rounds")
+    output = run([*LAUNCH, "--config", str(folder / "run.yaml")], folder / "log", **trackers)
+    assert digests(folder / "run/rounds") | digests(folder / "run/control/rounds") == before
+    return folder, output
+
+
+def test_by_default_all_is_collected_first_and_both_runs_train_as_many_steps(collected_first):
+    folder, output = collected_first
+    summary = json.loads((folder / "run/summary.json").read_text())
+    assert [summary[name]["steps"] for name in ("equal", "uniform")] == [0, 0]
+    assert summary["equal"]["pool_steps"] == summary["uniform"]["pool_steps"] > 0
+    assert summary["equal"]["rounds"] == summary["uniform"]["rounds"] == 2
+    assert {"test_loss", "exact_match", "useful_pairs"} <= summary["equal"].keys()
+    assert "Traceback" not in output and not list((folder / "run").glob("checkpoint-*"))
+    assert list((folder / "run/pool").glob("checkpoint-*"))
+    assert len(load_dataset(summary["dataset"], split="train")) == summary["equal"]["pairs"]
+
+
+def test_its_rounds_and_its_training_are_each_logged_once(collected_first):
+    folder, _ = collected_first
+    steps = json.loads((folder / "run/summary.json").read_text())["equal"]["pool_steps"]
+    trackio: dict[str, list] = {}
+    for name, row in trackio_rows(folder / "trackio"):
+        trackio.setdefault(name, []).append(row)
+    (ours,) = [rows for name, rows in trackio.items() if name.startswith("run-equal")]
+    for rows in (wandb_rows(folder / "run"), ours):
+        assert [row["equal/round"] for row in rows if "equal/round" in row] == [0, 1]
+        assert [row["pool/global_step"] for row in rows if "pool/loss" in row] == list(range(1, steps + 1))
 
 
 def test_dataset_and_model_open_with_the_ordinary_loaders(finished):

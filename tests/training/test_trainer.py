@@ -53,6 +53,7 @@ def make(
     **settings,
 ):
     settings = {
+        "closed_loop": True,
         "num_rounds": 2,
         "arms_per_round": 2,
         "documents_per_arm": 4,
@@ -656,7 +657,7 @@ def test_a_run_does_not_start_with_a_reward_that_sharding_forbids(monkeypatch):
     run = RunArguments(
         corpus="documents", target="questions", extractor="explicit", reward_funcs=["value", "influence"]
     )
-    args = EqualConfig(num_rounds=1, use_cpu=True)
+    args = EqualConfig(num_rounds=1, use_cpu=True, closed_loop=True)
     assert not list(check_settings_fit(run, args))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     (check,) = check_settings_fit(run, args)
@@ -690,7 +691,7 @@ def test_lora_trains_an_adapter_and_exports_it(world, tmp_path):
         num_rounds=1,
         arms_per_round=2,
         documents_per_arm=4,
-        rows_per_round=8,
+        pool_epochs=1,
         use_cpu=True,
         bf16=False,
         gradient_checkpointing=False,
@@ -721,7 +722,7 @@ def test_the_model_card_of_the_control_does_not_say_that_equal_trained_it(world,
         num_rounds=1,
         arms_per_round=2,
         documents_per_arm=4,
-        rows_per_round=8,
+        pool_epochs=1,
         use_cpu=True,
         bf16=False,
         gradient_checkpointing=False,

@@ -58,9 +58,9 @@ class SlowAtFirst(ExplicitExtractor):
 
 
 DEFAULTS = (
-    "--num_rounds 4 --arms_per_round 3 --documents_per_arm 4 --rows_per_round 24 --per_device_train_batch_size 8 "
-    "--learning_rate 2e-3 --use_cpu --bf16 False --gradient_checkpointing False --max_length 128 "
-    "--disable_tqdm True"
+    "--closed_loop True --num_rounds 4 --arms_per_round 3 --documents_per_arm 4 --rows_per_round 24 "
+    "--per_device_train_batch_size 8 --learning_rate 2e-3 --use_cpu --bf16 False --gradient_checkpointing False "
+    "--max_length 128 --disable_tqdm True"
 ).split()
 
 
