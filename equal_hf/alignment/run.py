@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.alignment.config import AlignConfig, SampleConfig
 from equal_hf.alignment.sample import draw_sample, extract_sample, load_pairs, load_sample, save_pairs, save_sample
 from equal_hf.corpus.indexing.aligned import EMBEDDER_FOLDER, RECORD_FILE, alignment_source, model_content
+from equal_hf.corpus.indexing.document_source import files_source
 from equal_hf.corpus.indexing.pipeline import open_state, run_stages
-from equal_hf.corpus.indexing.read import files_source, read
+from equal_hf.corpus.indexing.read import read
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.utils.distributed import Ranks
 from equal_hf.utils.hashing import fingerprint

@@ -5,6 +5,7 @@ Nothing here changes a setting. A run's start makes the repositories that it wil
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 import time
@@ -23,7 +24,7 @@ from equal_hf.cli.machine_checks import (
     check_wandb,
     installed,
 )
-from equal_hf.cli.repository_checks import check_repositories, unreadable
+from equal_hf.cli.repository_checks import check_corpus_files, check_repositories, unreadable
 from equal_hf.cli.training_checks import (
     NO_PRICES,
     chat_tokenizer,
@@ -82,6 +83,8 @@ def checks(
         model = None
     output_dir = str(args.output_dir)
     yield check_faiss(installed(), needed=not _is_built(run, output_dir))
+    if not _is_built(run, output_dir):
+        yield from check_corpus_files(run)
     yield check_device(train=model is not None, use_cpu=bool(args.use_cpu))
     for key, folder in _folders(run, output_dir).items():
         yield check_disk(folder, key)
@@ -330,6 +333,6 @@ def _folders(run: RunArguments, output_dir: str) -> dict[str, str | Path]:
 def _is_built(run: RunArguments, output_dir: str) -> bool:
     """Whether the corpus needs no clustering, as far as can be told without the network."""
     built = run.corpus_dir or os.path.join(output_dir, "corpus")
-    return not os.path.exists(run.corpus) or any(
+    return not (os.path.exists(run.corpus) or glob.glob(run.corpus, recursive=True)) or any(
         os.path.isfile(os.path.join(folder, "corpus.json")) for folder in (built, run.corpus)
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from equal_hf.utils.printable import escape
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.collection.config import CollectorConfig
+    from equal_hf.corpus.file_rows import SourceFile
     from equal_hf.extraction.survey import Survey
 
 _LOOKED_AT = 10_000  # stored attempts whose times are looked at, the last ones
@@ -180,8 +183,9 @@ def _prompt(run: RunArguments, seed: int) -> Any:
 def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
     """Texts of some documents of the corpus, and how many there are where that is known."""
     from equal_hf.corpus.clustered_corpus import find_clustered
-    from equal_hf.corpus.open_dataset import read_corpus
+    from equal_hf.corpus.open_dataset import list_files, read_corpus
     from equal_hf.corpus.read_documents import ReadReport
+    from equal_hf.corpus.row_formats import ONE_DOCUMENT
 
     if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
         total, ends = int(corpus.sizes.sum()), corpus.sizes.cumsum()
@@ -191,6 +195,9 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
             start = index - int(ends[cluster] - corpus.sizes[cluster])
             texts += [document.text for document in corpus.draw(cluster, 1, start)]
         return texts, total
+    files = [file for file in list_files(run) if not file.problem]
+    if all(file.format in ONE_DOCUMENT for file in files):
+        return _sample_files(run, files, count, seed), len(files)
     report, draws, texts = ReadReport(), random.Random(seed), []
     for number, document in enumerate(read_corpus(run, report)):
         # Of so many documents each is among the chosen with the same probability (reservoir sampling).
@@ -198,10 +205,37 @@ def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | 
         if place < count:
             texts[place : place + 1] = [document.text]
     if not texts:
-        raise CorpusError(
-            f"no document of `corpus` {run.corpus} can be used: check `text_column` and `min_characters`"
-        )
+        raise _nothing_usable(run)
     return texts, report.rows
+
+
+def _sample_files(run: RunArguments, files: list[SourceFile], count: int, seed: int) -> list[str]:
+    """Texts of some of the files, which are one document each: reading all of them may take hours."""
+    from equal_hf.corpus.file_rows import UnreadableFile
+    from equal_hf.corpus.formats.parser_process import end_parsers, in_order
+    from equal_hf.corpus.open_dataset import read_file
+    from equal_hf.corpus.read_documents import ReadReport
+
+    def read(file: SourceFile) -> list[str]:
+        try:
+            return [document.text for document in read_file(file, run, ReadReport())]
+        except UnreadableFile:
+            if run.on_bad_file == "stop":
+                raise
+            return []
+
+    mixed = random.Random(seed).sample(files, len(files))
+    found = in_order(read, mixed, min(os.cpu_count() or 1, count))
+    texts = list(itertools.islice(itertools.chain.from_iterable(found), count))
+    found.close()
+    end_parsers()
+    if not texts:
+        raise _nothing_usable(run)
+    return texts
+
+
+def _nothing_usable(run: RunArguments) -> CorpusError:
+    return CorpusError(f"no document of `corpus` {run.corpus} can be used: check `text_column` and `min_characters`")
 
 
 def _load(

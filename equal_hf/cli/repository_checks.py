@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.machine_checks import Check
+from equal_hf.errors import CorpusError, MissingDependencyError
 from equal_hf.filters.benchmarks import Benchmark
 from equal_hf.utils.hub_retry import wait_for_hub
 
@@ -51,6 +52,22 @@ def check_repositories(run: RunArguments, args: EqualConfig, model: Any, wait: b
         yield Check("repositories", "problem", f"no access to {', '.join(names)}: {reason}", remedy)
     if not absent:
         yield Check("repositories", "ok", "model, corpus, target and embedder can be read")
+
+
+def check_corpus_files(run: RunArguments) -> Iterator[Check]:
+    """Whether the files of a local corpus are there, and what reads them is installed."""
+    from equal_hf.corpus.open_dataset import list_files
+    from equal_hf.corpus.source_files import unread_files
+
+    if "[" in (run.corpus_split or ""):  # whose rows would have to be counted
+        return
+    try:
+        files = list_files(run)
+    except (CorpusError, MissingDependencyError) as error:
+        yield Check("corpus", "problem", str(error))
+        return
+    told, count = unread_files(files), sum(not file.problem for file in files)
+    yield Check("corpus", "ok", f"{count:,} file{'s' if count != 1 else ''}{f'; {told}' if told else ''}")
 
 
 @functools.cache  # each repository is asked for once

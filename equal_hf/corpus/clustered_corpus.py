@@ -17,8 +17,8 @@ from equal_hf.corpus.block_cache import BlockCache
 from equal_hf.corpus.centroids import CENTROIDS_FILE, read_centroids
 from equal_hf.corpus.config import CorpusConfig
 from equal_hf.corpus.embedder import Embedder
+from equal_hf.corpus.indexing.document_source import rows_source
 from equal_hf.corpus.indexing.pipeline import build_corpus
-from equal_hf.corpus.indexing.read import rows_source
 from equal_hf.corpus.kmeans import prepare_clustering
 from equal_hf.corpus.manifest import MANIFEST_FILE, check_files, corpus_files, read_manifest, refuse_taken
 from equal_hf.corpus.parquet_reader import ClusterReader, read_index

@@ -58,6 +58,12 @@ class CorpusConfig:
     on_bad_file: str = setting(
         "stop", "What a file that cannot be read does: `stop`, or `skip`, which the card says.", ["stop", "skip"]
     )
+    parse_timeout_s: Annotated[float, Range(above=0)] = setting(
+        120.0, "Seconds of computing that reading a web page or a PDF file may take."
+    )
+    max_parse_bytes: Annotated[int, Range(1_000_000)] = setting(
+        2_000_000_000, "Bytes of memory that reading a web page or a PDF file may take, on Linux."
+    )
     threads: Annotated[int, Range(1)] | None = setting(
         None, "Threads of each process, recorded since another number may give other bytes; shared out if unset."
     )

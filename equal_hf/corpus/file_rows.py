@@ -19,12 +19,18 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from equal_hf.corpus.formats.parsed_rows import PARSED_READERS
+from equal_hf.corpus.formats.parser_process import ParserLimits
 from equal_hf.corpus.row_formats import COMPRESSIONS, READERS, Reading, arrow_batches, arrow_schema, compressed_ending
 from equal_hf.errors import CorpusError
 from equal_hf.utils.printable import first_line
 
 if TYPE_CHECKING:
     import datasets
+
+
+_READ_BYTES = 1 << 18  # of a compressed file at a time
+_INFLATED_BYTES, _INFLATED_TIMES = 1 << 28, 300  # beyond both a compressed file is a bomb
 
 
 class UnreadableFile(CorpusError):
@@ -40,7 +46,7 @@ class SourceFile:
         url (`str`): Where it is opened; empty for a whole split that `datasets` reads by itself.
         format (`str`): One of `FORMATS`; empty for a file that `datasets` reads with the dataset's own options.
         identity (`str`): Changes when its content does.
-        relative (`str`): Its path below the folder that was named: the id of a text file.
+        relative (`str`): Its path below the folder that was named: the id of a file that is one document.
         rows (`tuple[int, int]`, *optional*): The first row that is read, and the first that no longer is; all where
             left out.
         problem (`str`): Why it is not read; empty for a file that is.
@@ -96,6 +102,7 @@ class FileRows:
         file ([`SourceFile`]): The file.
         columns (`Sequence[str]`, *optional*): Columns to read, where the format can leave others out.
         open_rows (`Callable`, *optional*): Opens a file that has no `format`, with `datasets`.
+        limits ([`ParserLimits`], *optional*): What a document may take to parse.
 
     Raises:
         UnreadableFile: The file is damaged.
@@ -107,9 +114,11 @@ class FileRows:
         file: SourceFile,
         columns: Sequence[str] | None = None,
         open_rows: Callable[[SourceFile], Any] | None = None,
+        limits: ParserLimits | None = None,
     ) -> None:
         self.file, self._columns, self._open_rows = file, columns, open_rows
-        self._reading = Reading(file.relative, file.separator)
+        plain = "://" not in file.url and _compression(file) is None
+        self._reading = Reading(file.relative, file.separator, file.url if plain else "", limits or ParserLimits())
 
     @cached_property
     def features(self) -> datasets.Features | None:
@@ -125,7 +134,7 @@ class FileRows:
 
     def select_columns(self, columns: Sequence[str]) -> FileRows:
         """The same rows with some columns."""
-        return FileRows(self.file, columns, self._open_rows)
+        return FileRows(self.file, columns, self._open_rows, self._reading.limits)
 
     def with_format(self, _: None) -> FileRows:
         """As of a `datasets.Dataset`: plain Python values, which these are."""
@@ -153,7 +162,7 @@ class FileRows:
                 yield from self._arrow_rows()
             else:
                 with open_file(self.file) as stream:
-                    yield from READERS[self.file.format](stream, self._reading)
+                    yield from (READERS | PARSED_READERS)[self.file.format](stream, self._reading)
 
     @contextmanager
     def _problems(self) -> Iterator[None]:
@@ -195,24 +204,57 @@ def open_file(file: SourceFile) -> Iterator[Any]:
 
     url = in_hub_cache(file.url) or file.url
     opened: Any = fsspec.open(url, "rb") if "://" in url else open(url, "rb")  # noqa: SIM115
-    compression = next((kind for end, kind in COMPRESSIONS.items() if file.url.lower().endswith(end)), None)
+    compression = _compression(file)
     with opened as raw:
         if compression is None:
             yield raw
         elif compression == "zstd":
             import pyarrow as pa
 
-            yield io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
+            yield io.BufferedReader(_Inflated(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"), raw), _READ_BYTES)
         else:
             module: Any = {"gzip": gzip, "bz2": bz2, "xz": lzma}[compression]
             with module.open(raw) as stream:
-                yield stream
+                yield io.BufferedReader(_Inflated(stream, raw), _READ_BYTES)
+
+
+class _Inflated(io.RawIOBase):
+    """What a compressed file holds, as long as it is no bomb: a small file that fills disk and memory.
+
+    Args:
+        stream (`Any`): The decompressed content.
+        raw (`Any`): The file.
+    """
+
+    def __init__(self, stream: Any, raw: Any) -> None:
+        self._stream, self._raw, self._bytes = stream, raw, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            # What comes before a damage is given, where a reader can.
+            content = getattr(self._stream, "read1", self._stream.read)(len(buffer))
+        except EOFError:  # which some readers take for a good end
+            raise ValueError("the compressed data ends too soon: the file is cut off") from None
+        buffer[: len(content)] = content
+        self._bytes += len(content)
+        if self._bytes > _INFLATED_BYTES and self._bytes > _INFLATED_TIMES * self._raw.tell():
+            raise ValueError(
+                f"it inflates to more than {_INFLATED_TIMES} times its size; decompress it first if it is meant"
+            )
+        return len(content)
+
+
+def _compression(file: SourceFile) -> str | None:
+    return next((kind for end, kind in COMPRESSIONS.items() if file.url.lower().endswith(end)), None)
 
 
 @contextmanager
 def _seekable(file: SourceFile) -> Iterator[Any]:
     with open_file(file) as stream:
-        yield io.BytesIO(stream.read()) if file.url.lower().endswith(tuple(COMPRESSIONS)) else stream
+        yield io.BytesIO(stream.read()) if _compression(file) else stream
 
 
 def in_hub_cache(url: str) -> str | None:
@@ -239,6 +281,4 @@ def _reason(error: BaseException) -> str:
         return f"byte 0x{error.object[error.start]:02x} is not {error.encoding.upper()}; save the file as UTF-8"
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} (column {error.colno})"
-    if isinstance(error, EOFError):
-        return "the compressed data ends too soon: the file is cut off"
     return first_line(error)[:300]

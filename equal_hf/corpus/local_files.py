@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from equal_hf.corpus.file_rows import DatasetName, SourceFile
-from equal_hf.corpus.row_formats import COMPRESSIONS, FORMATS
+from equal_hf.corpus.row_formats import COMPRESSIONS, FORMATS, PARSERS
 from equal_hf.errors import CorpusError
 from equal_hf.utils.markdown import split_front_matter
 
@@ -108,7 +108,9 @@ def local_file(path: Path, root: Path | None, dataset: DatasetName) -> SourceFil
         return SourceFile(absolute, absolute, "", "", relative, problem=problem, setting=dataset.setting)
     kind = format_of(path)
     problem = ""
-    if root is None:  # named by itself, so it is meant
+    if kind in PARSERS and dataset.setting != "corpus":
+        problem = f"a {path.suffix.lower()} file, which holds documents and no rows with columns"
+    elif root is None:  # named by itself, so it is meant
         problem = "an empty file" if facts.st_size == 0 else ""
     elif path.name.startswith("."):
         problem = "a hidden folder" if path.is_dir() else "a hidden file"

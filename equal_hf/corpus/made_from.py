@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.corpus.declared_files import hub_is_off
 from equal_hf.corpus.embedder import Embedder
 from equal_hf.corpus.open_dataset import list_files
+from equal_hf.corpus.row_formats import DOCUMENTS
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.utils.hashing import file_hash, fingerprint
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 def file_content(file: SourceFile) -> list[Any]:
     """What the documents of a file depend on: its content, and how it is read."""
     local = bool(file.url) and Path(file.url).is_file()
-    name = file.relative if file.format == "text" else ""  # which is the document's id
+    name = file.relative if file.format in DOCUMENTS else ""  # which is the document's id, or its source
     return [file_hash(Path(file.url)) if local else file.identity, file.format, file.separator, file.rows, name]
 
 
@@ -32,6 +33,7 @@ def made_from(
     files: Sequence[SourceFile],
     contents: Sequence[list[Any]],
     aligned: dict[str, Any] | None,
+    parsers: dict[str, str],
 ) -> dict[str, Any]:
     """For the manifest: what the corpus was made from, besides the settings that the manifest has anyway.
 
@@ -40,12 +42,15 @@ def made_from(
         files (`Sequence[SourceFile]`): The files that were read.
         contents (`Sequence[list[Any]]`): What [`file_content`] gives for each of them.
         aligned (`dict[str, Any]`, *optional*): What `equal-hf align` measured.
+        parsers (`dict[str, str]`): Versions of what read web pages and PDF files. A later version may find another
+            text; a corpus stays what it is all the same, for replies about its texts are paid for.
     """
     return {
         "corpus": corpus_name(config.corpus),
         "content": fingerprint(list(contents)),
         "listed": all(file.url for file in files),  # else `datasets` had only what it once made of them
         "revision": _revision(files),
+        **({"parsers": parsers} if parsers else {}),
         "metadata_columns": config.metadata_columns,
         "n_clusters": config.n_clusters,
         "aligned": bool(aligned and aligned["kept"]),

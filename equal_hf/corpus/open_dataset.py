@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.corpus.declared_files import open_declared
 from equal_hf.corpus.file_rows import DatasetName, FileRows, SourceFile, UnreadableFile
+from equal_hf.corpus.formats.parser_process import ParserLimits
 from equal_hf.corpus.read_documents import FIRST_ROWS, ReadReport, columns_of, read_documents
+from equal_hf.corpus.row_formats import DOCUMENTS
 from equal_hf.corpus.source_files import find_files, unread_files
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
@@ -33,8 +35,9 @@ def open_dataset(
     """Open a dataset of documents, or of questions and answers.
 
     Args:
-        source (`str`): A Hub dataset id; or a local file, folder or glob: text files (`.txt`, `.md`), one row each,
-            and the rows of Parquet, JSON, CSV and Arrow files, all of them also compressed.
+        source (`str`): A Hub dataset id; or a local file, folder or glob: text files (`.txt`, `.md`), web pages
+            (`.html`) and PDF files, one row each, the pages of WARC and WET files, and the rows of Parquet, JSON, CSV
+            and Arrow files, all of them also compressed.
         name (`str`, *optional*): Configuration of the dataset.
         split (`str`, *optional*): Split, or an expression such as `"train[:500]"`. Where left out, of a local folder
             all files, of a dataset on the Hub `"train"`.
@@ -91,19 +94,29 @@ def list_files(config: CorpusConfig) -> list[SourceFile]:
     return find_files(_corpus_name(config))
 
 
-def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
+def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport, processes: int = 1) -> Iterator[Document]:
     """The usable documents of one file of a corpus, with duplicates.
+
+    Args:
+        file ([`SourceFile`]): The file.
+        config ([`CorpusConfig`]): The settings.
+        report ([`ReadReport`]): Is filled.
+        processes (`int`, *optional*, defaults to 1): That parse the pages of an archive.
 
     Raises:
         UnreadableFile: It is damaged.
         CorpusError: It lacks a column, or the Hub cannot be reached.
     """
     text_column, id_column, metadata_columns = config.text_column, config.id_column, config.metadata_columns
-    if file.format == "text":  # it has no columns that a setting could name
+    if file.format in DOCUMENTS:
         text_column, id_column = "text", "id"
     try:
         yield from read_documents(
-            FileRows(file, open_rows=open_declared(_corpus_name(config))),
+            FileRows(
+                file,
+                open_rows=open_declared(_corpus_name(config)),
+                limits=ParserLimits(config.parse_timeout_s, config.max_parse_bytes, processes),
+            ),
             text_column=text_column,
             id_column=id_column,
             metadata_columns=metadata_columns,
@@ -119,13 +132,20 @@ def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport) -> Ite
 
 
 def read_corpus(config: CorpusConfig, report: ReadReport) -> Iterator[Document]:
-    """The usable documents of a corpus, with duplicates; damaged files stop.
+    """The usable documents of a corpus, with duplicates. Of a damaged file that is left out those before the damage
+    have been given.
 
     Raises:
         CorpusError: As of [`open_dataset`] and [`read_file`].
     """
-    files = [file for file in list_files(config) if not file.problem]
-    return itertools.chain.from_iterable(read_file(file, config, report) for file in files)
+    for file in list_files(config):
+        try:
+            if not file.problem:
+                yield from read_file(file, config, report)
+        except UnreadableFile as error:
+            if config.on_bad_file == "stop":
+                raise
+            logger.warning("Left out: %s", escape(str(error)))
 
 
 def _corpus_name(config: CorpusConfig) -> DatasetName:

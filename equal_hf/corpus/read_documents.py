@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equal_hf.corpus.row_formats import WrittenFloat
+from equal_hf.corpus.row_formats import Unusable, WrittenFloat
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.hashing import digest
@@ -50,8 +50,8 @@ class ReadReport:
     Args:
         rows (`int`): Rows seen.
         dropped (`dict[str, int]`): Rows that gave no document, by reason: `null`, `not_text`, `empty`, `too_short`,
-            `duplicate` (exactly the text of an earlier document), `null_id`, `duplicate_id`, and, once embedded,
-            `no_embedding` (the embedder knows no token of it).
+            `duplicate` (exactly the text of an earlier document), `null_id`, `duplicate_id`, `unreadable_page` (of an
+            archive of pages), and, once embedded, `no_embedding` (the embedder knows no token of it).
         as_json (`set[str]`): Columns of lists and other nested values, which are carried as JSON text.
         left_out (`set[str]`): Columns that are not carried, for they hold bytes.
         missing (`set[str]`): Columns of `metadata_columns` that are not there.
@@ -317,6 +317,8 @@ def _check(text: Any, min_characters: int) -> tuple[str | None, bytes]:
     """Why a value is no usable text (or `None`), and the hash of the text."""
     if text is None:
         return "null", b""
+    if isinstance(text, Unusable):
+        return text.reason, b""
     if not isinstance(text, str):
         return "not_text", b""
     length = len(text.strip())

@@ -1,7 +1,8 @@
 r"""How each format of file is read into rows, with values as they stand.
 
 Values of a CSV file are text, whatever they look like; numbers of a JSON file keep the digits they are written with,
-for ids. A text file is one row: its `text`, and its path as `id` and `source`.
+for ids. A text file is one row: its `text`, and its path as `id` and `source`. Files that need a parser are read by
+`formats/`.
 
 >>> list(READERS["csv"](io.BytesIO(b"id,text\n007,seven\n"), Reading("rows.csv")))
 [{'id': '007', 'text': 'seven'}]
@@ -15,8 +16,10 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from equal_hf.corpus.formats.parser_process import ParserLimits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,11 +32,20 @@ FORMATS = {
     **dict.fromkeys((".csv", ".tsv"), "csv"),
     **dict.fromkeys((".txt", ".md", ".markdown"), "text"),
     ".arrow": "arrow",
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    ".pdf": "pdf",
+    **dict.fromkeys((".warc", ".wet"), "warc"),
 }
+# These have no columns that a setting could name.
+ONE_DOCUMENT = ("text", "html", "pdf")
+DOCUMENTS = (*ONE_DOCUMENT, "warc")
+# What reads them, which is an extra: its module, and the packages to be installed.
+PARSERS = {"html": "trafilatura", "pdf": "pypdf", "warc": "warcio"}
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 # What a compressed file begins with; a bzip2 file's level of compression stands in its fourth byte.
 _COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
 _BATCH_ROWS = 1024
+MAX_ROW_BYTES = 1 << 28  # of a text, or of a line of JSON; more is no document, but would fill the memory
 
 
 class WrittenFloat(float):
@@ -47,6 +59,17 @@ class WrittenFloat(float):
         self.written = written
 
 
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """In place of a text: why there is none.
+
+    Args:
+        reason (`str`): Under which the row is counted.
+    """
+
+    reason: str
+
+
 @dataclass
 class Reading:
     """A file that is being read.
@@ -54,11 +77,15 @@ class Reading:
     Args:
         relative (`str`): Its path below the folder that was named.
         separator (`str`, *optional*, defaults to `","`): What separates the values of a CSV file.
+        path (`str`): Where it is on this disk; empty for a file that is compressed or elsewhere.
+        limits ([`ParserLimits`]): What a document may take to parse.
         where (`str`): The line or row at hand, for what may go wrong there.
     """
 
     relative: str
     separator: str = ","
+    path: str = ""
+    limits: ParserLimits = field(default_factory=ParserLimits)
     where: str = ""
 
     def at(self, where: str) -> None:
@@ -76,7 +103,7 @@ def compressed_ending(content: bytes) -> str | None:
 
 
 def _text(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
-    content: bytes = stream.read()
+    content = bounded(stream.read(MAX_ROW_BYTES + 1))
     try:
         text = _decoded(content)
     except UnicodeDecodeError as error:
@@ -84,6 +111,17 @@ def _text(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
         reading.at(f"line {line}: ")
         raise
     yield {"text": text, "id": reading.relative, "source": reading.relative}
+
+
+def bounded(content: Any) -> Any:
+    """What was read of at most one byte more than a row may have.
+
+    Raises:
+        ValueError: It is more.
+    """
+    if len(content) > MAX_ROW_BYTES:
+        raise ValueError(f"more than {MAX_ROW_BYTES:,} bytes in one document; split it")
+    return content
 
 
 def _decoded(content: bytes) -> str:
@@ -98,11 +136,11 @@ def _lines(stream: Any, reading: Reading) -> Iterator[str]:
     head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
     if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         with io.TextIOWrapper(stream, "utf-16", newline="") as text:
-            for number, line in enumerate(text, 1):
+            for number, line in enumerate(iter(lambda: bounded(text.readline(MAX_ROW_BYTES + 1)), ""), 1):
                 reading.at(f"line {number}: ")
                 yield line
         return
-    for number, raw in enumerate(stream, 1):
+    for number, raw in enumerate(iter(lambda: bounded(stream.readline(MAX_ROW_BYTES + 1)), b""), 1):
         reading.at(f"line {number}: ")
         yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
         reading.at(f"line {number + 1}: ")
@@ -159,7 +197,7 @@ def _object(row: Any) -> dict[str, Any]:
 
 
 def _csv(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(sys.maxsize)  # a document may be of any length
+    csv.field_size_limit(MAX_ROW_BYTES)
     reader = csv.reader(_lines(stream, reading), delimiter=reading.separator, strict=True)
     header = next(reader, None)
     if header is None:

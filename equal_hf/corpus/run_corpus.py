@@ -7,9 +7,9 @@ from pathlib import Path
 from equal_hf.corpus.clustered_corpus import ClusteredCorpus, find_clustered
 from equal_hf.corpus.config import CorpusConfig
 from equal_hf.corpus.indexing.aligned import find_aligned
+from equal_hf.corpus.indexing.document_source import files_source
 from equal_hf.corpus.indexing.folder import building_alone
 from equal_hf.corpus.indexing.pipeline import build_corpus
-from equal_hf.corpus.indexing.read import files_source
 from equal_hf.corpus.made_from import check_made_from
 from equal_hf.corpus.manifest import MANIFEST_FILE
 from equal_hf.errors import ConfigError

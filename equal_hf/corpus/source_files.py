@@ -9,13 +9,15 @@ of the files that `datasets` finds for a split.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from importlib.util import find_spec
 
 from equal_hf.corpus.declared_files import declared_files
 from equal_hf.corpus.file_rows import DatasetName, SourceFile
 from equal_hf.corpus.local_files import local_file, local_paths
-from equal_hf.corpus.row_formats import COMPRESSIONS, FORMATS
+from equal_hf.corpus.row_formats import COMPRESSIONS, FORMATS, PARSERS
 from equal_hf.corpus.splits import files_of_split, select_split
-from equal_hf.errors import CorpusError
+from equal_hf.errors import CorpusError, MissingDependencyError
 
 
 def find_files(dataset: DatasetName) -> list[SourceFile]:
@@ -23,7 +25,19 @@ def find_files(dataset: DatasetName) -> list[SourceFile]:
 
     Raises:
         CorpusError: Nothing is there, it holds no data, it may not be read, or it lacks the configuration or split.
+        MissingDependencyError: A file needs a parser that is not installed.
     """
+    files = _find_files(dataset)
+    for file in files:
+        if not file.problem and file.format in PARSERS and find_spec(PARSERS[file.format]) is None:
+            raise MissingDependencyError(
+                f"`{dataset.setting}`: {file.name} takes {PARSERS[file.format]} to read, which is not installed. "
+                'Install it: pip install "equal-hf[documents]".'
+            )
+    return files
+
+
+def _find_files(dataset: DatasetName) -> list[SourceFile]:
     root, paths = local_paths(dataset)
     if paths is None:
         return declared_files(dataset)
@@ -31,9 +45,10 @@ def find_files(dataset: DatasetName) -> list[SourceFile]:
     readable = [file for file in files if not file.problem]
     if not readable:
         told = unread_files(files)
+        endings = [end for end, kind in FORMATS.items() if dataset.setting == "corpus" or kind not in PARSERS]
         raise CorpusError(
             f"`{dataset.setting}`: {dataset.source} cannot be opened: {told or 'it holds no files'}. Name a file or "
-            f"a folder of files that end in {', '.join(FORMATS)}; compressed ones in {', '.join(COMPRESSIONS)} behind "
+            f"a folder of files that end in {', '.join(endings)}; compressed ones in {', '.join(COMPRESSIONS)} behind "
             "that."
         )
     if dataset.split is None or root is None:
@@ -51,7 +66,16 @@ def unread_files(files: list[SourceFile]) -> str:
     unread = [file for file in files if file.problem]
     reasons = Counter(file.problem for file in unread)
     parts = []
-    for reason, count in reasons.most_common():
+    for reason, _ in reasons.most_common():
         names = [file.relative or file.name for file in unread if file.problem == reason]
-        parts.append(f"{reason} ({', '.join(names[:3])}{f' and {count - 3} more' if count > 3 else ''})")
+        parts.append(f"{reason} ({some_names(names)})")
     return f"{len(unread)} file{' is' if len(unread) == 1 else 's are'} not read: {'; '.join(parts)}" if unread else ""
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first three of some names, and how many more there are.
+
+    >>> some_names(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"

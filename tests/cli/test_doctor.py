@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -171,10 +172,18 @@ def test_a_hub_that_is_not_there_and_text_for_people(
     assert "name its YAML first" in capsys.readouterr().err
 
 
-def test_what_a_run_would_not_find_is_a_problem_here_too(doctor: Doctor, world: Path, tmp_path: Path):
+def test_what_a_run_would_not_find_is_a_problem_here_too(
+    doctor: Doctor, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Doctor and a run's start look at one list."""
+    monkeypatch.setitem(sys.modules, "pypdf", None)  # as if it were not installed
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers/paper.pdf").write_bytes(b"%PDF-1.4")
     code, checks, _ = doctor(target=str(tmp_path / "nowhere"), model_name_or_path=str(world / "embedder"))
     assert (code, checks["repositories"]["status"]) == (1, "problem")
     assert f"no access to `target` {tmp_path / 'nowhere'}" in checks["repositories"]["found"]
+    code, checks, _ = doctor(corpus=str(tmp_path / "papers"))
+    assert (code, checks["corpus"]["status"]) == (1, "problem")
+    assert "paper.pdf takes pypdf to read" in checks["corpus"]["found"] and "[documents]" in checks["corpus"]["found"]
     code, checks, _ = doctor(model_name_or_path=None)
     assert (code, checks["model"]["status"]) == (0, "note") and "equal-hf collect" in checks["model"]["remedy"]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from equal_hf.corpus.indexing import embed_assign, folder
 from equal_hf.corpus.indexing.aligned import find_aligned
 from equal_hf.corpus.indexing.config import STAGES, IndexConfig
-from equal_hf.corpus.indexing.read import Source, files_source, read
+from equal_hf.corpus.indexing.document_source import Source, files_source
+from equal_hf.corpus.indexing.read import read
 from equal_hf.corpus.indexing.state import IndexState
 from equal_hf.corpus.indexing.workspace import Workspace, read_record
 from equal_hf.corpus.indexing.write import push, write

@@ -26,7 +26,7 @@ class Progress:
     def __init__(self, stage: str, total: int | None, unit: str = "documents", *, show: bool = True) -> None:
         from tqdm.auto import tqdm
 
-        self._stage, self._total, self._unit = stage, total, unit
+        self._stage, self._total, self.unit = stage, total, unit
         terminal = sys.stderr.isatty()
         self._bar: Any = tqdm(total=total, desc=stage, unit=f" {unit}") if show and terminal else None
         self._lines = show and not terminal
@@ -43,7 +43,7 @@ class Progress:
             self._bar.close()
         if self._lines and kind is None and self._done:
             seconds = time.monotonic() - self._began
-            logger.info("%s: %s %s in %s", self._stage, f"{self._done:,.0f}", self._unit, duration(seconds))
+            logger.info("%s: %s %s in %s", self._stage, f"{self._done:,.0f}", self.unit, duration(seconds))
 
     def found(self, count: float) -> None:
         """Count what an earlier run has done already."""
@@ -74,7 +74,7 @@ class Progress:
         """
         whole = f" of {self._total:,}" if self._total is not None else ""
         rate = (self._done - self._found) / max(seconds, 1e-9)
-        text = f"{self._stage}: {int(self._done):,}{whole} {self._unit}, {rate:,.{0 if rate >= 10 else 1}f} a second"
+        text = f"{self._stage}: {int(self._done):,}{whole} {self.unit}, {rate:,.{0 if rate >= 10 else 1}f} a second"
         if self._total is None or rate <= 0:
             return text
         return f"{text}, {duration((self._total - self._done) / rate)} left"

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equal_hf.corpus.file_rows import SourceFile, UnreadableFile
+from equal_hf.corpus.file_rows import SourceFile
+from equal_hf.corpus.formats.parser_process import end_parsers
 from equal_hf.corpus.indexing.deduplicate import find_duplicates
 from equal_hf.corpus.indexing.progress import Progress
-from equal_hf.corpus.indexing.shards import Shard, common_schema, read_identities, write_shards
+from equal_hf.corpus.indexing.read_piece import ReadPiece, pieces_of, read_piece
+from equal_hf.corpus.indexing.shards import common_schema, read_identities
 from equal_hf.corpus.kmeans import check_count
-from equal_hf.corpus.made_from import file_content, made_from
-from equal_hf.corpus.open_dataset import list_files, read_file
-from equal_hf.corpus.read_documents import ReadReport, read_documents
-from equal_hf.corpus.source_files import unread_files
+from equal_hf.corpus.made_from import made_from
+from equal_hf.corpus.source_files import some_names, unread_files
 from equal_hf.errors import CorpusError
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
@@ -27,50 +25,12 @@ from equal_hf.utils.printable import escape
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
-    from equal_hf.corpus.config import CorpusConfig
+    from equal_hf.corpus.indexing.document_source import Source
     from equal_hf.corpus.indexing.state import IndexState
-    from equal_hf.corpus.read_documents import Rows
 
 logger = logging.getLogger(__name__)
 
-_SETTINGS = ("text_column", "id_column", "metadata_columns", "min_characters", "shard_documents")
 _DUPLICATES = "duplicates.npy"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where documents come from.
-
-    Args:
-        files (`Callable`): Lists the files.
-        documents (`Callable`): Yields the usable documents of a file and fills a [`ReadReport`].
-    """
-
-    files: Callable[[], list[SourceFile]]
-    documents: Callable[[SourceFile, ReadReport], Iterator[Any]]
-
-
-def files_source(config: CorpusConfig) -> Source:
-    """The files of the dataset that the settings name."""
-    return Source(partial(list_files, config), lambda file, report: read_file(file, config, report))
-
-
-def rows_source(rows: Rows, config: CorpusConfig) -> Source:
-    """Rows that are at hand, as one file; they are read again where it cannot be told that they are the same."""
-
-    def documents(file: SourceFile, report: ReadReport) -> Iterator[Any]:
-        return read_documents(
-            rows,
-            text_column=config.text_column,
-            id_column=config.id_column,
-            metadata_columns=config.metadata_columns,
-            min_characters=config.min_characters,
-            report=report,
-            deduplicate=False,  # that is done over all shards
-        )
-
-    identity = str(getattr(rows, "_fingerprint", ""))
-    return Source(lambda: [SourceFile("rows", "", identity=identity)], documents)
 
 
 def read(state: IndexState, source: Source) -> dict[str, Any]:
@@ -88,104 +48,85 @@ def read(state: IndexState, source: Source) -> dict[str, Any]:
     state.not_read = unread_files(listed)
     if state.not_read and state.ranks.first:
         logger.warning("`corpus`: %s", escape(state.not_read))
-    with Progress("reading", None, "rows", show=state.show_progress) as progress:
-        parts = state.ranks.together(
-            lambda: {file.name: _read_file(state, source, file, progress) for file in state.ranks.mine(files)}
-        )
-    by_file = {name: facts for part in parts for name, facts in part.items()}
-    for file in files:
-        facts = by_file[file.name]
-        state.rows += facts["rows"]
-        state.drop(facts["dropped"])
-        state.shards += [Shard(**shard) for shard in facts["shards"]]
-        for name, columns in facts["columns"].items():
-            state.columns[name] = sorted({*state.columns.get(name, ()), *columns})
-    if state.columns and state.ranks.first:
-        changed = [f"{name}: {', '.join(columns)}" for name, columns in state.columns.items()]
-        logger.warning("`metadata_columns`: %s", escape("; ".join(changed)))
-    contents = [by_file[file.name]["content"] for file in files]
-    state.made_from = made_from(state.config, files, contents, state.alignment)
-    # On the card, too: a file may be named by a signed address.
-    problems = [
-        {"file": mask_text(name), "problem": mask_text(facts["problem"])}
-        for name, facts in by_file.items()
-        if facts["problem"]
-    ]
-    state.skipped = sorted(problems, key=lambda skipped: skipped["file"])
-    for skipped in state.skipped:
-        logger.warning("Left out: %s", escape(skipped["problem"]))
+    pieces = pieces_of(files)
+    several = any(len(piece) > 1 for piece in pieces)
+    total, unit = (sum(map(len, state.ranks.mine(pieces))), "files") if several else (None, "rows")
+    with Progress("reading", total, unit, show=state.show_progress) as progress:
+
+        def work() -> list[ReadPiece]:
+            return [read_piece(state, source, piece, progress) for piece in state.ranks.mine(pieces)]
+
+        try:
+            parts = state.ranks.together(work)
+        finally:
+            end_parsers()
+    of_rank = [iter(part) for part in parts]
+    given = [next(of_rank[number % state.ranks.size]) for number in range(len(pieces))]
+    _take_up(state, files, given)
     if not state.shards:
         raise CorpusError(state.nothing_usable())
-    _check_metadata(list(by_file.values()))
-    _mark_duplicates(state)
+    _check_metadata(given)
+    own_ids = state.config.id_column is not None or any(file.format == "warc" for file in files)
+    _mark_duplicates(state, by_id=own_ids)
     if state.dropped and state.ranks.first:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in state.dropped.items())
         logger.info("`corpus`: of %s rows, these gave no document: %s", f"{state.rows:,}", reasons)
     # What would stop a later stage is found out before anything is paid for.
     paths = [shard.path(state.documents) for shard in state.shards]
-    names = [mask_text(file.name) for file in files for _ in by_file[file.name]["shards"]]
+    names = [mask_text(files[0].name) for files, piece in zip(pieces, given, strict=True) for _ in piece.shards]
     state.schema = state.ranks.once(lambda: common_schema(paths, names))
     if state.config.clusters != "auto":
         check_count(state.config.clusters, state.unique_documents())
     return {"files": len(files), "skipped_files": state.skipped, "documents_read": state.rows}
 
 
-def _check_metadata(files: list[dict[str, Any]]) -> None:
+def _take_up(state: IndexState, files: Sequence[SourceFile], pieces: Sequence[ReadPiece]) -> None:
+    """What was read goes into the state, and what became of rows, columns and files is told."""
+    without: dict[str, list[str]] = {}
+    parsers: dict[str, set[str]] = {}
+    for piece in pieces:
+        state.rows += piece.rows
+        state.drop(piece.dropped)
+        state.shards += piece.shards
+        for name, columns in piece.columns.items():
+            state.columns[name] = sorted({*state.columns.get(name, ()), *columns})
+        for reason, names in piece.without.items():
+            without.setdefault(reason, []).extend(names)
+        for parser, version in piece.parsers.items():
+            parsers.setdefault(parser, set()).add(version)
+    contents = [content for piece in pieces for content in piece.contents]
+    versions = {parser: ", ".join(sorted(found)) for parser, found in parsers.items()}
+    state.made_from = made_from(state.config, files, contents, state.alignment, versions)
+    # On the card, too: a file may be named by a signed address.
+    problems = [
+        {"file": mask_text(name), "problem": mask_text(problem)}
+        for piece in pieces
+        for name, problem in piece.problems
+    ]
+    state.skipped = sorted(problems, key=lambda skipped: skipped["file"])
+    for skipped in state.skipped:
+        logger.warning("Left out: %s", escape(skipped["problem"]))
+    if not state.ranks.first:
+        return
+    if state.columns:
+        changed = [f"{name}: {', '.join(columns)}" for name, columns in state.columns.items()]
+        logger.warning("`metadata_columns`: %s", escape("; ".join(changed)))
+    for reason, names in without.items():
+        count = f"{len(names):,} file{' gives' if len(names) == 1 else 's give'} no document"
+        logger.warning("`corpus`: %s: %s (%s)", count, reason, escape(some_names(names)))
+
+
+def _check_metadata(pieces: Sequence[ReadPiece]) -> None:
     """A column of `metadata_columns` may be missing from some files, but not from all."""
-    missing = [set(facts["missing"]) for facts in files if not facts["problem"]]
+    missing = [names for piece in pieces for names in piece.missing]
     if nowhere := set.intersection(*missing) if missing else set():
         raise CorpusError(
             f"No file of the corpus has a column {', '.join(map(repr, sorted(nowhere)))}. Correct `metadata_columns`."
         )
 
 
-def _read_file(state: IndexState, source: Source, file: SourceFile, progress: Progress) -> dict[str, Any]:
-    """Turn one file of the dataset into document shards: `rows` read, `dropped` by reason, `shards`, and the `problem`
-    of a file that is left out."""
-    config = state.config
-    inputs = {
-        **{name: getattr(file, name) for name in ("name", "relative", "identity", "format", "separator", "rows")},
-        **{name: getattr(config, name) for name in _SETTINGS},
-    }
-    record = state.work.folder / "read" / f"{fingerprint(file.name)}.json"
-
-    def make() -> tuple[list[Path], dict[str, Any]]:
-        report = ReadReport()
-        documents = _counted(source.documents(file, report), report, progress)
-        try:
-            shards = list(write_shards(documents, state.documents, max_documents=config.shard_documents))
-        except UnreadableFile as error:
-            if config.on_bad_file == "stop":
-                raise
-            nothing = {"rows": 0, "dropped": {}, "columns": {}, "missing": [], "shards": []}
-            return [], {**nothing, "problem": str(error), "content": file_content(file)}
-        facts = {
-            "rows": report.rows,
-            "dropped": report.dropped,
-            "columns": report.changed_columns(),
-            "missing": sorted(report.missing),
-            "shards": [{"key": s.key, "documents": s.documents, "text_bytes": s.text_bytes} for s in shards],
-            "problem": "",
-            "content": file_content(file),
-        }
-        return [shard.path(state.documents) for shard in shards], facts
-
-    # A file that could not be read may have been repaired, or the connection.
-    return state.work.piece(
-        "read", record, inputs, make, stale=lambda facts: bool(facts["problem"]) or not file.identity
-    )
-
-
-def _counted(documents: Iterable[Any], report: ReadReport, progress: Progress) -> Iterator[Any]:
-    rows = 0
-    for document in documents:
-        progress.made(report.rows - rows)
-        rows = report.rows
-        yield document
-
-
-def _mark_duplicates(state: IndexState) -> None:
-    path, by_id = state.work.folder / _DUPLICATES, state.config.id_column is not None
+def _mark_duplicates(state: IndexState, *, by_id: bool) -> None:
+    path = state.work.folder / _DUPLICATES
 
     def make() -> tuple[list[Path], dict[str, Any]]:
         paths = [shard.path(state.documents) for shard in state.shards]
