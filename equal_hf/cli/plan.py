@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Extracted, Load, Plan, estimate, mean_request_s
 from equal_hf.errors import ConfigError, CorpusError
-from equal_hf.types import Allowance, Document, Usage
+from equal_hf.types import Allowance, Document, Extraction, Usage
 from equal_hf.utils.logging import messages_shown
 from equal_hf.utils.printable import escape
 
@@ -85,7 +85,7 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
         raise ConfigError(f"`extractor` is {run.extractor!r}, which calls no endpoint: there is nothing to plan")
     texts, size = _sample(run, args.sample, how.seed)
     measured = survey(texts, run.endpoint, _prompt(run, how.seed))
-    extracted = _extract(run, how, texts, measured, args.timed) if args.timed else None
+    extracted, yields = _extract(run, how, texts, measured, args.timed) if args.timed else (None, [])
     documents_a_round = how.arms_per_round * how.documents_per_arm
     load, known = _load(run, str(how.output_dir), measured, documents_a_round, extracted)
     drawn = how.planned_rounds * documents_a_round
@@ -98,7 +98,7 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     assumptions = [*_basis(measured, len(texts), size), *plan.assumptions, *known]
     if run.control:
         assumptions.append(f"the {run.control} control is not counted: at most as much again")
-    return plan, [*assumptions, useful_pairs(Path(str(how.output_dir)))]
+    return plan, [*assumptions, *yields, useful_pairs(Path(str(how.output_dir)))]
 
 
 def useful_pairs(run_dir: Path) -> str:
@@ -149,8 +149,9 @@ def _basis(measured: Survey, sampled: int, size: int | None) -> Iterator[str]:
 
 def _extract(
     run: RunArguments, how: CollectorConfig, texts: list[str], measured: Survey, count: int
-) -> Extracted | None:
-    """Extract some documents, whose replies the store then holds; what they took, or `None` where nothing came."""
+) -> tuple[Extracted | None, list[str]]:
+    """Extract some documents, whose replies the store then holds; what they took, or `None` where nothing came, and
+    what became of it."""
     from equal_hf.cli.factories import make_extractor
     from equal_hf.target import load_targets
 
@@ -167,9 +168,29 @@ def _extract(
         extractor.close()
     done = [(place, one) for place, one in zip(places, extractions, strict=True) if one.finish_reason != "error"]
     if not done:
-        return None
+        return None, []
     used = sum((one.usage for _, one in done), Usage())
-    return Extracted([measured.documents[place] for place, _ in done], used)
+    told = _kept(how, documents, [one for _, one in done], getattr(extractor.prompt, "source", ""))
+    return Extracted([measured.documents[place] for place, _ in done], used), [told]
+
+
+def _kept(how: CollectorConfig, documents: list[Document], extractions: list[Extraction], prompt: str) -> str:
+    """How many pairs of the documents the filters keep, and what share of the tokens they are."""
+    from equal_hf.filters.base import apply_filters
+    from equal_hf.filters.build import build_filters
+    from equal_hf.records.kept_tokens import kept_tokens
+
+    by_id = {document.id: document for document in documents}
+    pairs = [pair for one in extractions for pair in one.pairs]
+    kept, rejected = apply_filters(pairs, by_id, build_filters(how, (), prompt))
+    rejected += [item for one in extractions for item in one.rejected]
+    used = sum((one.usage for one in extractions), Usage())
+    drawn = [[one.document_id] for one in extractions]
+    share = kept_tokens(kept, rejected, drawn, [one.usage for one in extractions]).completion_tokens
+    return (
+        f"of {len(pairs):,} pairs of the documents extracted the filters keep {len(kept):,}, which are "
+        f"{share / max(used.completion_tokens, 1):.0%} of the completion tokens paid for"
+    )
 
 
 def _prompt(run: RunArguments, seed: int) -> Any:

@@ -151,6 +151,7 @@ def _cost(stats: RunStatistics) -> str:
         rows.append(["prompt tokens that were cached", usage.cached_tokens])
     if usage.reasoning_tokens:
         rows.append(["completion tokens that were thoughts", usage.reasoning_tokens])
+    rows += [[name, f"{share:.1%}"] for name, share in stats.kept_shares]
     for position, (name, paid) in enumerate(stats.money):
         rows.append([f"{name}, in the currency of the prices" if not position else code(name), paid])
     if size := stats.corpus.get("documents"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from equal_hf.records.kept_tokens import kept_tokens
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import QAPair, Round, Usage
 
@@ -165,6 +166,7 @@ class RunStatistics:
         pulls (`list[PullStatistics]`): In the order they were made.
         arms (`dict[int, ClusterStatistics]`): By cluster.
         rejected (`Counter[str]`): What was rejected, by reason.
+        kept ([`Usage`]): Tokens of kept pairs ([`kept_tokens`]).
         methods, models, languages (`Counter[str]`), licenses (`Counter[str | None]`): Of the pairs.
         samples (`list[dict[str, Any]]`): The first pair of every round.
         contents (`dict[str, str]`): Hash of the published files by kind, set by the export.
@@ -178,6 +180,7 @@ class RunStatistics:
     pulls: list[PullStatistics] = field(default_factory=list)
     arms: dict[int, ClusterStatistics] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
+    kept: Usage = Usage()  # noqa: RUF009
     methods: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     licenses: Counter[str | None] = field(default_factory=Counter)
@@ -216,6 +219,16 @@ class RunStatistics:
         """Prompt and completion tokens used."""
         return self.usage.prompt_tokens + self.usage.completion_tokens
 
+    @property
+    def kept_shares(self) -> list[tuple[str, float]]:
+        """Of the tokens used, those of kept pairs, by the name that reports and cards use; empty without tokens."""
+        used = self.usage
+        parts = (
+            ("completion tokens in kept pairs", self.kept.completion_tokens, used.completion_tokens),
+            ("prompt tokens of documents with kept pairs", self.kept.prompt_tokens, used.prompt_tokens),
+        )
+        return [(f"share of {name}", part / whole) for name, part, whole in parts if whole]
+
     def spent(self, kind: str) -> list[int]:
         """What was spent up to and with each round: `"documents"` or `"tokens"`."""
         total, sums = 0, []
@@ -243,6 +256,7 @@ class RunStatistics:
         reward_record, usage = records.reward_record(index), records.usage_by_arm(index)
         self.rounds.append(RoundStatistics.of(round, reward_record))
         self.rejected.update(round.dropped)
+        self.kept += kept_tokens(round.pairs, round.rejected, [pull.documents for pull in round.decisions], usage)
         mixed: list[float | None] = reward_record["mixed"] if reward_record else [None] * len(round.decisions)
         arm_of = {document: decision.arm for decision in round.decisions for document in decision.documents}
         rejected = Counter(arm_of.get(rejection.document_id) for rejection in round.rejected)

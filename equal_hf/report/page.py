@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 from equal_hf.records.statistics import RunStatistics
@@ -103,6 +104,8 @@ def _bought(
             ("completion tokens that were thoughts", [usage.reasoning_tokens for usage in usages]),
             ("tokens a pair", [share(run.tokens, run.pairs) for run in all_runs]),
         ]
+        shares = [dict(run.kept_shares) for run in all_runs]
+        rows += [(name, [told.get(name) for told in shares]) for name in dict.fromkeys(chain(*shares))]
     rows += _useful(all_runs)
     rows += [(visible(name), [paid, *([None] * (len(all_runs) - 1))]) for name, paid in money]
     for name in measures:

@@ -150,6 +150,7 @@ def test_a_run_costs_what_its_plan_said_to_within_a_tenth(rules, almanac, world,
     assert ran["cost"] == sum(line.cost for line in lines if line.run != "probes") / NANO
     kind = {"openai-reasoning": "thoughts"}.get(rules.name, "cached" if rules is CACHING else "")
     assert any(kind in line for line in planned["assumptions"])
+    assert any("the filters keep" in line for line in planned["assumptions"])
 
 
 def plan(*flags: str) -> dict:

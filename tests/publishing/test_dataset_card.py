@@ -37,6 +37,7 @@ def test_the_numbers_are_those_of_the_run(run_dir: Path):
     for line in (
         "12 question-answer pairs for instruction tuning, extracted from 12 documents of `someone/corpus`",
         "| prompt tokens | 300 |",
+        "| share of completion tokens in kept pairs |",
         "| requests | 12 |",
         "| share of the corpus never paid for | 75.0% of 48 documents |",
         "| `duplicate` | 3 |",

@@ -86,6 +86,7 @@ def test_it_shows_what_the_records_hold(tmp_path: Path):
     for row in (
         "<tr><th>pairs kept</th><td>12</td><td>6</td></tr>",
         "<tr><th>tokens a pair</th><td>30</td><td>60</td></tr>",
+        "<tr><th>share of completion tokens in kept pairs</th>",
     ):
         assert row in text
     assert "reward 0.75" in text and "Documents are not shown" in text
