@@ -80,6 +80,7 @@ class Spending:
     def __init__(self, args: CollectorConfig, extractor: Extractor) -> None:
         self.args = args
         self._ledger = extractor if isinstance(extractor, PaidExtractor) else None
+        self._before: tuple[int, dict[str, float]] = (0, {})
         if self._ledger is None:
             self.require_prices()
 
@@ -133,13 +134,26 @@ class Spending:
             "max_cost": self._paid() / NANO,
         }
 
-    def totals(self) -> dict[str, float]:
+    def begins(self, index: int) -> None:
+        """A round's extraction begins; rounds before it may yet be told of.
+
+        Args:
+            index (`int`): The round.
+        """
+        self._before = index, self.totals()
+
+    def totals(self, before: int | None = None) -> dict[str, float]:
         """Money paid so far and tokens that were lost, by the names that trackers use; empty where calls cost none.
 
         Money is told by endpoint and by day too, where there are several.
+
+        Args:
+            before (`int`, *optional*): As it was before this round's extraction began, which may be under way.
         """
         if self._ledger is None:
             return {}
+        if before == self._before[0] and self._before[1]:
+            return self._before[1]
         lines = self._ledger.ledger()
         totals = {"cost": sum(line.cost for line in lines) / NANO}
         for name in ("endpoint", "day"):

@@ -185,6 +185,16 @@ def test_money_is_told_by_endpoint_and_day_with_what_was_lost(world, server, tmp
     assert f"money paid to {server.url}" in page
 
 
+def test_what_a_round_collected_ahead_costs_is_not_told_of_the_round_before(world, server, tmp_path) -> None:
+    collector = make(world, tmp_path, server, feedback_lag=1)
+    collector.collect(0)
+    told = collector.totals(0)
+    collector.collect(1)
+    assert collector.totals(0) == told and told["cost"] == pytest.approx(8 * 0.6)
+    assert collector.totals(1)["cost"] == pytest.approx(16 * 0.6)
+    collector.close()
+
+
 def test_the_money_cap_ends_the_run_in_order(world, server, tmp_path) -> None:
     collector = make(world, tmp_path, server, max_cost=9.0, num_rounds=10)
     rounds = list(collector.rounds())
