@@ -22,7 +22,15 @@ from equal_hf.utils.printable import first_line
 logger = logging.getLogger(__name__)
 
 _HUB = "hf://datasets/"
-_BUILDERS = ("parquet", "arrow", "json", "csv", "text", "harbor")  # of `datasets`, whose files are read here
+_BUILDERS = (
+    "parquet",
+    "arrow",
+    "json",
+    "csv",
+    "text",
+    "pdffolder",
+    "harbor",
+)  # of `datasets`, whose files are read here
 
 
 def hub_is_off() -> bool:

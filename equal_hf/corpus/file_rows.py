@@ -161,7 +161,9 @@ class FileRows:
             elif self.file.format in ("parquet", "arrow"):
                 yield from self._arrow_rows()
             else:
-                with open_file(self.file) as stream:
+                with open_file(self.file) as opened:
+                    # Files on the Hub have no lines of bounded length.
+                    stream = opened if hasattr(opened, "peek") else io.BufferedReader(opened, _READ_BYTES)
                     yield from (READERS | PARSED_READERS)[self.file.format](stream, self._reading)
 
     @contextmanager

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.corpus.formats.documents import pdf
 from tests.servers.hub import HubServer
 
 LONG = "A text that is long enough to count as a document: it has more than fifty characters."
@@ -34,7 +35,7 @@ from equal_hf.corpus.open_dataset import ReadReport, list_files, read_corpus
 from equal_hf.errors import EqualError
 
 folder, told = sys.argv[1], {}
-for name in ("declared", "plain", "damaged"):
+for name in ("declared", "plain", "damaged", "papers"):
     huggingface_hub.create_repo(f"tester/{name}", repo_type="dataset")
     huggingface_hub.upload_folder(repo_id=f"tester/{name}", repo_type="dataset", folder_path=f"{folder}/{name}")
 
@@ -56,6 +57,7 @@ read("slice", corpus="tester/plain", corpus_split="train[1:]+test[:1]")
 read("no split", corpus="tester/plain", corpus_split="dev")
 read("no config", corpus="tester/declared", corpus_config="other")
 read("damaged", corpus="tester/damaged")
+read("papers", corpus="tester/papers")
 files = list_files(CorpusConfig(corpus="tester/plain"))
 told["files"] = [[file.name, file.relative, len(file.identity)] for file in files]
 target = load_target("tester/plain", reference_split="train[:1]", validation_split="test", test_split=None,
@@ -110,7 +112,7 @@ LISTED = OFFLINE.replace('load_target("tester/damaged")', "raise EqualError('onl
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
-    for name in ("declared/semicolons", "declared/texts", "plain/data", "damaged"):
+    for name in ("declared/semicolons", "declared/texts", "plain/data", "damaged", "papers/deep"):
         (folder / name).mkdir(parents=True)
     (folder / "declared/README.md").write_text(README)
     (folder / "declared/semicolons/a.csv").write_text(f"id;text;zip\n007;{LONG} one;01234\n")
@@ -121,6 +123,8 @@ def told(tmp_path_factory):
     row = {"id": "007", "text": f"{LONG} test", "score": 2, "when": "2024-01-01"}
     (folder / "plain/data/test.jsonl").write_text(json.dumps(row))
     (folder / "damaged/train.jsonl.gz").write_bytes(gzip.compress("\n".join(rows * 40).encode())[:-20])
+    for name in ("one", "deep/two"):
+        (folder / f"papers/{name}.pdf").write_bytes(pdf([[f"{LONG} {name}"]]))
     with HubServer() as hub:
         found = json.loads(hub.python(CLIENT, folder, home=folder / "home").splitlines()[-1])
         found["online"] = json.loads(hub.python(LISTED, home=folder / "home").splitlines()[-1])
@@ -136,6 +140,11 @@ def test_declared_options_hold_and_values_stay_text(told):
 
 def test_a_text_file_is_one_document(told):
     assert told["texts"] == [[f"texts/{name}.txt", {"source": f"texts/{name}.txt"}] for name in ("one", "two")]
+
+
+def test_pdf_files_are_documents(told):
+    facts = {"title": "A title", "author": "Ada Example", "date": "2024-01-02", "pages": 1}
+    assert told["papers"] == [[f"{name}.pdf", {"source": f"{name}.pdf", **facts}] for name in ("deep/two", "one")]
 
 
 def test_splits_are_those_of_the_dataset(told):
