@@ -52,9 +52,9 @@ def third_party(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("equal_hf", ["cpu", "report", "wandb", "trackio", "documents"]),
+        ("equal_hf", ["cpu", "report", "wandb", "trackio", "documents", "math"]),
         ("recipes", ["cpu", "report", "test"]),
-        ("tests", ["cpu", "report", "wandb", "trackio", "documents", "test"]),
+        ("tests", ["cpu", "report", "wandb", "trackio", "documents", "math", "test"]),
     ],
 )
 def test_every_package_that_is_imported_is_declared(folder, extras):
