@@ -124,6 +124,7 @@ TRAINER: dict[str, tuple[Any, dict[str, Any], Callable[[Any], Any], Any]] = {
     ),
     "reward_funcs": (["yield"], {}, lambda t: [*t.data_collector.stages], ["yield"]),
     "reward_weights": ([1.0, 0.5], {}, lambda t: t.data_collector.reward_weights["loss_drop"], 0.5),
+    "feedback_lag": (1, {}, lambda t: t.data_collector.feedback_lag, 1),
     "rows_per_round": (24, {}, lambda t: len(t.train_dataset), 24),
     "learning_rate": (1e-4, {}, lambda t: rate(t, 0), 1e-4),
     "warmup_steps": (5, {}, lambda t: rate(t, 1), 2e-3 / 5),

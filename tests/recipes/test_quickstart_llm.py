@@ -46,7 +46,7 @@ def flags(tmp_path_factory) -> list[str]:
         "n_clusters": 2,
         "n_reference": 8,
         "n_validation": 4,
-        "extractor_max_new_tokens": 64,
+        "extractor_max_new_tokens": 128,
         "num_rounds": 2,
         "arms_per_round": 2,
         "documents_per_arm": 2,
@@ -82,12 +82,11 @@ def test_killed_while_extracting_and_while_training_it_pays_for_each_reply_once(
     asked = attempts(folder)
     assert all(asked[key] == 1 for key in kept), "a reply that was stored is not asked for again"
     summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["equal"]["documents"], summary["equal"]["rounds"], summary["equal"]["steps"]) == (8, 2, 4)
+    equal = summary["equal"]
+    assert (equal["documents"], equal["rounds"]) == (8, 2) and equal["steps"] > 0 and equal["test_loss"] > 0
     assert len(replies(folder)) >= 8
     pairs = load_dataset(str(folder / "hub/dataset"), split="train")
-    assert len(pairs) == summary["equal"]["pairs"]
-    if len(pairs):
-        assert set(pairs["model"]) == {"SmolLM2-135M-Instruct"}
+    assert len(pairs) == equal["pairs"] > 0 and set(pairs["model"]) == {"SmolLM2-135M-Instruct"}
     assert (folder / "report/report.html").exists() and "report.html" in output
     assert "Traceback" not in output
 
