@@ -100,6 +100,11 @@ def parse_run(config: str | Path, flags: Sequence[str]) -> tuple[RunArguments, E
     from equal_hf.training.config import EqualConfig
 
     run, args, model = parse_config((RunArguments, EqualConfig, ModelConfig), list(flags), config)
+    path, words = _config_path(list(flags), config)
+    flagged = [word[2:].partition("=")[0].partition(".")[0].replace("-", "_") for word in words if word[:2] == "--"]
+    values = vars(model) | vars(args) | vars(run)
+    # For the record: what makes the run again, without what the libraries set by themselves.
+    run.given = {name: values[name] for name in [*read_yaml(path), *flagged] if name in values}
     return run, args, model
 
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from equal_hf.corpus.keywords import ClusterWords
+from equal_hf.corpus.licence_text import licence_metadata, licence_section
+from equal_hf.corpus.provenance import Provenance
+from equal_hf.utils.dataset_info import DataFacts, dataset_info, size_category
 from equal_hf.utils.markdown import END, START, code, join_front_matter, replace_generated, split_front_matter, table
 
 CLUSTERS_SHOWN = 50
+STATED = ("language", "license", "license_name", "license_link")  # metadata that a person may have set otherwise
 
 _CARD = """\
----
-configs:
-- config_name: default
-  # `datasets` caches a local folder under its configurations alone: without this, a rebuilt one would open as it was.
-  description: content {fingerprint}
-  data_files:
-  - split: train
-    path: data/*.parquet
-tags:
-- equal-hf
-- clustered-corpus
----
-
 {start}
 # Clustered corpus
 
@@ -53,7 +44,8 @@ corpus.draw(cluster=0, n=10)                                    # reads the row 
 
 ## Files
 
-- `data/*.parquet`: the documents; a row group holds documents of one cluster, in seeded-hash order.
+- `data/*.parquet`: the documents; a row group holds documents of one cluster, in seeded-hash order. Documents that
+  came later have files of their own (`-added-…`), so that what is published stays as it is.
 - `index.parquet`: where each cluster's row groups lie.
 - `profiles.safetensors`: of each cluster the size, the mean embedding, the covariance and sample embeddings.
 - `centroids.safetensors`: all centroids, and which of them each cluster is of.
@@ -63,7 +55,7 @@ corpus.draw(cluster=0, n=10)                                    # reads the row 
 - `embeddings/*.safetensors`: document embeddings, float16, a file a data file, in the order of its rows.
 - `corpus.json`: how the corpus was made, and the hash of every file.
 
-The texts keep the licences of their sources.
+{licences}
 {end}
 """
 
@@ -73,6 +65,9 @@ def corpus_card(
     words: Sequence[ClusterWords] = (),
     terms: Sequence[Sequence[str]] = (),
     pictures: Sequence[str] = (),
+    *,
+    data: DataFacts,
+    provenance: Provenance,
 ) -> str:
     """The text of `README.md`.
 
@@ -81,9 +76,11 @@ def corpus_card(
         words (`Sequence[ClusterWords]`, *optional*): What the clusters hold.
         terms (`Sequence[Sequence[str]]`, *optional*): Terms that set each of them apart.
         pictures (`Sequence[str]`, *optional*): Files of the corpus map.
+        data ([`DataFacts`]): Columns, rows and sizes of the documents' files.
+        provenance ([`Provenance`]): Licences, sources and languages of the documents.
     """
     read, clustering = manifest["read"], manifest["clustering"]
-    return _CARD.format(
+    body = _CARD.format(
         start=START,
         end=END,
         documents=manifest["documents"],
@@ -99,15 +96,45 @@ def corpus_card(
         more="".join(f"| {name} | {value} |\n" for name, value in _more(manifest)),
         picture=_picture(pictures),
         clusters=_clusters(words, terms),
+        licences=licence_section(provenance, "documents", whole_texts=True),
     )
+    return join_front_matter(_metadata(manifest, data, provenance), f"\n{body}")
 
 
-def merge_cards(ours: str, theirs: str) -> str:
+def _metadata(manifest: dict[str, Any], data: DataFacts, provenance: Provenance) -> dict[str, Any]:
+    made_from = manifest.get("made_from", {})
+    return {
+        **stated_metadata(provenance),
+        "size_categories": [size_category(data.rows)],
+        "task_categories": ["text-generation"],
+        "tags": ["equal-hf", "clustered-corpus"],
+        **({"source_datasets": [made_from["corpus"]]} if made_from.get("revision") else {}),
+        "dataset_info": dataset_info({"default": data}),
+        "configs": [
+            {
+                "config_name": "default",
+                # `datasets` caches a local folder under its configurations alone: without this, a rebuilt one would
+                # open as it was.
+                "description": f"content {manifest['fingerprint']}",
+                "data_files": [{"split": "train", "path": "data/*.parquet"}],
+            }
+        ],
+    }
+
+
+def stated_metadata(provenance: Provenance) -> dict[str, Any]:
+    """Licence and languages by the documents: what a person may know better."""
+    languages = sorted(provenance.languages)
+    return {**({"language": languages} if languages else {}), **licence_metadata(provenance)}
+
+
+def merge_cards(ours: str, theirs: str, written: Mapping[str, Any] | None = None) -> str:
     """Our card in the place of the one that a repository has: what a person wrote into that stays.
 
     Args:
         ours (`str`): The card to publish.
         theirs (`str`): The card that is there; empty where there is none.
+        written (`Mapping[str, Any]`, *optional*): Licence and languages that we wrote into it; others are a person's.
 
     >>> merged = merge_cards("---\\ntags: [ours]\\n---\\nNew.", "---\\nlicense: mit\\n---\\nMine.")
     >>> "license: mit" in merged, "Mine." in merged, "New." in merged
@@ -116,12 +143,17 @@ def merge_cards(ours: str, theirs: str) -> str:
     metadata, body = split_front_matter(ours)
     old, old_body = split_front_matter(theirs)
     tags = list(dict.fromkeys([*_listed(metadata.get("tags")), *_listed(old.get("tags"))]))
+    theirs_now = {key: old[key] for key in STATED if key in old and old[key] != (written or {}).get(key)}
+    if "license" in theirs_now:  # name and link belong to ours
+        metadata = {key: value for key, value in metadata.items() if not key.startswith("license")}
+        old = {key: value for key, value in old.items() if not key.startswith("license") or key in theirs_now}
+    merged = {**old, **metadata, **theirs_now, "tags": tags}
     if "clustered-corpus" in _listed(old.get("tags")) and START not in old_body:
         old_body = ""  # a card of an earlier version, which did not mark what it wrote
     if not old_body.strip() and START in body:
-        return join_front_matter({**old, **metadata, "tags": tags}, body) if old else ours
+        return join_front_matter(merged, body) if old else ours
     generated = body.split(START, 1)[-1].split(END, 1)[0]
-    return join_front_matter({**old, **metadata, "tags": tags}, replace_generated(old_body, generated))
+    return join_front_matter(merged, replace_generated(old_body, generated))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -175,9 +175,9 @@ class _Push:
             ask(lambda add=add: api.preupload_lfs_files(repo_id, [add], repo_type=self.repo_type, num_threads=1))
 
         def commit() -> str:
-            head, earlier, card = self.look(api, repo_id)
+            head, earlier, card, written = self.look(api, repo_id)
             contents = dict(self.contents)
-            contents[CARD_FILE] = merge_cards(contents[CARD_FILE].decode(), card).encode()
+            contents[CARD_FILE] = merge_cards(contents[CARD_FILE].decode(), card, written).encode()
             stale = sorted(earlier - set(self.files) - set(contents))
             operations: list[Any] = [
                 *adds,
@@ -190,8 +190,8 @@ class _Push:
 
         return ask(commit)
 
-    def look(self, api: HfApi, repo_id: str) -> tuple[str | None, set[str], str]:
-        """Commit, files of an earlier push, and card of the repository.
+    def look(self, api: HfApi, repo_id: str) -> tuple[str | None, set[str], str, Mapping[str, Any]]:
+        """Commit, files of an earlier push, and card of the repository, with what that push stated in it.
 
         Raises:
             PublishError: It holds something else, which a push would mix with ours.
@@ -199,7 +199,7 @@ class _Push:
         repository = Repository.read(api, repo_id, self.repo_type)
         there, card = set(repository.files), repository.text(api, CARD_FILE)
         if not there - PAGE_FILES:
-            return repository.head, set(), card
+            return repository.head, set(), card, {}
         try:
             manifest = json.loads(repository.text(api, self.manifest) or "null")
         except (ValueError, RecursionError):
@@ -207,7 +207,9 @@ class _Push:
         # One of any version will do: only the names are needed.
         manifest = manifest if isinstance(manifest, dict) and manifest.get("format") == self.format else {}
         if isinstance(manifest.get("files"), dict):
-            return repository.head, {*manifest["files"], self.manifest, CARD_FILE} & there, card
+            stated = manifest.get("card")
+            files = {*manifest["files"], self.manifest, CARD_FILE} & there
+            return repository.head, files, card, stated if isinstance(stated, dict) else {}
         kind = "clustered corpus" if self.repo_type == "dataset" else "embedder that `equal-hf index` pushed"
         raise PublishError(
             f"The {self.repo_type} {repo_id!r} holds files that are no {kind}, {min(there - PAGE_FILES)!r} among "

@@ -14,6 +14,7 @@ MANIFEST_FILE = "corpus.json"
 CARD_FILE = "README.md"
 FORMAT = "equal-hf-clustered-corpus"
 FORMAT_VERSION = 2  # 1 had all embeddings in one file
+GROWN_VERSION = 3  # documents of one cluster lie in several files, which readers of version 2 do not expect
 _REQUIRED = {
     "fingerprint": str,
     "documents": int,
@@ -39,7 +40,7 @@ def make_manifest(files: dict[str, dict[str, Any]], facts: dict[str, Any]) -> di
     files = dict(sorted(files.items()))
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": GROWN_VERSION if any("-added-" in name for name in files) else FORMAT_VERSION,
         "fingerprint": fingerprint(files),
         **facts,
         "files": files,
@@ -71,10 +72,10 @@ def read_manifest(path: Path, source: str) -> dict[str, Any]:
         raise CorpusError(
             f"{source} holds a {MANIFEST_FILE} that was not written by `ClusteredCorpus.build`. Name one that was."
         )
-    if manifest.get("format_version") != FORMAT_VERSION:
+    if manifest.get("format_version") not in (FORMAT_VERSION, GROWN_VERSION):
         raise CorpusError(
-            f"{source} has format version {manifest.get('format_version')!r}; this equal_hf reads {FORMAT_VERSION}. "
-            "Install the equal_hf that wrote it, or build the corpus again."
+            f"{source} has format version {manifest.get('format_version')!r}; this equal_hf reads {FORMAT_VERSION} "
+            f"and {GROWN_VERSION}. Install the equal_hf that wrote it, or build the corpus again."
         )
     for key, kind in _REQUIRED.items():
         if not isinstance(manifest.get(key), kind):

@@ -6,6 +6,7 @@ that is damaged is fetched once more.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import struct
@@ -20,14 +21,16 @@ import pyarrow.parquet as pq
 from fsspec.spec import AbstractBufferedFile
 
 from equal_hf.corpus.block_cache import BlockCache
-from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE, embeddings_name, terms_name
+from equal_hf.corpus.indexing.file_plan import embeddings_name, terms_name
+from equal_hf.corpus.indexing.hash_order import interleaved
+from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 from equal_hf.utils.printable import first_line
 
 Parsed = TypeVar("Parsed")
 
-_DATA_FILE = re.compile(r"data/clusters-\d{5}-of-\d{5}\.parquet")
+_DATA_FILE = re.compile(r"data/clusters-\d{5}-of-\d{5}(?:-added-\d{2,})?\.parquet")
 _NUMBERS = ("cluster", "row_group", "rows", "offset", "bytes")
 # Of the pages, of the embeddings of their rows, and of the footer of the file; indexes of earlier versions have none.
 _CHECKSUMS = ("crc32", "embeddings_crc32", "terms_crc32", "footer_crc32")
@@ -118,12 +121,21 @@ class ClusterReader:
         np.maximum.at(ends, self._file, self._offsets + self._bytes)
         self._footer_starts = dict(zip(self._names, ends.tolist(), strict=True))
         files, firsts = np.unique(self._file, return_index=True)
-        first_groups = {self._names[file]: at for file, at in zip(files.tolist(), firsts.tolist(), strict=True)}
-        self._first_rows = {name: int(self._starts[at]) for name, at in first_groups.items()}
-        self._footer_checksums = {name: int(numbers_of["footer_crc32"][at]) for name, at in first_groups.items()}
+        self._footer_checksums = {
+            self._names[file]: int(numbers_of["footer_crc32"][at])
+            for file, at in zip(files.tolist(), firsts.tolist(), strict=True)
+        }
+        # Rows of its file that come before each row group.
+        by_file = np.argsort(self._file, kind="stable")
+        before = np.cumsum(rows[by_file]) - rows[by_file]
+        before -= np.repeat(before[np.searchsorted(self._file[by_file], files)], np.bincount(self._file)[files])
+        self._rows_before = np.empty(len(rows), np.int32)
+        self._rows_before[by_file] = before
 
     def documents(self, cluster: int, positions: np.ndarray) -> list[Document]:
         """The documents at some positions of a cluster's stored order, in the order asked for.
+
+        Stored order is that of the file, and where a cluster lies in several, these shuffled together.
 
         Reads the row groups that hold them and no others.
         """
@@ -146,17 +158,24 @@ class ClusterReader:
 
     def embeddings(self, cluster: int) -> np.ndarray:
         """Unit vectors of a cluster's documents in stored order, shape `(size, d)`, float32."""
-        rows = self._stored_vectors(cluster, embeddings_name, self._vector_checksums)
+        rows = self._vectors(cluster, embeddings_name, self._vector_checksums)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # float16 rounded the lengths
 
     def terms(self, cluster: int) -> np.ndarray:
         """Sketches of the terms of a cluster's documents in stored order, shape `(size, t)`, float32."""
-        return self._stored_vectors(cluster, terms_name, self._term_checksums)
+        return self._vectors(cluster, terms_name, self._term_checksums)
 
-    def _stored_vectors(self, cluster: int, name_of: Callable[[str], str], checksums: np.ndarray) -> np.ndarray:
-        size, first, last = int(self.sizes[cluster]), int(self._first[cluster]), int(self._first[cluster + 1])
-        file = self._names[self._file[first]]
-        name = name_of(file)
+    def _vectors(self, cluster: int, name_of: Callable[[str], str], checksums: np.ndarray) -> np.ndarray:
+        cuts = self._cuts(cluster)
+        parts = [self._stored_vectors(first, last, name_of, checksums) for first, last in itertools.pairwise(cuts)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)[self._places(cluster)]
+
+    def _stored_vectors(
+        self, first: int, last: int, name_of: Callable[[str], str], checksums: np.ndarray
+    ) -> np.ndarray:
+        """Vectors of consecutive row groups of one file."""
+        size = int(self._starts[last] - self._starts[first])
+        name = name_of(self._names[self._file[first]])
         ends = 2 * (self._starts[first + 1 : last + 1] - self._starts[first])  # bytes a dimension, by row group
 
         def header(block: bytes) -> tuple[int, int]:
@@ -175,17 +194,28 @@ class ClusterReader:
 
         try:
             start, dimension = self._parsed(name, 0, min(_HEADER_BYTES, self._file_sizes[name]), header)
-            start += (int(self._starts[first]) - self._first_rows[file]) * 2 * dimension
+            start += int(self._rows_before[first]) * 2 * dimension
             return self._parsed(name, start, size * 2 * dimension, vectors)
         except (*self._errors, RecursionError) as error:
             raise self._unreadable(name, error) from error
 
     def _locate(self, cluster: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The row groups that hold some positions of a cluster, and the positions' places inside them."""
+        if len(self._cuts(cluster)) > 2:
+            positions = self._places(cluster)[positions]
         first, last = self._first[cluster], self._first[cluster + 1]
         starts = self._starts[first:last] - self._starts[first]
         groups = np.searchsorted(starts, positions, side="right") - 1
         return first + groups, positions - starts[groups]
+
+    def _cuts(self, cluster: int) -> list[int]:
+        """Where the row groups of a cluster begin that are of another file, and the end: a file a generation."""
+        first, last = int(self._first[cluster]), int(self._first[cluster + 1])
+        return [first, *(first + 1 + np.flatnonzero(np.diff(self._file[first:last]))).tolist(), last]
+
+    def _places(self, cluster: int) -> np.ndarray:
+        """Where the documents of a cluster lie, file after file, in the order in which they are drawn."""
+        return interleaved(np.diff(self._starts[self._cuts(cluster)]).tolist(), cluster)
 
     def _row_group(self, group: int) -> pa.Table:
         file, offset, size = self._names[self._file[group]], int(self._offsets[group]), int(self._bytes[group])

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from equal_hf.utils.files import write_file
 
 SKETCH_DIMENSIONS = 128
 SKETCH_VERSION = 1  # raised when another sketch is made of the same text
@@ -80,6 +83,25 @@ class TermSketch:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         length = LENGTH_UNIT * (_log_lengths(texts) - self.mean_log_length)
         return np.column_stack([vectors, np.clip(length, -1.0, 1.0)]).astype(np.float16)
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file: of words that count for nothing, nothing."""
+        from safetensors.numpy import save
+
+        used = np.flatnonzero(self.idf)
+        tensors = {"used": used, "idf": self.idf[used], "components": self.components[used]}
+        write_file(path, save(tensors | {"mean_log_length": np.array([self.mean_log_length])}))
+
+    @classmethod
+    def load(cls, path: Path) -> TermSketch:
+        """Read what `save` wrote."""
+        from safetensors.numpy import load_file
+
+        tensors = load_file(path)
+        used, rows = tensors["used"], tensors["components"]
+        idf, components = np.zeros(FEATURES, np.float32), np.zeros((FEATURES, rows.shape[1]), np.float32)
+        idf[used], components[used] = tensors["idf"], rows
+        return cls(idf, components, float(tensors["mean_log_length"][0]))
 
 
 def _counts(texts: Sequence[str]):

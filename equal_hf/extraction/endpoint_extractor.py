@@ -159,8 +159,9 @@ class EndpointExtractor:
         }
 
     def describe(self) -> dict[str, Any]:
-        """What was found out about the endpoints, as JSON types, for the run's record: no secret."""
-        return {"endpoints": self._connected().describe()}
+        """What was found out about the endpoints, and the prompt's template, as JSON types, for the run's record: no
+        secret, and no item of the target."""
+        return {"endpoints": self._connected().describe(), "prompt": self.prompt.source}
 
     @property
     def prices(self) -> Prices:

@@ -8,14 +8,14 @@ outside them, and the metadata a person sets or changes, stay when the card is w
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from equal_hf.publishing.dataset_metadata import dataset_metadata, merge_metadata
+from equal_hf.corpus.licence_text import licence_section
+from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, merge_metadata
+from equal_hf.publishing.reproduce import reproduce_section, short_path
 from equal_hf.records.statistics import RoundStatistics, RunStatistics
 from equal_hf.utils.markdown import (
     code,
@@ -26,7 +26,6 @@ from equal_hf.utils.markdown import (
     split_front_matter,
     table,
 )
-from equal_hf.utils.redaction import sanitise
 
 SHOWN_ROUNDS, SHOWN_ARMS = 40, 15
 PICTURE_TEXTS = {
@@ -61,6 +60,7 @@ def dataset_card(
     *,
     name: str,
     summary: Mapping[str, Any] | None = None,
+    published: Published | None = None,
     previous: str = "",
     written: Mapping[str, Any] | None = None,
     pictures: Sequence[str] = (),
@@ -71,12 +71,14 @@ def dataset_card(
         stats ([`RunStatistics`]): The run.
         name (`str`): What to pass to `load_dataset`: a repository's id or a folder.
         summary (`Mapping[str, Any]`, *optional*): `summary.json`: EQUAL beside the uniform control.
+        published ([`Published`], *optional*): What is known of the data.
         previous (`str`, *optional*): The card as it stands, a person's additions included.
         written (`Mapping[str, Any]`, *optional*): The metadata we wrote into it last time.
         pictures (`Sequence[str]`, *optional*): Paths of pictures beside the card, of those in `PICTURE_TEXTS`.
     """
     old, body = split_front_matter(previous)
-    metadata = merge_metadata(dataset_metadata(stats), old, written or {})
+    published = published or Published()
+    metadata = merge_metadata(dataset_metadata(stats, published), old, written or {})
     sections = [
         _introduction(stats, name),
         _cost(stats),
@@ -86,7 +88,8 @@ def dataset_card(
         _arms(stats),
         _samples(stats),
         _provenance(stats),
-        _reproduce(stats),
+        licence_section(published.provenance, "pairs", whole_texts=False, models=bool(stats.models)),
+        reproduce_section(stats.run, settings=published.settings, prompt=published.prompt),
         f"## Citation\n\n{CITATION}",
     ]
     return join_front_matter(metadata, replace_generated(body, "\n\n".join(part for part in sections if part)))
@@ -94,8 +97,8 @@ def dataset_card(
 
 def _introduction(stats: RunStatistics, name: str) -> str:
     corpus, target = stats.config.get("corpus"), stats.config.get("target")
-    source = f" of {code(_short_path(corpus))}" if isinstance(corpus, str) else ""
-    targets = [code(_short_path(str(one))) for one in ([target] if isinstance(target, str) else target or [])]
+    source = f" of {code(short_path(corpus))}" if isinstance(corpus, str) else ""
+    targets = [code(short_path(str(one))) for one in ([target] if isinstance(target, str) else target or [])]
     tasks = "the task" if len(targets) == 1 else "the tasks"
     aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
     shown = json.dumps(name, ensure_ascii=False)
@@ -130,10 +133,10 @@ decisions = load_dataset({shown}, "decisions", split="train")  # every pull: arm
 `prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
 of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
 drawn, the rewards known at extraction (`reward_…`), the extraction method, model, prompt and reply (`response_key`),
-its share of the money paid for that (`cost`), the grade from 0 to 3 that the model gave the pair, where it was asked
-for one (`grade`), what selection took it to be worth to the target, from 0 to 1 (`value`, and by what, `value_…`), and
-the quality filters (`filters_hash`). There is one file a round, and it does not change but for `value_influence`,
-which training tells where it is asked for; rewards that came later are in `decisions`."""
+its share of the money paid for that (`cost_paid`), the grade from 0 to 3 that the model gave the pair, where it was
+asked for one (`grade`), what selection took it to be worth to the target, from 0 to 1 (`value`, and by what,
+`value_…`), and the quality filters (`filters_hash`). There is one file a round, and it does not change but for
+`value_influence`, which training tells where it is asked for; rewards that came later are in `decisions`."""
 
 
 def _cost(stats: RunStatistics) -> str:
@@ -228,28 +231,12 @@ def _provenance(stats: RunStatistics) -> str:
     lines = [f"- Extraction methods: {counted(stats.methods)}." if stats.methods else ""]
     if stats.models:
         lines.append(f"- Models that wrote pairs: {counted(stats.models)}. No person checked what they wrote.")
-    if stats.licenses:
-        lines.append(f"- Licences of the source documents, by pair: {counted(stats.licenses)}.")
     if isinstance(url := stats.run.get("tracked_at"), str):
         online = url.startswith(("http://", "https://"))
         address = f"at <{quote(url, safe=':/?=&%#-._~')}>" if online else f"as {code(url)}"
         lines.append(f"- The run was tracked {address}.")
     listed = "\n".join(line for line in lines if line)
     return f"## Provenance\n\n{listed}" if listed else ""
-
-
-def _reproduce(stats: RunStatistics) -> str:
-    config = {key: _shareable(value) for key, value in sanitise(stats.config).items() if value is not None}
-    command = config.pop("command", None)
-    text = "## Reproduce\n\n"
-    if command:
-        words = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
-        text += "```bash\n" + re.sub(r"[`\x00-\x1f\x7f]", "?", words) + "\n```\n\n"
-    fingerprint = {key: _shareable(value) for key, value in sanitise(stats.run.get("fingerprint", {})).items()}
-    return (
-        f"{text}<details>\n<summary>The run's fingerprint, and its settings</summary>\n\n{json_block(fingerprint)}\n\n"
-        f"{json_block(config)}\n\n</details>"
-    )
 
 
 def _cell(value: Any) -> Any:
@@ -261,21 +248,3 @@ def _spread(rounds: list[RoundStatistics]) -> list[RoundStatistics]:
     if len(rounds) <= SHOWN_ROUNDS:
         return rounds
     return [rounds[index * (len(rounds) - 1) // (SHOWN_ROUNDS - 1)] for index in range(SHOWN_ROUNDS)]
-
-
-def _shareable(value: Any) -> Any:
-    """The value without the folders of the machine the run was on."""
-    if isinstance(value, Mapping):
-        return {key: _shareable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shareable(item) for item in value]
-    if isinstance(value, str):
-        words = (word.split("=") for word in value.split(" "))  # a flag may be joined to its value
-        return " ".join("=".join(map(_short_path, parts)) for parts in words)
-    return value
-
-
-def _short_path(text: str) -> str:
-    if PurePath(text).is_absolute() or text.startswith("~"):
-        return f"…/{PurePath(text).name}"
-    return f"…/{PureWindowsPath(text).name}" if PureWindowsPath(text).drive else text

@@ -4,37 +4,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from equal_hf.corpus.licence_text import licence_metadata
+from equal_hf.corpus.provenance import Provenance
 from equal_hf.records.statistics import RunStatistics
+from equal_hf.utils.dataset_info import DataFacts, dataset_info, size_category
 
 CONFIGS = {"default": "train", "rejected": "rejected", "decisions": "decisions"}
 # Metadata that follows from the files: a person's edit of it would be wrong after the next round.
-DERIVED = frozenset({"configs", "size_categories", "generated_with"})
-# Those of the Hub's licence identifiers that corpora use; any other licence is told in the card's text only.
-HUB_LICENSE = re.compile(
-    r"apache-2\.0|mit|isc|zlib|unlicense|mpl-2\.0|artistic-2\.0|bsd(?:-[23]-clause)?|(?:l?gpl|agpl)-3\.0|gpl-2\.0|lgpl-2\.1"
-    r"|cc0-1\.0|cc-by-(?:sa-|nc-|nc-sa-|nc-nd-)?[34]\.0|cc-by-nd-4\.0|pddl|odbl|odc-by|gfdl|cdla-permissive-2\.0"
-)
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+DERIVED = frozenset({"configs", "dataset_info", "size_categories", "generated_with"})
+STATED = ("license", "license_name", "license_link")  # which belong together
 
 
-def dataset_metadata(stats: RunStatistics) -> dict[str, Any]:
+@dataclass(slots=True)
+class Published:
+    """What a card says of the data, besides the run's statistics.
+
+    Args:
+        files (`dict[str, DataFacts]`): Columns, rows and sizes by configuration, where it has rows.
+        provenance ([`Provenance`]): Licences and sources of the pairs.
+        repo_id (`str`, *optional*): The repository, where it is one of the Hub.
+        prompt (`bool`): Whether the prompt is published, `prompt.jinja`.
+        settings (`bool`): Whether the settings are, `equal.yaml`.
+    """
+
+    files: dict[str, DataFacts] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+    repo_id: str | None = None
+    prompt: bool = False
+    settings: bool = False
+
+
+def dataset_metadata(stats: RunStatistics, published: Published | None = None) -> dict[str, Any]:
     """The card's metadata, in the Hub's vocabulary; what is not known is left out.
 
     Args:
         stats ([`RunStatistics`]): The run.
+        published ([`Published`], *optional*): What is known of the data.
     """
+    published = published or Published()
     metadata: dict[str, Any] = {}
     stated = stats.config.get("language")
     if languages := ([stated] if isinstance(stated, str) else stated) or sorted(stats.languages):
         metadata["language"] = list(languages)
-    names = {(license or "").strip().lower() for license in stats.licenses}
-    if names and all(HUB_LICENSE.fullmatch(name) for name in names):
-        metadata["license"] = sorted(names) if len(names) > 1 else names.pop()
-    size = next((name for limit, name in _SIZES if stats.pairs < limit), "1M<n<10M")
-    metadata["size_categories"] = [size if stats.pairs < 10_000_000 else "10M<n<100M"]
+    if stats.pairs:
+        metadata |= licence_metadata(published.provenance, published.repo_id)
+    metadata["size_categories"] = [size_category(stats.pairs)]
     metadata["task_categories"] = ["text-generation", "question-answering"]
     metadata["tags"] = ["equal-hf", "trl", *(["synthetic"] if stats.models else [])]
     if corpus := stats.corpus.get("hub_id"):
@@ -42,6 +60,8 @@ def dataset_metadata(stats: RunStatistics) -> dict[str, Any]:
     metadata["generated_with"] = {"library": "equal-hf", "version": version("equal-hf")} | (
         {"models": sorted(stats.models)} if stats.models else {}
     )
+    if published.files:
+        metadata["dataset_info"] = dataset_info(published.files)
     metadata["configs"] = [
         {
             "config_name": name,
@@ -79,7 +99,10 @@ def merge_metadata(ours: Mapping[str, Any], card: Mapping[str, Any], written: Ma
     >>> merge_metadata({"size": 2, "tags": [1]}, {"size": 1, "tags": [1], "license": "mit"}, {"size": 1, "tags": [1]})
     {'size': 2, 'tags': [1], 'license': 'mit'}
     """
-    return {**ours, **persons_metadata(card, written)}
+    theirs = persons_metadata(card, written)
+    if "license" in theirs:
+        ours = {key: value for key, value in ours.items() if key not in STATED}
+    return {**ours, **theirs}
 
 
 def persons_metadata(card: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.dataset import EMPTY, OURS, dataset_files, export_dataset
+from equal_hf.publishing.dataset import dataset_files, export_dataset
+from equal_hf.publishing.dataset_shards import EMPTY, OURS
 from equal_hf.publishing.hub_model import KEEP_LOCAL, PRIVATE, look_at_model
 from equal_hf.publishing.previous_export import (
     CARD,

@@ -34,17 +34,20 @@ from equal_hf.records.earlier_schema import (
 )
 from equal_hf.records.json_files import check_rewards, read_json, reading, write_json
 from equal_hf.records.schema import (
+    PAIR_COLUMNS,
     SCHEMA_VERSION,
     decision_schema,
     installed_version,
     pair_from_row,
     pair_row,
     pair_schema,
+    provenance_table,
     rejected_schema,
     with_late_values,
 )
 from equal_hf.types import Decision, Document, Rejection, Round, Usage
 from equal_hf.utils.files import new_folder
+from equal_hf.utils.licences import row_licence, row_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -283,6 +286,7 @@ class RoundRecords:
             pq.write_table(pa.Table.from_pylist(rows, schema), building / "pairs.parquet")
             pq.write_table(pa.Table.from_pylist(rejected, rejected_schema()), building / "rejected.parquet")
             pq.write_table(pa.Table.from_pylist(decisions, decision_schema()), building / "decisions.parquet")
+            pq.write_table(provenance_table(documents.values()), building / "documents.parquet")
             save_file(tensors, building / "embeddings.safetensors")
             write_json(
                 building / "round.json",
@@ -341,6 +345,18 @@ class RoundRecords:
         table = current_pairs(read_parquet(self.folder(index) / "extracted" / "pairs.parquet"))
         late = (self.reward_record(index) or {}).get("pair_values", {})
         return with_late_values(table, late)
+
+    def provenance(self, index: int) -> dict[str, dict[str, str | None]]:
+        """`license` and `source` of the documents of one round, by id; of a round that an earlier version recorded, of
+        those that gave pairs."""
+        path = self.folder(index) / "extracted" / "documents.parquet"
+        if path.exists():
+            with reading(path):
+                return {row.pop("document_id"): row for row in read_parquet(path).to_pylist()}
+        return {
+            row["document_id"]: {"license": row_licence(row), "source": row_source(row)}
+            for row in self.pair_table(index).drop_columns(list(PAIR_COLUMNS)[:2] + list(PAIR_COLUMNS)[3:]).to_pylist()
+        }
 
     def decision_table(self, index: int) -> pa.Table:
         """The decisions of one round, one row each."""

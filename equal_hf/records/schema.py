@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from equal_hf.types import Document, QAPair
 from equal_hf.utils.hashing import content_hash
+from equal_hf.utils.licences import row_licence, row_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,6 +122,16 @@ def rejected_schema() -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([(name, pa.string()) for name in ("document_id", "reason", "question", "answer", "raw")])
+
+
+def provenance_table(documents: Iterable[Document]) -> pa.Table:
+    """What the documents drawn say of licence and source, also of those that gave no pair: `documents.parquet`."""
+    import pyarrow as pa
+
+    rows = [(document.id, row_licence(document.metadata), row_source(document.metadata)) for document in documents]
+    names = ("document_id", "license", "source")
+    schema = pa.schema([(name, pa.string()) for name in names])
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
 
 
 def decision_schema() -> pa.Schema:

@@ -11,7 +11,7 @@
 | `equal/dropped/<reason>` | the same, by reason |
 | `equal/reward/<name>/mean`, `…/min`, `…/max` | a reward over the arms that have it, by reward function |
 | `equal/reward/mixed/mean`, `…/min`, `…/max` | the mixture that the bandit was given |
-| `equal/transport/cost` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
+| `equal/transport/distance` | optimal-transport cost, mean over arms: 1 - 0.12 - transport reward |
 | `equal/eval_loss` | the evaluation loss that paid the round; the same way, any other number of its metrics |
 | `equal/rows_cut`, `equal/rows_lost` | rows whose answer `max_length` cut short, or took whole |
 | `equal/useful_pairs` | pairs of at least half the value that a pair can have, and no near-copies |
@@ -51,7 +51,7 @@ def round_metrics(
     >>> from equal_hf.types import Decision, Round
     >>> round = Round(3, (Decision(7, 0.5, ("d1", "d2")),), (), rewards={"transport": [0.38]})
     >>> metrics = round_metrics(round, totals={"documents": 40})
-    >>> metrics["equal/reward/transport/mean"], metrics["equal/transport/cost"], metrics["equal/documents_total"]
+    >>> metrics["equal/reward/transport/mean"], metrics["equal/transport/distance"], metrics["equal/documents_total"]
     (0.38, 0.5, 40)
     """
     metrics: dict[str, float] = {
@@ -73,7 +73,7 @@ def round_metrics(
     for name, values in rewards.items():
         metrics |= _spread(f"equal/reward/{name}", values)
     if (transport := metrics.get("equal/reward/transport/mean")) is not None:
-        metrics["equal/transport/cost"] = 1.0 - TRANSPORT_OFFSET - transport
+        metrics["equal/transport/distance"] = 1.0 - TRANSPORT_OFFSET - transport
     for name, value in (reward_record or {}).get("metrics", {}).items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             metrics[f"equal/{name}"] = value

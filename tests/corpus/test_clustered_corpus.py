@@ -447,7 +447,7 @@ for stage in ("reading", "writing", "manifest", "finishing"):
     child = os.fork()
     if not child:
         if stage == "writing":
-            write.write_file = die
+            write.write_files = die
         if stage in ("manifest", "finishing"):
             os.replace = replace
         ClusteredCorpus.build(

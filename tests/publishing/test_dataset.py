@@ -57,7 +57,7 @@ def test_every_pair_is_there_with_its_provenance(run_dir: Path, tmp_path: Path):
         "value_likeness": None,
         "value_grade": None,
         "value_influence": None,
-        "cost": 0.25,
+        "cost_paid": 0.25,
         "filters_hash": rows[2]["filters_hash"],
         "reward_transport": None,
         "license": "MIT",

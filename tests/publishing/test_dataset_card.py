@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import DatasetCard
@@ -105,14 +107,57 @@ def test_a_configuration_without_rows_is_not_listed():
 
 def test_metadata_tells_only_what_is_known():
     stats = RunStatistics(run={"fingerprint": {}, "config": {"corpus": "data/documents"}, "corpus": {"hub_id": None}})
-    stats.licenses.update(["MIT", None])
-    metadata = dataset_metadata(stats)
-    assert not {"license", "language", "source_datasets"} & metadata.keys()
-    stats.licenses = type(stats.licenses)({"MIT": 3, "cc-by-sa-4.0": 1})
+    assert not {"license", "language", "source_datasets", "dataset_info"} & dataset_metadata(stats).keys()
     stats.languages.update(["en", "en"])
-    metadata = dataset_metadata(stats)
-    assert metadata["license"] == ["cc-by-sa-4.0", "mit"]
-    assert metadata["language"] == ["en"]
+    assert dataset_metadata(stats)["language"] == ["en"]
+
+
+def licensed(tmp_path: Path, licences: list[str | None], folder: str = "run") -> tuple[dict, str]:
+    """Metadata and text of the card of a run whose documents state these licences in turn."""
+    run = make_run(tmp_path / folder, rounds=1)
+    path = run / "rounds" / "round-00000" / "extracted" / "pairs.parquet"
+    table = pq.read_table(path)
+    column = pa.array([licences[place % len(licences)] for place in range(len(table))], pa.string())
+    table = table.set_column(table.schema.get_field_index("license"), "licence", column)
+    pq.write_table(table.set_column(table.schema.get_field_index("source"), "url", pa.array(URLS)), path)
+    return split_front_matter(card_of(run))
+
+
+URLS = ["https://a.org/1", "https://b.org/2", "https://a.org/3", None]
+
+
+def test_the_licence_of_the_card_follows_from_those_of_the_documents(tmp_path: Path):
+    metadata, body = licensed(tmp_path, ["CC BY-SA 4.0"])
+    assert metadata["license"] == "cc-by-sa-4.0" and "license_name" not in metadata
+    assert "| `cc-by-sa-4.0` | 4 | 100.0% | `a.org`, `b.org` |" in body
+    for part in (
+        "**Attribution.**",
+        "| `a.org` | `cc-by-sa-4.0` | 2 |",
+        "Of 1 more the source",
+        "**Share-alike.** 4 pairs",
+    ):
+        assert part in body, part
+    metadata, body = licensed(tmp_path, ["MIT License", None, "mit", "House licence"], "several")
+    assert (metadata["license"], metadata["license_name"]) == ("other", "several-licences")
+    assert "**1 of 4 pairs** (25.0%) come from documents for which the corpus states no licence" in body
+    for part in ("| `mit` | 2 | 50.0% |", "| `House licence` | 1 | 25.0% |", "| not stated | 1 | 25.0% |"):
+        assert part in body, part
+    assert "**Attribution.**" not in body and "**Share-alike.**" not in body
+    for part in ("**Personal data.**", "**Opt-out.**", "**Take-down.**", "**Models.**"):
+        assert body.count(part) == 1, part
+    metadata, _ = licensed(tmp_path, [None], "unstated")
+    assert (metadata["license"], metadata["license_name"]) == ("other", "not-stated")
+
+
+def test_a_persons_licence_stays_without_the_name_of_ours(tmp_path: Path):
+    licensed(tmp_path, ["mit", None])
+    folder = tmp_path / "run" / "hub" / "dataset"
+    metadata, body = split_front_matter((folder / "README.md").read_text())
+    assert metadata["license_name"] == "several-licences"
+    metadata = {key: value for key, value in metadata.items() if key != "license_link"} | {"license": "mit"}
+    (folder / "README.md").write_text(join_front_matter(metadata, body))
+    metadata, _ = split_front_matter(card_of(tmp_path / "run"))
+    assert metadata["license"] == "mit" and not {"license_name", "license_link"} & metadata.keys()
 
 
 def test_a_long_run_shows_some_rounds_and_says_so(tmp_path: Path):

@@ -253,7 +253,7 @@ def test_a_run_of_version_0_1_is_read_reported_and_published_but_not_resumed(tmp
     tables = [pq.read_table(tmp_path / name / "data/decisions/round-00000.parquet") for name in ("now", "then")]
     assert tables[0].equals(tables[1])
     pairs = pq.read_table(tmp_path / "then/data/train/round-00000.parquet").to_pylist()
-    assert [(pair["cost"], pair["document_cost"]) for pair in pairs] == [(None, "free of charge")] * 2
+    assert [(pair["cost_paid"], pair["document_cost"]) for pair in pairs] == [(None, "free of charge")] * 2
     with pytest.raises(ResumeError, match=r"written by EQUAL-HF 0\.1 \(records of schema 1\).*`output_dir`"):
         RoundRecords(tmp_path).open({"seed": 1, "corpus": "c0ffee"}, {})
 

@@ -23,6 +23,8 @@ Control, for tests:
   (no answer), `lost` (no answer, though it has taken effect) or `slow`.
 - `GET /_control/stats`: `{"requests": [[method, path, status], …], "bytes": {path in repository: bytes sent}}`;
   `POST /_control/reset` forgets both, and the failures still due.
+- `GET /_control/sent/{kind}/{repo_id}`: by file of the last commit, the bytes that Xet would have sent for it, in
+  chunks that the commit before did not hold, and its size.
 """
 
 from __future__ import annotations
@@ -95,6 +97,10 @@ class HubServer:
     def bytes(self) -> dict[str, int]:
         """Bytes sent so far, by path in the repository."""
         return self.control("stats")["bytes"]
+
+    def sent(self, repo_id: str, kind: str = "dataset") -> dict[str, tuple[int, int]]:
+        """Of each file of the last commit: bytes in chunks that the commit before did not hold, and its size."""
+        return {path: tuple(row) for path, row in self.control(f"sent/{kind}/{repo_id}").items()}
 
     def env(self, home: str | Path, token: str | None = "hf_write") -> dict[str, str]:
         """The environment a client process needs, with caches under `home`."""

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from tests.servers.hub_cards import check_card
 from tests.servers.hub_state import USER, File, Hub, Refused, Repo
+from tests.servers.xet_chunks import chunks
 
 LFS_SUFFIXES = (".parquet", ".safetensors", ".bin", ".gguf", ".arrow", ".zst", ".zip", ".gz")
 LFS_FROM_BYTES = 1_000_000
@@ -296,6 +297,24 @@ async def control_reset(hub: Hub, request: Request) -> dict:
 @route("GET", r"/_control/stats")
 async def control_stats(hub: Hub, request: Request) -> dict:
     return {"requests": hub.requests, "bytes": dict(hub.bytes)}
+
+
+@route("GET", r"/_control/sent/(?P<kind>[^/]+)/(?P<repo_id>[^/]+/[^/]+)")
+async def control_sent(hub: Hub, request: Request, kind: str, repo_id: str) -> dict:
+    repo = hub.repos[kind, repo_id]
+    head = repo.at("main")
+    before = repo.commits[head.parent].files if head.parent else {}
+    held = {chunk for file in before.values() if file.lfs for chunk in chunks(hub.blobs[file.sha256])}
+    sent = {}
+    for path, file in head.files.items():
+        content = hub.blobs[file.sha256]
+        if file.lfs:
+            new = set(chunks(content)) - held
+            held |= new
+            sent[path] = [sum(map(len, new)), file.size]
+        else:
+            sent[path] = [0 if before.get(path) == file else file.size, file.size]
+    return sent
 
 
 async def answer(hub: Hub, request: Request, path: str) -> Response:

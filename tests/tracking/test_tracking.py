@@ -62,7 +62,7 @@ def test_a_round_is_told_in_numbers():
         "equal/reward/mixed/mean": 0.25,
         "equal/reward/mixed/min": -0.25,
         "equal/reward/mixed/max": 0.75,
-        "equal/transport/cost": 0.5,
+        "equal/transport/distance": 0.5,
         "equal/eval_loss": 2.5,
         "equal/pairs_total": 12,
         "equal/prompt_tokens_total": 900,

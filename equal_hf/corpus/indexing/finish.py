@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from equal_hf.corpus.card import corpus_card
+from equal_hf.corpus.card import corpus_card, stated_metadata
 from equal_hf.corpus.centroids import CENTROIDS_FILE, write_centroids
 from equal_hf.corpus.embedder import Embedder
+from equal_hf.corpus.indexing.file_plan import DATA_FOLDER
 from equal_hf.corpus.indexing.parquet_writer import INDEX_FILE, FilePart, write_index
 from equal_hf.corpus.keywords import ClusterWords, top_terms
 from equal_hf.corpus.kmeans import Centroids
 from equal_hf.corpus.manifest import CARD_FILE, make_manifest, write_manifest
 from equal_hf.corpus.profiles import PROFILES_FILE, ClusterProfiles
+from equal_hf.corpus.provenance import Provenance
+from equal_hf.utils.dataset_info import DataFacts
 from equal_hf.utils.files import describe_file
 
 CLUSTERS_FILE = "clusters.parquet"
@@ -91,8 +95,16 @@ def finish_corpus(
             "empty_clusters_left_out": len(centroids.vectors) - len(sizes),
         },
     }
-    manifest = make_manifest(files, facts)
-    card = corpus_card(manifest, words, terms, pictures)
+    provenance = Provenance.of_json([part.provenance.to_json() for part in parts])
+    manifest = make_manifest(files, {**facts, "card": stated_metadata(provenance)})
+    data = [name for name in files if name.startswith(f"{DATA_FOLDER}/")]
+    told = DataFacts(
+        pq.read_schema(folder / data[0]),
+        manifest["documents"],
+        sum(part.arrow_bytes for part in parts),
+        sum(files[name]["bytes"] for name in data),
+    )
+    card = corpus_card(manifest, words, terms, pictures, data=told, provenance=provenance)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     write_manifest(folder, manifest)
 
@@ -108,8 +120,6 @@ def write_clusters(
     words: Sequence[ClusterWords], terms: Sequence[Sequence[str]], centroids: np.ndarray, path: Path
 ) -> None:
     """Write what each cluster is about as a small table beside the corpus."""
-    import pyarrow.parquet as pq
-
     table = pa.table(
         {
             "cluster": pa.array([cluster.cluster for cluster in words], pa.int32()),

@@ -6,7 +6,7 @@ many processes read them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -31,6 +31,29 @@ def seeded_keys(digests: np.ndarray, seed: int, purpose: int = ORDER) -> np.ndar
     words = np.ascontiguousarray(digests).view("<u8").astype(np.uint64)
     salt = _mix(np.array([seed], np.uint64) + np.uint64(purpose << 48))
     return _mix(_mix(words[:, 0] ^ salt) ^ words[:, 1])
+
+
+def interleaved(sizes: Sequence[int], cluster: int) -> np.ndarray:
+    """An order in which lists, each in random order, come shuffled together: every document is as likely anywhere.
+
+    Args:
+        sizes (`Sequence[int]`): Documents of each list.
+        cluster (`int`): Another cluster, another shuffle.
+
+    Returns:
+        `np.ndarray` of shape `(sum(sizes),)`, int64: Positions in the lists joined. Each list keeps its own order, so
+        that documents drawn one after the other lie side by side.
+
+    >>> order = interleaved([6, 2], 0).tolist()
+    >>> order, [place for place in order if place >= 6]
+    ([0, 1, 2, 6, 7, 3, 4, 5], [6, 7])
+    """
+    total = sum(sizes)
+    keys = _mix(np.arange(total, dtype=np.uint64) ^ _mix(np.array([cluster], np.uint64)))
+    shuffled = np.repeat(np.arange(len(sizes)), sizes)[np.argsort(keys, kind="stable")]
+    order = np.empty(total, np.int64)
+    order[np.argsort(shuffled, kind="stable")] = np.arange(total)
+    return order
 
 
 def lowest_keys(read: Callable[[], Iterable[np.ndarray]], total: int, wanted: int) -> list[np.ndarray]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,131 +17,57 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from equal_hf.corpus.indexing.embedding_store import unit
+from equal_hf.corpus.indexing.file_plan import FilePlan, embeddings_name, terms_name
 from equal_hf.corpus.indexing.sorted_runs import Run
 from equal_hf.corpus.keywords import ClusterWords, cluster_words
 from equal_hf.corpus.profiles import ClusterProfiles
-from equal_hf.corpus.term_sketch import TermSketch
+from equal_hf.corpus.provenance import Provenance, provenance_columns
+from equal_hf.utils.dataset_info import DataFacts
 from equal_hf.utils.files import replacing
+from equal_hf.utils.parquet import hub_writer
+
+if TYPE_CHECKING:
+    from equal_hf.corpus.indexing.layout import Layout
 
 ROW_GROUP_ROWS = 1000
 ROW_GROUP_BYTES = 1 << 19
 INDEX_FILE = "index.parquet"
-DATA_FOLDER = "data"
-EMBEDDINGS_FOLDER = "embeddings"
-TERMS_FOLDER = "terms"
-
-
-@dataclass(frozen=True, slots=True)
-class FilePlan:
-    """One published file: which clusters it holds, and under which name.
-
-    Args:
-        number (`int`): From 0.
-        files (`int`): How many there are.
-        clusters (`tuple[int, ...]`): The clusters as the runs number them, by their centroids, ascending.
-        first (`int`): The number that the first of them has in the corpus; the others follow it.
-    """
-
-    number: int
-    files: int
-    clusters: tuple[int, ...]
-    first: int
-
-    @property
-    def data(self) -> str:
-        """Name of the Parquet file below the corpus folder."""
-        return f"{DATA_FOLDER}/clusters-{self.number:05d}-of-{self.files:05d}.parquet"
-
-    @property
-    def embeddings(self) -> str:
-        """Name of the file of its documents' embeddings."""
-        return embeddings_name(self.data)
-
-    @property
-    def terms(self) -> str:
-        """Name of the file of its documents' sketches."""
-        return terms_name(self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """What is to be known of a published file once it is written.
+    """What is to be known of a range of clusters once its files are written.
 
     Args:
         centroids (`tuple[int, ...]`): The numbers of its clusters' centroids.
         index (`list[dict[str, Any]]`): Its rows of the corpus index.
         profiles ([`ClusterProfiles`]): Of its clusters.
         words (`list[ClusterWords]`): Of its clusters.
+        names (`list[str]`): Its files.
+        arrow_bytes (`int`): What its documents take in memory as `datasets` reads them.
+        provenance ([`Provenance`]): Of its documents.
     """
 
     centroids: tuple[int, ...]
     index: list[dict[str, Any]]
     profiles: ClusterProfiles
     words: list[ClusterWords]
+    names: list[str]
+    arrow_bytes: int
+    provenance: Provenance
 
 
-def embeddings_name(data: str) -> str:
-    """Name of the embeddings that belong to a data file.
-
-    >>> embeddings_name("data/clusters-00000-of-00002.parquet")
-    'embeddings/clusters-00000-of-00002.safetensors'
-    """
-    return data.replace(f"{DATA_FOLDER}/", f"{EMBEDDINGS_FOLDER}/").replace(".parquet", ".safetensors")
-
-
-def terms_name(data: str) -> str:
-    """Name of the sketches of terms that belong to a data file."""
-    return embeddings_name(data).replace(f"{EMBEDDINGS_FOLDER}/", f"{TERMS_FOLDER}/")
-
-
-def plan_files(rows: np.ndarray, stored_bytes: np.ndarray, *, max_shard_bytes: int) -> list[FilePlan]:
-    """Share clusters out to files: contiguous ranges, each of about `max_shard_bytes`. Empty clusters are left out.
-
-    Args:
-        rows (`np.ndarray` of shape `(k,)`): Documents of each cluster.
-        stored_bytes (`np.ndarray` of shape `(k,)`): About how many bytes each will take.
-        max_shard_bytes (`int`): Size at which a file is closed.
-
-    >>> plans = plan_files(np.array([2, 0, 1, 1]), np.array([60, 0, 50, 10]), max_shard_bytes=100)
-    >>> [(plan.clusters, plan.first) for plan in plans]
-    [((0, 2), 0), ((3,), 2)]
-    """
-    ranges: list[list[int]] = []
-    held = 0.0
-    for cluster in np.flatnonzero(rows).tolist():
-        if not ranges or held >= max_shard_bytes:
-            ranges.append([])
-            held = 0.0
-        ranges[-1].append(cluster)
-        held += float(stored_bytes[cluster])
-    firsts = np.cumsum([0, *(len(clusters) for clusters in ranges)])
-    return [
-        FilePlan(number, len(ranges), tuple(clusters), int(firsts[number])) for number, clusters in enumerate(ranges)
-    ]
-
-
-def cluster_totals(prefixes: Sequence[Path], clusters: int) -> tuple[np.ndarray, np.ndarray]:
-    """Documents of each cluster in all runs, and bytes its texts will take on disk, by the runs' own compression."""
-    rows, raw = np.zeros(clusters, np.int64), np.zeros(clusters, np.float64)
-    stored = 0
-    for prefix in prefixes:
-        order = np.load(prefix.with_name(f"{prefix.name}-order.npy"), mmap_mode="r")
-        rows += np.bincount(order["cluster"], minlength=clusters)
-        raw += np.bincount(order["cluster"], order["bytes"], minlength=clusters)
-        stored += prefix.with_name(f"{prefix.name}-rows.arrow").stat().st_size
-    return rows, raw * (stored / max(raw.sum(), 1.0))
-
-
-def write_file(
+def write_files(
     plan: FilePlan,
     runs: Sequence[Run],
     schema: pa.Schema,
     components: np.ndarray,
     samples: int,
     folder: Path,
-    sketch: TermSketch,
+    layout: Layout,
 ) -> FilePart:
-    """Merge a range of clusters from all runs and write its Parquet file, its embeddings and its sketches of terms.
+    """Merge a range of clusters from all runs and write, for every generation of the documents, a Parquet file, one of
+    embeddings and one of sketches of terms.
 
     A row group holds documents of one cluster, at most 1,000 and at most about 512 KiB of text (one document at
     least), since it is the least that a draw has to read.
@@ -152,7 +79,7 @@ def write_file(
         components (`np.ndarray` of shape `(d, p)`): Principal directions, for the profiles.
         samples (`int`): Embeddings kept of a cluster.
         folder (`Path`): The corpus folder.
-        sketch ([`TermSketch`]): Makes sketches of terms.
+        layout ([`Layout`]): Which documents are of which generation.
 
     Returns:
         [`FilePart`]
@@ -160,48 +87,84 @@ def write_file(
     names = [field.name for field in schema if field.name not in ("id", "text")]
     fields = [schema.field("id"), pa.field("text", pa.string()), pa.field("cluster", pa.int32())]
     stored = pa.schema([*fields, *(schema.field(name) for name in names)])
-    groups: list[tuple[int, int]] = []
     words: list[ClusterWords] = []
     vectors: list[np.ndarray] = []
     terms: list[np.ndarray] = []
-    with (
-        replacing(folder / plan.data) as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
-        pq.ParquetWriter(
-            sink,
-            stored,
-            compression="zstd",
-            use_dictionary=names,
-            # Statistics of a text column would repeat whole documents in the footer.
-            write_statistics=False,
-            write_page_checksum=True,
-        ) as writer,
-    ):
+    provenance = Provenance()
+    with contextlib.ExitStack() as stack:
+        files: dict[int, _File] = {}
         for number, cluster in enumerate(plan.clusters, plan.first):
-            table, halves = _merge(cluster, runs, schema)
-            vectors.append(halves)
-            terms.append(sketch.transform(table["text"].to_pylist()))
+            table, halves, generations = _merge(cluster, runs, schema, layout)
+            sketches = layout.sketch.transform(table["text"].to_pylist())
             words.append(cluster_words(number, len(table), table))
-            for start, end in _row_groups(pc.binary_length(table["text"]).to_numpy()):
-                part = table.slice(start, end - start)
-                part = part.append_column("cluster", pa.array(np.full(end - start, number, dtype=np.int32)))
-                writer.write_table(part.select(stored.names).cast(stored), row_group_size=end - start)
-                groups.append((number, end - start))
-    write_embeddings(vectors, folder / plan.embeddings)
-    write_embeddings(terms, folder / plan.terms)
-    index = _index_rows(folder, plan, groups, np.concatenate(vectors), np.concatenate(terms))
+            provenance.add(table.select(provenance_columns(names, table.slice(0, 1).to_pylist()[0])).to_pylist())
+            order = np.argsort(generations, kind="stable")
+            vectors.append(halves[order])
+            terms.append(sketches[order])
+            table = table.append_column("cluster", pa.array(np.full(len(table), number, dtype=np.int32)))
+            table = table.select(stored.names).cast(stored)
+            for generation in np.unique(generations).tolist():
+                if generation not in files:
+                    files[generation] = stack.enter_context(_File.open(folder, plan.data(generation), stored, names))
+                rows = np.flatnonzero(generations == generation)
+                files[generation].add(number, table.take(pa.array(rows)), halves[rows], sketches[rows])
+    index = [row for _, file in sorted(files.items()) for row in file.finish(folder)]
+    index.sort(key=lambda row: row["cluster"])  # stable: the older generation of a cluster first
     profiles = ClusterProfiles.compute(map(unit, vectors), components, samples, terms)
-    return FilePart(plan.clusters, index, profiles, words)
+    written = [
+        name for file in files.values() for name in (file.data, embeddings_name(file.data), terms_name(file.data))
+    ]
+    size = 0
+    for file in files.values():
+        with pa.OSFile(str(folder / file.data)) as source:
+            size += DataFacts.of_file(source, 0).arrow_bytes
+    return FilePart(plan.clusters, index, profiles, words, written, size, provenance)
+
+
+@dataclass
+class _File:
+    """A data file in the making, and what goes beside it."""
+
+    data: str
+    writer: pq.ParquetWriter
+    groups: list[tuple[int, int]] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
+    terms: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, folder: Path, data: str, schema: pa.Schema, names: list[str]) -> Iterator[_File]:
+        with (
+            replacing(folder / data) as temporary,
+            pa.OSFile(str(temporary), "wb") as sink,
+            # Statistics of a text column would repeat whole documents in the footer.
+            hub_writer(sink, schema, use_dictionary=names, write_statistics=False, write_page_checksum=True) as writer,
+        ):
+            yield cls(data, writer)
+
+    def add(self, cluster: int, table: pa.Table, vectors: np.ndarray, terms: np.ndarray) -> None:
+        """Write documents of a cluster."""
+        for start, end in _row_groups(pc.binary_length(table["text"]).to_numpy()):
+            self.writer.write_table(table.slice(start, end - start), row_group_size=end - start)
+            self.groups.append((cluster, end - start))
+        self.vectors.append(vectors)
+        self.terms.append(terms)
+
+    def finish(self, folder: Path) -> list[dict[str, Any]]:
+        """Write embeddings and sketches; the rows of the corpus index."""
+        write_embeddings(self.vectors, folder / embeddings_name(self.data))
+        write_embeddings(self.terms, folder / terms_name(self.data))
+        return _index_rows(folder, self.data, self.groups, np.concatenate(self.vectors), np.concatenate(self.terms))
 
 
 def _index_rows(
-    folder: Path, plan: FilePlan, groups: Sequence[tuple[int, int]], vectors: np.ndarray, terms: np.ndarray
+    folder: Path, data: str, groups: Sequence[tuple[int, int]], vectors: np.ndarray, terms: np.ndarray
 ) -> list[dict[str, Any]]:
     """Where the row groups of a file lie, with checksums of what is read of it: a draw reads no whole file."""
-    metadata = pq.read_metadata(folder / plan.data)
+    metadata = pq.read_metadata(folder / data)
     extents = [_extent(metadata.row_group(number)) for number in range(len(groups))]
     index, first = [], 0
-    with open(folder / plan.data, "rb") as file:
+    with open(folder / data, "rb") as file:
         file.seek(max(offset + size for offset, size in extents))
         footer = zlib.crc32(file.read())
         for row_group, ((cluster, rows), (offset, size)) in enumerate(zip(groups, extents, strict=True)):
@@ -209,7 +172,7 @@ def _index_rows(
             index.append(
                 {
                     "cluster": cluster,
-                    "file": plan.data,
+                    "file": data,
                     "row_group": row_group,
                     "rows": rows,
                     "offset": offset,
@@ -261,15 +224,17 @@ def write_embeddings(clusters: Sequence[np.ndarray], path: Path) -> None:
             file.write(np.ascontiguousarray(vectors, "<f2").tobytes())
 
 
-def _merge(cluster: int, runs: Sequence[Run], schema: pa.Schema) -> tuple[pa.Table, np.ndarray]:
-    """A cluster's documents and embeddings from all runs, by key. Memory: one cluster."""
+def _merge(
+    cluster: int, runs: Sequence[Run], schema: pa.Schema, layout: Layout
+) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """A cluster's documents, embeddings and generations from all runs, by key. Memory: one cluster."""
     spans = [(run, *run.span(cluster)) for run in runs]
     spans = [(run, start, end) for run, start, end in spans if start < end]
     keys = np.concatenate([run.order["key"][start:end] for run, start, end in spans])
     order = np.argsort(keys, kind="stable")
     table = pa.concat_tables([run.take(start, end, schema) for run, start, end in spans])
     vectors = np.concatenate([run.embeddings[start:end] for run, start, end in spans])
-    return table.combine_chunks().take(pa.array(order)), vectors[order]
+    return table.combine_chunks().take(pa.array(order)), vectors[order], layout.of(keys[order])
 
 
 def _row_groups(sizes: np.ndarray) -> Iterator[tuple[int, int]]:

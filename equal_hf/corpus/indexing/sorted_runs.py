@@ -6,6 +6,8 @@ each row) and `embeddings.npy`. The last two are mapped into memory, so a merge 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,29 @@ class Run:
 
     def _unreadable(self, error: Exception) -> CorpusError:
         return CorpusError(f"The sorted run {self._prefix} cannot be read: {error}. Remove it and start again.")
+
+
+@contextlib.contextmanager
+def opened(prefixes: Sequence[Path]) -> Iterator[list[Run]]:
+    """Runs, open for as long as the block lasts."""
+    _allow_open_files(4 * len(prefixes) + 256)
+    runs: list[Run] = []
+    try:
+        for prefix in prefixes:
+            runs.append(Run(prefix))
+        yield runs
+    finally:
+        for run in runs:
+            run.close()
+
+
+def _allow_open_files(wanted: int) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def _batches(sizes: np.ndarray) -> list[tuple[int, int]]:

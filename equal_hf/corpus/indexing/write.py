@@ -6,25 +6,28 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+import numpy as np
 
 from equal_hf.corpus import hub_push
 from equal_hf.corpus.indexing import folder as corpus_folder
 from equal_hf.corpus.indexing.aligned import EMBEDDER_FOLDER
+from equal_hf.corpus.indexing.file_plan import FilePlan, cluster_totals, plan_files, share_out
 from equal_hf.corpus.indexing.finish import Draw, corpus_facts, finish_corpus
-from equal_hf.corpus.indexing.parquet_writer import FilePart, FilePlan, cluster_totals, plan_files, write_file
+from equal_hf.corpus.indexing.layout import Layout, lay_out
+from equal_hf.corpus.indexing.parquet_writer import FilePart, write_files
 from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.corpus.indexing.shards import common_schema
-from equal_hf.corpus.indexing.sorted_runs import Run
+from equal_hf.corpus.indexing.sorted_runs import Run, opened
 from equal_hf.corpus.keywords import ClusterWords
 from equal_hf.corpus.manifest import MANIFEST_FILE, read_manifest
 from equal_hf.corpus.profiles import ClusterProfiles, samples_per_cluster
-from equal_hf.corpus.term_sketch import SAMPLE, SKETCH_VERSION, TermSketch
+from equal_hf.corpus.provenance import Provenance
+from equal_hf.corpus.term_sketch import SKETCH_VERSION
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from equal_hf.corpus.kmeans import Centroids
 
 logger = logging.getLogger(__name__)
+
+WRITER_VERSION = 2  # raised when other files are written from the same runs
 
 
 def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[str, Any]:
@@ -74,28 +79,34 @@ def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[st
         state.work.counts.setdefault("write", [0, 0])[0] += int(state.ranks.first)
         return _summary(state)
     state.work.require("write")
-    dimension = state.embedder.dimension
-    plans, samples = state.ranks.once(
-        lambda: plan_corpus(runs, state.centroids, dimension, state.config.max_shard_bytes)
+    rows, stored = state.ranks.once(lambda: cluster_totals(runs, len(state.centroids.vectors)))
+    layout = lay_out(
+        state, runs, inputs, lambda: share_out(rows, stored, max_shard_bytes=state.config.max_shard_bytes)
     )
-    sketch = state.ranks.once(lambda: fit_sketch(runs))
-    facts = _write_files(state, inputs, runs, plans, samples, sketch)
+    plans = plan_files(rows, layout.starts)
+    samples = samples_per_cluster(int((rows > 0).sum()), state.embedder.dimension)
+    if state.ranks.first:
+        warn_of_sizes(rows, state.centroids)
+    facts = _write_files(state, inputs, runs, plans, samples, layout)
 
     def finish() -> None:
         building, written = state.building, state.work.folder / "written"
-        corpus_folder.clean(building, {name for plan in plans for name in (plan.data, plan.embeddings, plan.terms)})
+        corpus_folder.clean(building, {name for of_file in facts.values() for name in of_file["names"]})
         parts = [
             FilePart(
                 plans[number].clusters,
                 of_file["index"],
                 ClusterProfiles.load(written / f"{number:05d}-profiles.safetensors"),
                 [ClusterWords(**words) for words in of_file["words"]],
+                of_file["names"],
+                of_file["arrow_bytes"],
+                Provenance.of_json([of_file["provenance"]]),
             )
             for number, of_file in sorted(facts.items())
         ]
         if aligned is not None:
             shutil.copytree(aligned, building / EMBEDDER_FOLDER)
-        about, files = _facts(state, inputs, aligned is not None), _hashes(plans, written)
+        about, files = _facts(state, inputs, aligned is not None), _hashes(facts, written)
         finish_corpus(building, parts, state.centroids, state.embedder, about, files, draw=draw)
         if state.revisable:
             corpus_folder.note_made(state.work.folder, inputs)
@@ -111,7 +122,7 @@ def _write_files(
     runs: Sequence[Path],
     plans: Sequence[FilePlan],
     samples: int,
-    sketch: TermSketch,
+    layout: Layout,
 ) -> dict[int, dict[str, Any]]:
     """Write this rank's share of the data files; of each file its rows of the index and the words of its clusters."""
     building, written = state.building, state.work.folder / "written"
@@ -123,14 +134,16 @@ def _write_files(
         def make() -> tuple[list[Path], dict[str, Any]]:
             if not readers:  # opened once, and only where there is something to write
                 readers.extend(stack.enter_context(opened(runs)))
-            part = write_file(plan, readers, state.schema, state.components, samples, building, sketch)
+            part = write_files(plan, readers, state.schema, state.components, samples, building, layout)
             with replacing(profiles) as temporary:
                 part.profiles.save(temporary)
-            files = [building / name for name in (plan.data, plan.embeddings, plan.terms)] + [profiles]
-            return files, {"index": part.index, "words": [asdict(words) for words in part.words]}
+            words = [asdict(words) for words in part.words]
+            facts = {"index": part.index, "words": words, "names": part.names, "arrow_bytes": part.arrow_bytes}
+            facts["provenance"] = part.provenance.to_json()
+            return [building / name for name in part.names] + [profiles], facts
 
         record = written / f"{plan.number:05d}.json"
-        made = {"of": inputs, "plan": [plan.number, plan.files, *plan.clusters]}
+        made = {"of": inputs, "plan": [plan.number, plan.files, *plan.clusters], "writer": WRITER_VERSION}
         return state.work.piece("write", record, made, make)
 
     mine = state.ranks.mine(plans)
@@ -148,11 +161,8 @@ def _write_files(
     return {number: facts for part in parts for number, facts in part.items()}
 
 
-def plan_corpus(
-    runs: Sequence[Path], centroids: Centroids, dimension: int, max_shard_bytes: int
-) -> tuple[list[FilePlan], int]:
-    """The files to write, and how many embeddings each profile keeps; empty clusters are left out, with a warning."""
-    rows, stored = cluster_totals(runs, len(centroids.vectors))
+def warn_of_sizes(rows: np.ndarray, centroids: Centroids) -> None:
+    """Warn of clusters that stayed empty, which are left out, and of one that is far larger than the others."""
     if empty := int((rows == 0).sum()):
         logger.warning(
             "%d of %d clusters stayed empty and were left out; `n_clusters` may be too high for %d documents.",
@@ -169,43 +179,6 @@ def plan_corpus(
             alive.sum(),
             centroids.giant_factor,
         )
-    return plan_files(rows, stored, max_shard_bytes=max_shard_bytes), samples_per_cluster(len(alive), dimension)
-
-
-def fit_sketch(runs: Sequence[Path]) -> TermSketch:
-    """Learn sketches of terms from documents spread evenly over the runs."""
-    texts: list[str] = []
-    with opened(runs) as readers:
-        step = max(1, -(-sum(len(run.order) for run in readers) // SAMPLE))
-        offset = 0
-        for run in readers:
-            for row in range(-offset % step, len(run.order), step):
-                texts += run.take(row, row + 1, pa.schema([("text", pa.string())]))["text"].to_pylist()
-            offset += len(run.order)
-    return TermSketch.fit(texts)
-
-
-@contextlib.contextmanager
-def opened(prefixes: Sequence[Path]) -> Iterator[list[Run]]:
-    """Runs, open for as long as the block lasts."""
-    _allow_open_files(4 * len(prefixes) + 256)
-    runs: list[Run] = []
-    try:
-        for prefix in prefixes:
-            runs.append(Run(prefix))
-        yield runs
-    finally:
-        for run in runs:
-            run.close()
-
-
-def _allow_open_files(wanted: int) -> None:
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def push(state: IndexState, config: IndexConfig, aligned: Path | None) -> dict[str, Any]:
@@ -288,11 +261,11 @@ def _drift(state: IndexState) -> dict[str, Any] | None:
     }
 
 
-def _hashes(plans: Sequence[FilePlan], written: Path) -> dict[str, dict[str, Any]]:
+def _hashes(facts: dict[int, dict[str, Any]], written: Path) -> dict[str, dict[str, Any]]:
     """Size and hash of the large files, from their records, so that they are not read once more."""
     hashes = {}
-    for plan in plans:
-        files = json.loads((written / f"{plan.number:05d}.json").read_text(encoding="utf-8"))["files"]
-        for name in (plan.data, plan.embeddings, plan.terms):
+    for number, of_file in facts.items():
+        files = json.loads((written / f"{number:05d}.json").read_text(encoding="utf-8"))["files"]
+        for name in of_file["names"]:
             hashes[name] = next(facts for path, facts in files.items() if path.endswith(name))
     return hashes

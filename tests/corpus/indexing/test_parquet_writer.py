@@ -11,46 +11,48 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equal_hf.corpus.indexing.file_plan import cluster_totals, plan_files, share_out
 from equal_hf.corpus.indexing.hash_order import seeded_keys
-from equal_hf.corpus.indexing.parquet_writer import (
-    ROW_GROUP_BYTES,
-    cluster_totals,
-    plan_files,
-    write_file,
-    write_index,
-)
+from equal_hf.corpus.indexing.layout import Layout, fit_sketch
+from equal_hf.corpus.indexing.parquet_writer import ROW_GROUP_BYTES, write_files, write_index
 from equal_hf.corpus.indexing.shards import DIGEST, common_schema, digests_of, read_shard, write_shards
-from equal_hf.corpus.indexing.sorted_runs import write_run
-from equal_hf.corpus.indexing.write import fit_sketch, opened
+from equal_hf.corpus.indexing.sorted_runs import opened, write_run
 from equal_hf.corpus.parquet_reader import ClusterReader
 from equal_hf.errors import CorpusError
 from equal_hf.types import Document
 
 
-def write(texts, labels, folder, seed=0, max_shard_bytes=10**9):
+def write(texts, labels, folder, seed=0, max_shard_bytes=10**9, ages=None):
     """Texts through shards and sorted runs, two of each, to files; their index and a reader."""
     half = len(texts) // 2
     labels = np.asarray(labels, dtype=np.int32)
     documents = [Document(f"document {n}", text, metadata={"place": n}) for n, text in enumerate(texts)]
-    vectors = np.ones((len(texts), 2), np.float16)
-    runs, shards = [], []
+    vectors = np.array([direction(n) for n in range(len(texts))], np.float16)
+    runs, shards, all_keys = [], [], []
     for part in (slice(0, half), slice(half, None)):
         for shard in write_shards(documents[part], folder / "work"):
             table = read_shard(shard.path(folder / "work"))
             keys = seeded_keys(digests_of(table[DIGEST]), seed)
             prefix = folder / "work" / f"run-{len(runs)}"
             write_run(prefix, table.drop_columns([DIGEST]), keys, labels[part], vectors[part])
+            all_keys.append(keys)
             runs.append(prefix)
             shards.append(shard.path(folder / "work"))
     rows, stored = cluster_totals(runs, int(labels.max()) + 1)
-    plans = plan_files(rows, stored, max_shard_bytes=max_shard_bytes)
+    shared = share_out(rows, stored, max_shard_bytes=max_shard_bytes)
+    plans = plan_files(rows, [clusters[0] for clusters in shared])
+    ages, keys = np.asarray(ages or [0] * len(texts)), np.concatenate(all_keys)
+    layout = Layout(tuple(np.sort(keys[ages == age]) for age in np.unique(ages)), (), fit_sketch(runs))
     with opened(runs) as readers:
-        sketch = fit_sketch(runs)
-        parts = [write_file(plan, readers, common_schema(shards), np.eye(2), 32, folder, sketch) for plan in plans]
+        parts = [write_files(plan, readers, common_schema(shards), np.eye(2), 32, folder, layout) for plan in plans]
     write_index([row for part in parts for row in part.index], folder / "index.parquet")
     index = pq.read_table(folder / "index.parquet")
-    sizes = {plan.data: (folder / plan.data).stat().st_size for plan in plans}
+    sizes = {name: (folder / name).stat().st_size for part in parts for name in part.names}
     return index, ClusterReader(fsspec.filesystem("file"), str(folder), index, sizes)
+
+
+def direction(n):
+    return np.cos(n / 100), np.sin(n / 100)
 
 
 def row_groups(folder, index):
@@ -68,12 +70,13 @@ def row_groups(folder, index):
     max_shard_bytes=st.sampled_from([1, 2000, 10**9]),
     step=st.integers(1, 9),
     permute=st.booleans(),
+    ages=st.lists(st.integers(0, 3), min_size=60, max_size=60),
 )
-def test_chunked_draws_give_every_document_once(labels, seed, max_shard_bytes, step, permute, tmp_path_factory):
+def test_chunked_draws_give_every_document_once(labels, seed, max_shard_bytes, step, permute, ages, tmp_path_factory):
     labels = np.unique(labels, return_inverse=True)[1]
     texts = [f"text {number} é\n\0" * (1 + number % 3) for number in range(len(labels))]
     folder = tmp_path_factory.mktemp("written")
-    index, reader = write(texts, labels, folder, seed, max_shard_bytes)
+    index, reader = write(texts, labels, folder, seed, max_shard_bytes, ages[: len(labels)])
     assert (reader.sizes == np.bincount(labels)).all()
     drawn = []
     for cluster, size in enumerate(reader.sizes.tolist()):
@@ -84,6 +87,12 @@ def test_chunked_draws_give_every_document_once(labels, seed, max_shard_bytes, s
     assert all(document.text == texts[document.metadata["place"]] for _, document in drawn)
     assert sorted(document.metadata["place"] for _, document in drawn) == list(range(len(texts)))
     assert row_groups(folder, index) == [{row["cluster"]} for row in index.to_pylist()]
+    for cluster, size in enumerate(reader.sizes.tolist()):
+        places = [document.metadata["place"] for document in reader.documents(cluster, np.arange(size))]
+        assert np.allclose(reader.embeddings(cluster), [direction(place) for place in places], atol=2e-3)
+        assert len(reader.terms(cluster)) == size
+    names = {row["file"] for row in index.to_pylist()}
+    assert any("-added-" in name for name in names) == (len(set(ages[: len(labels)])) > 1)
 
 
 def test_files_hold_contiguous_ranges_of_whole_clusters(tmp_path):
