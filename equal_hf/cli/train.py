@@ -159,6 +159,8 @@ def finish(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
     """
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.publishing.hub import publish_dataset
+    from equal_hf.publishing.hub_model import push_model
+    from equal_hf.publishing.model_card import complete_model_card
     from equal_hf.records.json_files import write_json
 
     run, args = job.run, job.args
@@ -178,6 +180,14 @@ def finish(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
         }
         write_json(output_dir / "summary.json", {**numbers, **places, "seed": args.seed})
     export_dataset(output_dir)
+    if job.model is not None:
+        names = complete_model_card(output_dir)
+        if args.push_to_hub:
+            folder = output_dir / "hub" / "model"
+            repo_id = args.hub_model_id or output_dir.absolute().name
+            with pushing("model's card", f"hf upload {repo_id} {folder}"):
+                private, message = args.hub_private_repo, "Results beside the control's"
+                push_model(folder, repo_id, args.hub_token, names=names, private=private, message=message)
     if compared and args.push_to_hub and run.hub_dataset_id:
         with pushing("dataset", f"equal-hf publish {output_dir} --repo-id {run.hub_dataset_id}"):
             publish_dataset(output_dir, run.hub_dataset_id, private=args.hub_private_repo, token=args.hub_token)
@@ -246,7 +256,14 @@ def train(job: Job) -> dict[str, Any]:
             dataset = dataset or (run.hub_dataset_id if job.policy is None else None)  # the control's is its own
             if trainer.is_world_process_zero():
                 policy = collector.selector.bandit.identity()["policy"]
-                link_model_card(folder, dataset or "../dataset", policy=policy)
+                link_model_card(
+                    folder,
+                    dataset or "../dataset",
+                    policy=policy,
+                    run=collector.records.run(),
+                    summary={job.policy or "equal": measures},
+                    repo_id=args.hub_model_id,
+                )
                 history = collector.history
                 result = {
                     "documents": history.documents,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from trl import SFTTrainer
 from equal_hf.errors import RecordError
 from equal_hf.publishing.hub_model import open_model_repository, push_model
 from equal_hf.publishing.model_card import link_model_card
+from equal_hf.records.json_files import read_json
 from equal_hf.records.run_folder import RoundRecords
 
 
@@ -110,8 +111,12 @@ class ModelFolderTrainer(SFTTrainer):
         if (policy := self._policy()) == "uniform":
             self._name, self._paper, self._tag_names = SFTTrainer._name, {}, SFTTrainer._tag_names
         super().create_model_card(model_name=model_name, dataset_name=dataset_name, tags=tags)
-        if dataset_name is not None and self.is_world_process_zero():
-            link_model_card(str(self.args.output_dir), dataset_name, policy=policy)
+        if self.is_world_process_zero():
+            run, summary = self._record()
+            dataset = dataset_name or str(Path(self.run_dir) / "hub" / "dataset")
+            repo_id = self.hub_model_id or self.args.hub_model_id
+            folder = str(self.args.output_dir)
+            link_model_card(folder, dataset, policy=policy, run=run, summary=summary, repo_id=repo_id)
 
     def _policy(self) -> str | None:
         """What selected the documents, by the run's record."""
@@ -119,6 +124,15 @@ class ModelFolderTrainer(SFTTrainer):
             return RoundRecords(self.run_dir).run()["fingerprint"]["bandit"]["policy"]
         except (RecordError, KeyError):
             return None
+
+    def _record(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The run's record, and what was measured so far."""
+        try:
+            run = RoundRecords(self.run_dir).run()
+        except RecordError:
+            run = {}
+        path = Path(self.run_dir) / "summary.json"
+        return run, read_json(path) if path.exists() else {}
 
     @contextmanager
     def _model_folder(self) -> Iterator[Path]:

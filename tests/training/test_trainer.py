@@ -713,6 +713,8 @@ def test_lora_trains_an_adapter_and_exports_it(world, tmp_path):
     assert (folder / "adapter_model.safetensors").exists()
     card = (folder / "README.md").read_text()
     assert "equal" in card and "2505.12250" in card
+    assert "fine-tuned version of" not in card and "licence: license" not in card and str(world) not in card
+    assert "model.merge_and_unload()" in card
     assert not (folder / "training_args.bin").exists()
 
 
