@@ -31,6 +31,7 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.utils.hub_repository import open_repository
 from equal_hf.utils.hub_retry import ATTEMPTS, retry_hub
 from equal_hf.utils.known_secrets import remember_secret
+from equal_hf.utils.markdown import join_front_matter, split_front_matter
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
@@ -199,6 +200,15 @@ def _card_to_keep(run_dir: str | Path, remote: HubExport) -> PreviousExport:
     return there
 
 
+def _without_sizes(card: str) -> str | None:
+    """A card that says nothing of sizes, for as long as there are more files than it knows of, which `load_dataset`
+    would refuse; `None` where it says nothing of them."""
+    metadata, body = split_front_matter(card)
+    if metadata.pop("dataset_info", None) is None:
+        return None
+    return join_front_matter(metadata, body)
+
+
 def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[str, Any] | None) -> str | None:
     """Export, compare with the repository, commit the difference on top of the commit it was compared with; the last
     commit."""
@@ -233,6 +243,8 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     last = [operation for operation in operations if operation.path_in_repo in closing]
     parts = [operations[: len(operations) - len(last)]]
     parts = [parts[0][start : start + FILES_PER_COMMIT] for start in range(0, len(parts[0]), FILES_PER_COMMIT)] or [[]]
+    if len(parts) > 1 and (without := _without_sizes(remote.export.card)) is not None:
+        parts[0].insert(0, CommitOperationAdd(CARD, without.encode()))
     parts[-1] += last
     head = remote.repository.head
     for part in filter(None, parts):

@@ -167,7 +167,7 @@ class RunStatistics:
         arms (`dict[int, ClusterStatistics]`): By cluster.
         rejected (`Counter[str]`): What was rejected, by reason.
         kept ([`Usage`]): Tokens of kept pairs ([`kept_tokens`]).
-        methods, models, languages (`Counter[str]`), licenses (`Counter[str | None]`): Of the pairs.
+        methods, models, languages (`Counter[str]`): Of the pairs.
         samples (`list[dict[str, Any]]`): The first pair of every round.
         contents (`dict[str, str]`): Hash of the published files by kind, set by the export.
         money (`list[tuple[str, float]]`): Money paid by the ledger of the run's response store, for what and how much,
@@ -183,7 +183,6 @@ class RunStatistics:
     kept: Usage = Usage()  # noqa: RUF009
     methods: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
-    licenses: Counter[str | None] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
     contents: dict[str, str] = field(default_factory=dict)
@@ -273,7 +272,6 @@ class RunStatistics:
     def _add_provenance(self, round: Round, metadata: Mapping[str, list[str | None]]) -> None:
         self.methods.update(pair.method for pair in round.pairs)
         self.models.update(f"{pair.model} @ {pair.model_revision}" for pair in round.pairs if pair.model)
-        self.licenses.update(metadata.get("license", [None] * len(round.pairs)))
         for name in ("language", "lang"):
             codes = (value.strip().lower() for value in metadata.get(name, []) if value)
             self.languages.update(code for code in codes if re.fullmatch(r"[a-z]{2,3}", code))

@@ -9,7 +9,7 @@ from trl import ModelConfig
 
 from equal_hf.cli.arguments import RunArguments
 from equal_hf.cli.factories import make_prompt
-from equal_hf.cli.parse_config import parse_config
+from equal_hf.cli.parse_config import parse_config, parse_run
 from equal_hf.errors import ConfigError
 from equal_hf.selection.rewards import reward_name
 from equal_hf.target import target_shares, weighted_mean
@@ -25,6 +25,21 @@ GOOD = "corpus: c\ntarget: t\nnum_rounds: 3\nuse_cpu: true\nreport_to: none\nbf1
 def parse(tmp_path, text, *flags):
     (tmp_path / "run.yaml").write_text(text)
     return parse_config(KINDS, ["--config", str(tmp_path / "run.yaml"), *flags], default="unused.yaml")
+
+
+def test_what_was_given_is_told_apart_from_what_is_set_by_default(tmp_path):
+    (tmp_path / "run.yaml").write_text(GOOD + "use_peft: true\n")
+    run, args, _ = parse_run(tmp_path / "run.yaml", ["--num_rounds", "5", "--learning-rate=0.5"])
+    assert run.given == {
+        "corpus": "c",
+        "target": ["t"],
+        "num_rounds": 5,
+        "use_cpu": True,
+        "report_to": args.report_to,
+        "bf16": False,
+        "use_peft": True,
+        "learning_rate": 0.5,
+    }
 
 
 def test_grades_go_by_items_of_the_references_only(tmp_path):

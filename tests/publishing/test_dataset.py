@@ -81,6 +81,9 @@ def test_decisions_carry_rewards_and_rejected_carry_reasons(tmp_path: Path):
     assert rejected["reason"] == ["duplicate"] * 3
     assert rejected["round"] == [0, 1, 2]
     assert rejected[0]["raw"] == HOSTILE
+    # Also of documents that gave no pair.
+    barren = load(export_dataset(make_run(tmp_path / "barren", rounds=1, pairs_per_arm=0)), tmp_path, "rejected")
+    assert (barren["license"][:], barren["source"][:]) == (["MIT"], [HOSTILE[:200]])
 
 
 def test_the_same_records_give_the_same_bytes(run_dir: Path, tmp_path: Path):

@@ -127,6 +127,8 @@ def test_an_update_that_was_cut_short_leaves_no_metadata_behind(
     write_round(RoundRecords(run_dir), 3)
     for _ in range(2):
         cut_short_after(1, lambda: publish_dataset(run_dir, "tester/update"))
+        between = HfApi().dataset_info("tester/update").card_data
+        assert "dataset_info" in before and "dataset_info" not in between, "`load_dataset` would refuse other sizes"
     write_round(RoundRecords(run_dir), 4)
     publish_dataset(run_dir, "tester/update")
     found = HfApi().dataset_info("tester/update").card_data
