@@ -8,9 +8,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError, ExtractionError
@@ -18,7 +16,6 @@ from equal_hf.errors import ConfigError, ExtractionError
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.cli.train import Job
-    from equal_hf.collection.collector import EqualDataCollector
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.types import Round
 
@@ -110,6 +107,7 @@ def collect(job: Job) -> dict[str, Any]:
     Raises:
         [`ExtractionError`]: If not a single pair came of the whole run.
     """
+    from equal_hf.cli.collect_rounds import collect_rounds
     from equal_hf.cli.factories import make_collector
     from equal_hf.cli.train import command_line, reviewed
     from equal_hf.collection.config import CollectorConfig
@@ -130,7 +128,9 @@ def collect(job: Job) -> dict[str, Any]:
         reasons.update(round.dropped)
 
     try:
-        url = collect_rounds(job, collector, each=count, close=job.publisher is not None)
+        url = collect_rounds(
+            collector, job.args.report_to or [], job.publisher, project=job.args.project, kind=job.name, each=count
+        )
         if collector.waits_for_review:
             return {"review": reviewed(collector)}
     finally:
@@ -149,41 +149,6 @@ def collect(job: Job) -> dict[str, Any]:
         **collector.spending.summary(history),
         **{f"mean_{name}": mean(values) for name, values in rewards.items()},
     } | ({"dataset": url} if url is not None else {})
-
-
-def collect_rounds(
-    job: Job, collector: EqualDataCollector, *, each: Callable[[Round], None] | None = None, close: bool = False
-) -> str | None:
-    """Collect all rounds, shown, logged to the trackers and published as they come.
-
-    Args:
-        job ([`Job`]): The run, or its control.
-        collector ([`EqualDataCollector`]): Its collector.
-        each (`Callable`, *optional*): Called with every round once it is recorded.
-        close (`bool`, *optional*, defaults to `False`): Whether publishing ends with the rounds.
-
-    Returns:
-        `str` or `None`: The address of the dataset, where publishing has ended.
-    """
-    from equal_hf.tracking.progress_view import ProgressView
-    from equal_hf.tracking.tracked_run import TrackedRun
-    from equal_hf.tracking.trackers import TRACKERS
-
-    recorded, publisher = collector.open().rounds, job.publisher
-    report_to = [name for name in job.args.report_to or [] if job.model is None or name in TRACKERS]
-    tracked = TrackedRun(collector, report_to, project=job.args.project, kind=job.name)
-    try:
-        with ProgressView(collector.args, Path(collector.args.output_dir).name, extractor=collector.extractor) as view:
-            for round in collector.rounds():
-                view.show(tracked.log(round), recorded=round.index < recorded)
-                if each is not None:
-                    each(round)
-                if publisher is not None:
-                    publisher.notify()
-        # Before trackers are told where the dataset is, and at which revision.
-        return publisher.close() if publisher is not None and close else None
-    finally:
-        tracked.close()
 
 
 def _nothing_came(run_dir: str, documents: int, reasons: Counter[str]) -> str:

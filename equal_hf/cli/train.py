@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,10 @@ def add_parser(subparsers: Any) -> None:
     """Add `train` to the commands."""
     parser = subparsers.add_parser(
         "train",
-        help="run the whole loop: select, extract, train, compare",
-        description="Select clusters, extract pairs and train on them, round by round; then publish, and repeat with "
-        "uniform selection if `control` asks for it. Any key of the YAML can be given as a flag. Run the same "
-        "command again after a stop to go on.",
+        help="do it all: select, extract, train, compare",
+        description="Select documents and extract their pairs, round by round, then train on all of them (with "
+        "`closed_loop` after every round); publish, and repeat with uniform selection if `control` asks for it. Any "
+        "key of the YAML can be given as a flag. Run the same command again after a stop to go on.",
         epilog="example: equal-hf train recipes/mistral_math.yaml --max_documents 2000 (on several GPUs: accelerate "
         "launch -m equal_hf train CONFIG)",
     )
@@ -231,11 +232,11 @@ def train(job: Job) -> dict[str, Any]:
     Args:
         job ([`Job`]): The run, or its control.
     """
-    from equal_hf.cli.collect import collect_rounds
+    from equal_hf.cli.collect_rounds import collect_rounds
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
     from equal_hf.records.json_files import write_json
-    from equal_hf.tracking.trackers import tracked
+    from equal_hf.tracking.trackers import TRACKERS, tracked
     from equal_hf.training.main_process import on_main
 
     began = time.monotonic()
@@ -245,7 +246,9 @@ def train(job: Job) -> dict[str, Any]:
     result_path = Path(str(args.output_dir)) / "result.json"
     if not result_path.exists():
         if not args.closed_loop:
-            on_main(lambda: collect_rounds(job, collector))
+            report_to = [name for name in args.report_to or [] if name in TRACKERS]
+            collected = partial(collect_rounds, collector, report_to, job.publisher, goes_on=True)
+            on_main(lambda: collected(project=args.project, kind=job.name))
         with tracked(args, name=job.name, config=collector.config, id=collector.records.run_id()):
             trainer.train(resume_from_checkpoint=True)
             if trainer.waits_for_review:

@@ -8,6 +8,7 @@ import yaml
 from datasets import load_dataset
 
 from equal_hf import EqualError
+from equal_hf.cli import main
 from equal_hf.errors import PublishError
 from tests.processes import REPOSITORY, digests, kill_when, run, start
 from tests.tracking.trackio_file import trackio_rows
@@ -85,8 +86,7 @@ def collected_first(config, tmp_path_factory):
     del settings["closed_loop"], settings["rows_per_round"]
     (folder / "run.yaml").write_text(yaml.safe_dump(settings))
     trackers = {"TRACKIO_DIR": str(folder / "trackio"), "WANDB_MODE": "offline"}
-    collect = ["-m", "equal_hf", "collect", str(folder / "run.yaml"), "--report_to", "none"]
-    run(collect, folder / "log", **trackers)
+    assert main(["collect", str(folder / "run.yaml"), "--report_to", "none"]) == 0
     before = digests(folder / "run/rounds") | digests(folder / "run/control/rounds")
     output = run([*LAUNCH, "--config", str(folder / "run.yaml")], folder / "log", **trackers)
     assert digests(folder / "run/rounds") | digests(folder / "run/control/rounds") == before
