@@ -116,7 +116,7 @@ def collect(job: Job) -> dict[str, Any]:
 
     config = take(CollectorConfig, job.args)
     collector = make_collector(job.run, config, job.corpus, job.targets, job.policy)
-    collector.config = vars(job.run) | {"command": command_line()}
+    collector.config = vars(job.run) | {"command": command_line(), "given": getattr(job.args, "given", None)}
     collector.require_no_trainer()
     rewards: dict[str, list[float | None]] = {}
     reasons: Counter[str] = Counter()

@@ -41,6 +41,9 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
     Raises:
         [`ConfigError`]: If the file is missing or no YAML mapping, or a key or flag is unknown, has no effect, or has
             a value of another type or out of range.
+
+    Returns:
+        `tuple`: The dataclasses. The second has what was set, by file or flag, as `given`.
     """
     from trl import TrlParser
 
@@ -67,9 +70,15 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
             parser = TrlParser(list(dataclass_types))
             parser.set_defaults_with_config(**content)
             parsed = parser.parse_args_into_dataclasses(flags, look_for_args_file=False)
-        for config in parsed:
+        values: dict[str, Any] = {}
+        for config in reversed(parsed):
             for name in types_of(config):
                 refuse_infinite(name, getattr(config, name))
+            values |= vars(config)
+        # For the record: what makes the run again, without what libraries set by themselves.
+        parsed[min(1, len(parsed) - 1)].given = {
+            name: values[name] for name in [*content, *_named(flags)] if name in values
+        }
         return tuple(parsed)
     except EqualError:
         raise
@@ -100,11 +109,6 @@ def parse_run(config: str | Path, flags: Sequence[str]) -> tuple[RunArguments, E
     from equal_hf.training.config import EqualConfig
 
     run, args, model = parse_config((RunArguments, EqualConfig, ModelConfig), list(flags), config)
-    path, words = _config_path(list(flags), config)
-    flagged = [word[2:].partition("=")[0].partition(".")[0].replace("-", "_") for word in words if word[:2] == "--"]
-    values = vars(model) | vars(args) | vars(run)
-    # For the record: what makes the run again, without what the libraries set by themselves.
-    run.given = {name: values[name] for name in [*read_yaml(path), *flagged] if name in values}
     return run, args, model
 
 
@@ -165,6 +169,16 @@ def _config_path(argv: list[str], default: str | Path) -> tuple[Path, list[str]]
         else:
             flags.append(word)
     return path, flags
+
+
+def _named(flags: Sequence[str]) -> list[str]:
+    """The settings that flags set.
+
+    >>> _named(["--seed", "1", "--learning-rate=0.1", "--extractor_body.top_k", "2"])
+    ['seed', 'learning_rate', 'extractor_body']
+    """
+    names = (flag[2:].partition("=")[0].partition(".")[0] for flag in flags if flag.startswith("--"))
+    return [name.replace("-", "_") for name in names]
 
 
 def _merge_fields(flags: list[str], hints: Mapping[str, Any], content: dict[str, Any]) -> list[str]:

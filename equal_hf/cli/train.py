@@ -332,7 +332,7 @@ def make_trainer(job: Job) -> EqualTrainer:
     name = str(model.model_name_or_path)
     args.model_init_kwargs = model_settings(model, args.model_init_kwargs)
     collector = make_collector(run, args, job.corpus, job.targets, job.policy)
-    collector.config = vars(run) | {"model": name, "command": command_line()}
+    collector.config = vars(run) | {"model": name, "command": command_line(), "given": getattr(args, "given", None)}
     revision = args.model_init_kwargs["revision"]
 
     def tokenizer() -> Any:

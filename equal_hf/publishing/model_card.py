@@ -142,8 +142,9 @@ print(generator([{{"role": "user", "content": "What is 3 + 4?"}}], max_new_token
 
 
 def _without_introduction(body: str) -> str:
-    """The body without TRL's first part, which knows neither a local base model nor the dataset."""
-    return _TRL.sub(r"\1", body, count=1)
+    """The body without TRL's first part, which knows neither a local base model nor the dataset: ours comes there."""
+    here = "" if START in body else f"\n{START}\n{END}\n\n"
+    return _TRL.sub(lambda found: f"{found[1]}{here}", body, count=1)
 
 
 def merge_model_cards(ours: str, theirs: str) -> str:

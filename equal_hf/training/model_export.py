@@ -113,6 +113,8 @@ class ModelFolderTrainer(SFTTrainer):
         super().create_model_card(model_name=model_name, dataset_name=dataset_name, tags=tags)
         if self.is_world_process_zero():
             run, summary = self._record()
+            base = getattr(getattr(self.model, "config", None), "_name_or_path", None)
+            run = {**run, "config": {"model": base, **run.get("config", {})}}
             dataset = dataset_name or str(Path(self.run_dir) / "hub" / "dataset")
             repo_id = self.hub_model_id or self.args.hub_model_id
             folder = str(self.args.output_dir)

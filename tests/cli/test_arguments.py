@@ -29,8 +29,8 @@ def parse(tmp_path, text, *flags):
 
 def test_what_was_given_is_told_apart_from_what_is_set_by_default(tmp_path):
     (tmp_path / "run.yaml").write_text(GOOD + "use_peft: true\n")
-    run, args, _ = parse_run(tmp_path / "run.yaml", ["--num_rounds", "5", "--learning-rate=0.5"])
-    assert run.given == {
+    _, args, _ = parse_run(tmp_path / "run.yaml", ["--num_rounds", "5", "--learning-rate=0.5"])
+    assert args.given == {
         "corpus": "c",
         "target": ["t"],
         "num_rounds": 5,

@@ -109,6 +109,7 @@ def test_the_card_says_what_the_model_was_made_from_how_good_it_is_and_how_to_lo
         "The target was `openai/gsm8k`.",
     ):
         assert line in card, line
+    assert card.index("# Model Card for mine") < card.index("Fine-tuned from") < card.index("## Training procedure")
     assert merge_model_cards(card, OF_TRL.replace("By TRL.", "Mine.")).count("Mine.") == 1
     assert "None" not in merge_model_cards(card, OF_TRL)
     (model / "adapter_config.json").unlink()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -313,6 +314,12 @@ def test_the_same_road_over_http(config, tmp_path):
     assert summary["equal"]["pairs"] > 0
     rows = load_dataset(summary["dataset"], split="train")
     assert set(rows["method"]) == {"endpoint"} and all(rows["prompt_hash"]) and all(rows["model"])
+    # What makes the run again lies beside its data.
+    published = Path(summary["dataset"])
+    assert "{{ document" in (published / "prompt.jinja").read_text()
+    again = yaml.safe_load((published / "equal.yaml").read_text())
+    assert again["extractor_max_new_tokens"] == 200 and again["num_rounds"] == 2 and "output_dir" not in again
+    assert str(tmp_path) not in (published / "equal.yaml").read_text()
     assert (output_dir / "responses.sqlite").exists()
 
 
@@ -333,10 +340,14 @@ def test_it_publishes_as_it_goes(config, tmp_path, hub):
     run(arguments, tmp_path / "log", **hub.env(tmp_path / "home"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     code = (
-        "from datasets import load_dataset; from huggingface_hub import HfApi;"
+        "from datasets import load_dataset; from huggingface_hub import HfApi, ModelCard;"
+        "print(ModelCard.load('tester/model').content);"
         "print(len(load_dataset('tester/pairs', split='train')), *HfApi().list_repo_files('tester/model'))"
     )
-    rows, *files = hub.python(code, home=tmp_path / "home").split()
+    *card, last = hub.python(code, home=tmp_path / "home").splitlines()
+    rows, *files = last.split()
+    places = [card.index(line) for line in ("# Model Card for model", "## Results", "## Training procedure")]
+    assert places == sorted(places) and "- tester/pairs" in card and not [line for line in card if "None" in line]
     assert int(rows) == summary["equal"]["pairs"]
     assert {"model.safetensors", "README.md", "tokenizer.json"} <= set(files)
     assert not [name for name in files if "rounds" in name or "responses" in name or "corpus" in name]
