@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 MIN_FREE_GB = 5.0
 FULL_GB = 0.05  # records of a few rounds, and nothing else
 CORE = ("torch", "transformers", "trl", "accelerate", "datasets", "huggingface_hub", "sentence-transformers", "POT")
-EXTRAS = {"report": ("plotly", "matplotlib"), "wandb": ("wandb",), "trackio": ("trackio",)}
+EXTRAS = {
+    "report": ("plotly", "matplotlib"),
+    "wandb": ("wandb",),
+    "trackio": ("trackio",),
+    "documents": ("trafilatura", "pypdf", "warcio"),
+}
 
 
 @dataclass(frozen=True, slots=True)
