@@ -16,8 +16,9 @@ import re
 from typing import Any
 
 # What shows a formula beside its source, which is read.
-_SHOWN_TOO = "katex-html", "MathJax", "MathJax_Preview", "MathJax_Display", "MathJax_SVG", "mwe-math-fallback"
-_AROUND = "katex", "mwe-math-element"  # hidden from view in part, and with it the formula
+_SHOWN_TOO = {"katex-html", "MathJax", "MathJax_Preview", "MathJax_Display", "MathJax_SVG"}
+_PICTURE_TOO = "mwe-math-fallback"  # begins the class
+_AROUND = {"katex", "mwe-math-element"}  # hidden from view in part, and with it the formula
 _TEX = re.compile(r"\\[a-zA-Z]+|[_^{}]")
 _TWO = {
     "msup": "{}^{{{}}}",
@@ -40,11 +41,10 @@ def formulas_as_tex(page: Any) -> None:
         if kind.startswith("math/tex"):
             _replace(script, script.text or "", block="mode=display" in kind)
     for formula in list(page.iter("math")):
-        if formula.getparent() is not None:
-            _replace(_whole(formula), _tex(formula), block=_is_block(formula))
+        _replace(_whole(formula), _tex(formula), block=_is_block(formula))
     for shown in list(page.iter("span", "div", "img")):
         classes = (shown.get("class") or "").split()
-        if any(name.startswith(_SHOWN_TOO[-1]) or name in _SHOWN_TOO for name in classes):
+        if _SHOWN_TOO.intersection(classes) or any(name.startswith(_PICTURE_TOO) for name in classes):
             _replace(shown, "")
         elif shown.tag == "img" and (tex := _alternative(shown, classes)):
             _replace(shown, tex)
@@ -60,7 +60,7 @@ def _tex(formula: Any) -> str:
 
 def _written(element: Any) -> str:
     """TeX of MathML; a page nests elements some hundred deep at most."""
-    parts = [_written(child) for child in element if isinstance(child.tag, str) and child.tag != "annotation"]
+    parts = [_written(child) for child in element if _is_shown(child)]
     tag = element.tag.rpartition(":")[2]
     if tag in _TWO and len(parts) == 2:
         return _TWO[tag].format(*parts)
@@ -72,10 +72,14 @@ def _written(element: Any) -> str:
     return rf"\sqrt{{{inner}}}" if tag == "msqrt" else inner
 
 
+def _is_shown(element: Any) -> bool:
+    return isinstance(element.tag, str) and not element.tag.startswith("annotation")
+
+
 def _whole(formula: Any) -> Any:
     """The element that holds all the forms in which a formula is on the page."""
     for around in formula.iterancestors("span"):
-        if set(_AROUND) & set((around.get("class") or "").split()):
+        if _AROUND.intersection((around.get("class") or "").split()):
             return around
     return formula
 
@@ -94,7 +98,9 @@ def _alternative(image: Any, classes: list[str]) -> str:
 
 
 def _replace(element: Any, tex: str, *, block: bool = False) -> None:
-    """Put a formula as text where an element is."""
+    """Put a formula as text where an element is, if it still is on the page."""
+    if element.getparent() is None:
+        return
     tex = " ".join(tex.split()).strip("$ ")
     if tex.startswith(r"{\displaystyle") and tex.endswith("}"):  # as Wikipedia writes every one
         tex = tex[len(r"{\displaystyle") : -1].strip()

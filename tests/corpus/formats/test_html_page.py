@@ -53,6 +53,7 @@ def mathml(tex, display="inline"):
             "Be <math><mfrac><mn>1</mn><msqrt><mi>n</mi></msqrt></mfrac></math> so.",
             r"Be $\frac{1}{\sqrt{n}}$ so.",
         ),
+        (f'<span class="katex">{mathml("a")}{mathml("b")}</span> is so.', "$a$ is so."),
         ("Then 10<sup>3</sup> is x<sub>1</sub>.", "Then 10<sup>3</sup> is x<sub>1</sub>."),
     ],
 )
