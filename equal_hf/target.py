@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from equal_hf.corpus.file_rows import UnreadableFile
 from equal_hf.corpus.open_dataset import open_dataset
-from equal_hf.corpus.read_documents import text_of
+from equal_hf.corpus.row_reader import text_of
 from equal_hf.errors import ConfigError, CorpusError, TargetError
 from equal_hf.types import QAPair
 from equal_hf.utils.settings import NULL, Range, check_settings, setting
