@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -9,6 +10,7 @@ import pytest
 
 from equal_hf.corpus import ClusteredCorpus
 from equal_hf.corpus.card import merge_cards
+from equal_hf.corpus.provenance import MOST, Provenance
 from equal_hf.utils.markdown import join_front_matter, split_front_matter
 from tests.corpus.tiny import make_texts
 
@@ -64,3 +66,14 @@ def test_a_licence_that_a_person_set_stays_and_ours_is_renewed(built: ClusteredC
     theirs = join_front_matter({**metadata, "license_name": None, "license_link": None, **earlier}, body)
     merged, _ = split_front_matter(merge_cards(ours, theirs, earlier | {"license_name": None, "license_link": None}))
     assert (merged["license"], merged["license_name"], merged["language"]) == ("other", "several-licences", ["en"])
+
+
+def test_counts_stay_bounded_and_nothing_is_lost():
+    found = Provenance()
+    for start in range(0, 5 * MOST, MOST):
+        found.add({"license": f"house {n % 7}", "url": f"https://s{n}.org"} for n in range(start, start + MOST))
+    found.add([{"license": "MIT", "source": "large"}] * 50)
+    kept = Provenance.of_json([found.to_json(), found.to_json()])
+    assert len(found.rows) <= 2 * MOST and found.licences.total() == 5 * MOST + 50
+    assert kept.licences == Counter({licence: 2 * count for licence, count in found.licences.items()})
+    assert kept.sources("mit") == {"large": 100}

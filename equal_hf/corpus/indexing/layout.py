@@ -73,8 +73,12 @@ def grown(generations: Sequence[np.ndarray], keys: np.ndarray) -> list[np.ndarra
         left.append(keys[here])
         found |= here
     left = [members for members in (*left, keys[~found]) if len(members)]
-    while len(left) > 1 and len(left[-1]) >= LEAST_SHARE * len(left[-2]):
-        left[-2:] = [np.union1d(left[-2], left[-1])]
+    place = len(left) - 1
+    while place > 0:
+        if len(left[place]) >= LEAST_SHARE * len(left[place - 1]):
+            left[place - 1 : place + 1] = [np.union1d(left[place - 1], left[place])]
+            place = len(left)  # what was merged is compared with both neighbours anew
+        place -= 1
     return left
 
 
