@@ -11,7 +11,7 @@ from equal_hf.utils.markdown import code, number, table
 FOLDER = ".eval_results"
 HEADS = {"untouched": "before training", "equal": "EQUAL", "uniform": "uniform control"}
 _SHOWN = re.compile(r"test_loss|exact_match")
-# Registered benchmarks of the Hub, by the dataset that is their target: id, configuration, split, task.
+# Registered benchmarks of the Hub, dataset and task, by the target that they are.
 BENCHMARKS = {
     "openai/gsm8k": ("openai/gsm8k", "gsm8k"),
     "gsm8k": ("openai/gsm8k", "gsm8k"),
@@ -58,18 +58,20 @@ def eval_results(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[s
 
     targets = config.get("target")
     targets = [targets] if isinstance(targets, str) else targets or []
+    whole = config.get("n_test") is None and config.get("exact_match_items") is None
+    whole = whole and config.get("target_test_split") in ("test", ["test"], None)
+    forms = {
+        "exact_match_flexible": f"{config.get('exact_match_shots', 5)}-shot, flexible-extract, greedy",
+        "exact_match": "zero-shot, chat, greedy",
+    }
     files = {}
     for target in targets:
-        found = BENCHMARKS.get(str(target).lower())
-        name = f"exact_match_{str(target).split('/')[-1]}" if len(targets) > 1 else "exact_match"
-        value = result.get(name, result.get("exact_match_flexible") if len(targets) == 1 else None)
-        whole = config.get("n_test") is None and config.get("target_test_split") in ("test", ["test"], None)
-        if found is None or not isinstance(value, int | float) or not whole:
+        suffix = f"_{str(target).split('/')[-1]}" if len(targets) > 1 else ""
+        measured = [(f"{form}{suffix}", notes) for form, notes in forms.items() if f"{form}{suffix}" in result]
+        if not whole or not measured or (found := BENCHMARKS.get(str(target).lower())) is None:
             continue
-        dataset, task = found
-        entry = EvalResultEntry(
-            dataset, task, round(value, 4), notes="exact match of the result, greedy, measured by equal-hf"
-        )
+        (measure, notes), (dataset, task) = measured[0], found
+        entry = EvalResultEntry(dataset, task, round(float(result[measure]), 4), notes=f"{notes}; equal-hf")
         text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
         files[f"{FOLDER}/{task}.yaml"] = text
     return files

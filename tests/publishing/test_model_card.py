@@ -130,6 +130,13 @@ def test_results_of_a_registered_benchmark_are_in_the_hubs_form():
         "gsm8k",
         0.25,
     )
-    for other in (whole | {"n_test": 100}, whole | {"target": ["me/task"]}, whole | {"target_test_split": ["train"]}):
+    harness = eval_results(whole | {"exact_match_shots": 8}, {"exact_match": 0.25, "exact_match_flexible": 0.5})
+    assert "value: 0.5\n" in harness[name] and "8-shot, flexible-extract" in harness[name]
+    for other in (
+        whole | {"n_test": 100},
+        whole | {"exact_match_items": 9},
+        whole | {"target": ["me/task"]},
+        whole | {"target_test_split": ["train"]},
+    ):
         assert eval_results(other, {"exact_match": 0.25}) == {}
     assert eval_results(whole, {"test_loss": 2.0}) == {}
