@@ -142,13 +142,13 @@ def compare(seeds: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, A
     for name in names:
         own = [one[name] for one in seeds]
         differences = np.array([one["test_loss"] for one in own]) - base
-        error = differences.std(ddof=1) / np.sqrt(len(own)) if len(own) > 1 else float("nan")
+        error = round(float(differences.std(ddof=1) / np.sqrt(len(own))), 4) if len(own) > 1 else None
         row = {
             key: round(float(np.mean([one[key] for one in own])), 4)
             for key in ("changed", "pairs", "useful", "target_like", "test_loss", "selected_s")
             if own[0][key] is not None
         }
-        row |= {"difference": round(float(differences.mean()), 4), "standard_error": round(float(error), 4)}
+        row |= {"difference": round(float(differences.mean()), 4), "standard_error": error}
         for key in ("test_loss_constant_rate", "test_loss_by_rounds", "test_loss_untouched"):
             if key in own[0]:
                 row[key] = round(float(np.mean([one[key] for one in own])), 4)
@@ -184,7 +184,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         found = (
             f"{row['changed']:9.1%}{row['pairs']:8.0f}{row['useful']:8.0f}{row.get('target_like', float('nan')):8.0f}"
         )
-        print(f"{name:26}{found}{row['test_loss']:11.4f}{row['difference']:+12.4f} ± {row['standard_error']:.4f}")
+        spread = "" if row["standard_error"] is None else f" ± {row['standard_error']:.4f}"
+        print(f"{name:26}{found}{row['test_loss']:11.4f}{row['difference']:+12.4f}{spread}")
     settings = {name: value if not isinstance(value, Path) else value.name for name, value in vars(args).items()}
     result = {"arms": summary, "seeds": seeds, "settings": settings, "seconds": round(time.monotonic() - began)}
     print(json.dumps(result))
