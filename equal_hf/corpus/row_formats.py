@@ -39,8 +39,8 @@ FORMATS = {
 # These have no columns that a setting could name.
 ONE_DOCUMENT = ("text", "html", "pdf")
 DOCUMENTS = (*ONE_DOCUMENT, "warc")
-# What reads them, which is an extra: its module, and the packages to be installed.
-PARSERS = {"html": "trafilatura", "pdf": "pypdf", "warc": "warcio"}
+# Packages that read them, of the extra `documents`.
+PARSERS = {"html": ("trafilatura",), "pdf": ("pypdf",), "warc": ("warcio", "trafilatura")}
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 # What a compressed file begins with; a bzip2 file's level of compression stands in its fourth byte.
 _COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}

@@ -29,10 +29,11 @@ def find_files(dataset: DatasetName) -> list[SourceFile]:
     """
     files = _find_files(dataset)
     for file in files:
-        if not file.problem and file.format in PARSERS and find_spec(PARSERS[file.format]) is None:
+        missing = [name for name in PARSERS.get(file.format, ()) if not file.problem and find_spec(name) is None]
+        if missing:
             raise MissingDependencyError(
-                f"`{dataset.setting}`: {file.name} takes {PARSERS[file.format]} to read, which is not installed. "
-                'Install it: pip install "equal-hf[documents]".'
+                f"`{dataset.setting}`: {file.name} takes {' and '.join(missing)} to read, not installed here. Install "
+                'what reads documents: pip install "equal-hf[documents]".'
             )
     return files
 

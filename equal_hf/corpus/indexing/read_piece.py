@@ -143,9 +143,9 @@ def read_piece(state: IndexState, source: Source, files: Sequence[SourceFile], p
 def parser_versions(files: Sequence[SourceFile]) -> dict[str, str]:
     """The parsers that files need, with their versions."""
     found = {}
-    for kind in sorted({file.format for file in files} & set(PARSERS)):
+    for name in sorted({name for file in files for name in PARSERS.get(file.format, ())}):
         with suppress(PackageNotFoundError):
-            found[PARSERS[kind]] = version(PARSERS[kind])
+            found[name] = version(name)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import subprocess
 import sys
 
 import pyarrow as pa
@@ -18,9 +17,8 @@ from equal_hf.corpus.formats import parsed_rows
 from equal_hf.corpus.formats.parser_process import end_parsers
 from equal_hf.corpus.open_dataset import list_files, read_corpus
 from equal_hf.corpus.read_documents import ReadReport
-from equal_hf.errors import CorpusError
+from equal_hf.errors import CorpusError, MissingDependencyError
 from tests.corpus.formats.documents import LINE, PARAGRAPH, encrypted, page, pdf, warc
-from tests.processes import REPOSITORY
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -173,21 +171,15 @@ def test_a_target_or_benchmark_has_rows_with_columns(tmp_path):
     assert [row["answer"] for row in open_dataset(str(tmp_path), setting="target")] == ["4"]
 
 
-def test_a_parser_that_is_missing_is_named_before_anything_is_read(tmp_path):
+def test_a_parser_that_is_missing_is_named_before_anything_is_read(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text(LINE)
     (tmp_path / "b.pdf").write_bytes(pdf([[LINE]]))
-    code = (
-        "import sys; sys.modules['pypdf'] = None\n"
-        "from equal_hf.corpus.config import CorpusConfig\n"
-        "from equal_hf.corpus.open_dataset import list_files\n"
-        "from equal_hf.errors import MissingDependencyError\n"
-        "try: list_files(CorpusConfig(corpus=sys.argv[1]))\n"
-        "except MissingDependencyError as error: print(error)"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout
-    assert "b.pdf takes pypdf to read" in told and 'pip install "equal-hf[documents]"' in told
+    (tmp_path / "c.warc").write_bytes(ARCHIVE)
+    for name, module in (("b.pdf", "pypdf"), ("c.warc", "warcio"), ("c.warc", "trafilatura")):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)  # as if it were not installed
+            with pytest.raises(MissingDependencyError, match=rf"{name} takes {module} to read.*\[documents\]"):
+                list_files(CorpusConfig(corpus=str(tmp_path)))
 
 
 def test_files_that_need_no_parser_need_none_installed(tmp_path):
