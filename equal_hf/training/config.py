@@ -41,8 +41,8 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
     > These parameters have default values different from `trl.SFTConfig`:
     > - `lr_scheduler_type`: `"auto"`: `"cosine"`, and in the closed loop `"constant_with_warmup"`, since a decaying
     >   rate would show up there as a shrinking reward.
-    > - `train_sampling_strategy`: `"group_by_length"`: batches of rows of like length, formed anew for each round. Of
-    >   random ones more than half is padding.
+    > - `train_sampling_strategy`: `"group_by_length"`: batches of rows of like length, formed anew for each round or
+    >   epoch. Of random ones more than half is padding.
     > - `eval_strategy`, `save_strategy`: `"epoch"`: rewards are recorded after a round's evaluation, and a run is
     >   resumed from the end of a round.
     > - `eval_on_start`: `True`: the first round's drop needs a loss to drop from.
@@ -112,7 +112,10 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
         if self.rows_per_round < 1:
             raise ConfigError(f"`rows_per_round` is {self.rows_per_round}: set it to 1 or more")
         refused: dict[str, tuple[Any, str]] = {
-            "packing": (self.packing, "a round trains on exactly `rows_per_round` rows, which packing would merge"),
+            "packing": (
+                self.packing,
+                "a step trains on so many rows, which packing would merge, and batches by length waste hardly more",
+            ),
             "dataloader_persistent_workers": (
                 self.dataloader_persistent_workers,
                 "workers that outlive an epoch would go on serving the rows of the first round",

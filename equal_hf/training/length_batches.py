@@ -1,4 +1,4 @@
-"""The order of a round's rows in which a batch holds rows of like length, so that little of it is padding.
+"""The order of rows in which a batch holds rows of like length, so that little of it is padding.
 
 Rows that are processed at the same time, one batch on each process, are neighbours in length: none waits for a longer
 one. Which of them make an optimizer step together is chance, by seed and round.
@@ -39,7 +39,7 @@ class InOrder(Sampler[int]):
     """Serves the rows of a round as they lie.
 
     `LengthGroupedSampler` of transformers does not fit: it reads all lengths when training begins, before there is a
-    round, and takes no account of how many processes there are.
+    round, takes no account of how many processes there are, and goes from long rows to short ones.
 
     Args:
         rows (`Sized`): The rows, which are replaced before each epoch.
@@ -53,3 +53,28 @@ class InOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self.rows)))
+
+
+class ByLength(Sampler[int]):
+    """Serves rows that are there from the beginning in batches by length, each epoch in another order.
+
+    The order of an epoch follows from seed and epoch alone, so a training goes on in the middle of one.
+
+    Args:
+        lengths (`Sequence[int]`): Tokens of each row.
+        rows (`int`): Rows that all processes take at a time.
+        seed (`int`): Of the run.
+    """
+
+    def __init__(self, lengths: Sequence[int], rows: int, seed: int) -> None:
+        self.lengths, self.rows, self.seed, self.epoch = lengths, rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(batches_by_length(self.lengths, self.rows, np.random.default_rng([self.seed, self.epoch, 3])))

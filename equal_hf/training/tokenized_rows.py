@@ -34,11 +34,13 @@ class TokenizedRows:
             index among all.
         cut (`frozenset[int]`): Indices of rows that are longer than `max_length`, and so lost an end.
         lost (`frozenset[int]`): Indices of rows that lost their whole answer, which `dataset` leaves out.
+        lengths (`list[int]`): Tokens of each row of `dataset`.
     """
 
     dataset: Dataset
     cut: frozenset[int]
     lost: frozenset[int]
+    lengths: list[int]
 
     def warn(self, max_length: int | None, cut: int, of: str) -> None:
         """Say that rows lost something, if any did.
@@ -68,7 +70,7 @@ def tokenize_rows(trainer: SFTTrainer, rows: Sequence[Mapping[str, Messages]]) -
         rows (`Sequence[Mapping[str, Messages]]`): Conversational prompt-completion rows.
     """
     args: Any = trainer.args
-    parts, cut, lost = [], set(), set()
+    parts, cut, lost, lengths = [], set(), set(), []
     for start in range(0, len(rows), AT_A_TIME):
         numbers, kept = [], []
         for number, row in enumerate(_encode(trainer, rows[start : start + AT_A_TIME]), start):
@@ -82,8 +84,9 @@ def tokenize_rows(trainer: SFTTrainer, rows: Sequence[Mapping[str, Messages]]) -
             numbers.append(number)
             kept.append((ids, labels))
         columns = {"input_ids": [ids for ids, _ in kept], "labels": [labels for _, labels in kept], "row": numbers}
+        lengths += [len(ids) for ids, _ in kept]
         parts.append(Dataset.from_dict(columns, _FEATURES))
-    return TokenizedRows(concatenate_datasets(parts), frozenset(cut), frozenset(lost))
+    return TokenizedRows(concatenate_datasets(parts), frozenset(cut), frozenset(lost), lengths)
 
 
 def _encode(trainer: SFTTrainer, rows: Sequence[Mapping[str, Messages]]) -> list[tuple[list[int], list[int]]]:

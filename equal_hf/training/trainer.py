@@ -39,7 +39,7 @@ from equal_hf.training.influence_batches import (
     pair_influence,
     rewarding_sets,
 )
-from equal_hf.training.length_batches import InOrder, batches_by_length
+from equal_hf.training.length_batches import ByLength, InOrder, batches_by_length
 from equal_hf.training.main_process import on_main
 from equal_hf.training.model_export import ModelFolderTrainer
 from equal_hf.training.round_callbacks import RoundCallback
@@ -126,6 +126,7 @@ class EqualTrainer(ModelFolderTrainer):
         self.rows_cut = self.rows_lost = 0  # by `max_length`, of all rounds of this start
         self._cut: dict[str, float] = {}  # of the open round
         self._trained_rows: list[int] = []
+        self._pool_lengths: list[int] = []
         self._arm_rows: list[list[dict[str, Any]]] = []
         self._pair_rows: dict[int, dict[str, Any]] = {}  # by position in the round
         self._eval_on_start = args.eval_on_start
@@ -267,7 +268,7 @@ class EqualTrainer(ModelFolderTrainer):
         rows = self._on_main(lambda: tokenize_rows(self, self.round_feed.pool()))
         self._count_cut(rows, len(rows.cut), "the pool")
         set_seed(self.args.seed)  # else a pool that begins in another process than the rounds has another dropout
-        self.train_dataset = rows.dataset
+        self.train_dataset, self._pool_lengths = rows.dataset, rows.lengths
         self.remove_callback(self._round_callback)
         try:
             with pool_settings(self.args, Path(self.run_dir)):
@@ -301,9 +302,8 @@ class EqualTrainer(ModelFolderTrainer):
         # Spare rows stand in for those that lost their whole answer, and where spare rows run out rows repeat.
         chosen = [prepared[i % len(prepared)] for i in range(self.args.rows_per_round)]
         if self._by_length:
-            at_a_time = self.args.train_batch_size * self.args.world_size
-            rng = np.random.default_rng([self.args.seed, epoch, 2])
-            chosen = [chosen[i] for i in batches_by_length([len(r["input_ids"]) for r in chosen], at_a_time, rng)]
+            lengths, rng = [len(row["input_ids"]) for row in chosen], np.random.default_rng([self.args.seed, epoch, 2])
+            chosen = [chosen[i] for i in batches_by_length(lengths, self._at_a_time, rng)]
         self._round_dataset.replace(chosen)
         distinct = {row["row"] for row in chosen}
         self._cut = {"equal/rows_cut": len(rows.cut & distinct), "equal/rows_lost": len(rows.lost)}
@@ -329,7 +329,15 @@ class EqualTrainer(ModelFolderTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        return InOrder(rows) if self._by_length and rows is self._round_dataset else super()._get_train_sampler(rows)
+        if not self._by_length:
+            return super()._get_train_sampler(rows)
+        if rows is self._round_dataset:
+            return InOrder(rows)
+        return ByLength(self._pool_lengths, self._at_a_time, self.args.seed)  # less the columns that are not used
+
+    @property
+    def _at_a_time(self) -> int:
+        return self.args.train_batch_size * self.args.world_size
 
     def evaluate(  # type: ignore[override]
         self,

@@ -1,4 +1,4 @@
-"""How much of the extraction is hidden behind the training, with `feedback_lag` 0 and 1.
+"""How much of the extraction is hidden behind the training of the closed loop, with `feedback_lag` 0 and 1.
 
     python -m tests.benchmarks.overlap [--rounds 5] [--latency-s 2] [--slots 8]
 
@@ -69,6 +69,7 @@ def run(world: Path, folder: Path, url: str, lag: int, options: argparse.Namespa
     """One run, and what its trainer waited for."""
     config = EqualConfig(
         output_dir=str(folder),
+        closed_loop=True,
         feedback_lag=lag,
         num_rounds=options.rounds,
         arms_per_round=3,

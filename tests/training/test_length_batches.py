@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equal_hf.training.length_batches import batches_by_length
+from equal_hf.training.length_batches import ByLength, batches_by_length
 
 
 @given(st.lists(st.integers(1, 2048), max_size=300), st.integers(1, 64), st.integers(0, 2**32 - 1))
@@ -42,3 +42,13 @@ def test_of_real_shares_little_is_padding():
         grouped = useful(batches_by_length(lengths, rows * processes, rng), rows, processes, accumulation)
         assert grouped > least
         assert grouped > 2 * useful(rng.permutation(512), rows, processes, accumulation)
+
+
+def test_each_epoch_has_an_order_of_its_own_that_comes_again():
+    sampler = ByLength([length % 50 for length in range(200)], 8, seed=3)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(200)) and len(sampler) == 200

@@ -243,6 +243,26 @@ def test_rows_of_like_length_are_batched_together(world, tmp_path, batches):
         assert (width == as_sorted) == (batches == "group_by_length"), (width, as_sorted)
 
 
+def test_rows_of_the_pool_are_batched_by_length_too_and_anew_each_epoch(world, tmp_path):
+    seen = []
+
+    class Rows(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+            if str(args.output_dir).endswith("pool"):
+                train_dataloader.set_epoch(round(state.epoch))  # as the trainer does next
+                seen.append([(batch["attention_mask"].sum(1).tolist()) for batch in train_dataloader])
+
+    trainer = make(world, tmp_path, num_rounds=1, pool_epochs=3)
+    trainer.add_callback(Rows())
+    trainer.train()
+    assert len(seen) == 3 and any(batches != seen[0] for batches in seen)
+    for batches in seen:
+        lengths = sorted(length for batch in batches for length in batch)
+        rest = len(lengths) % 4
+        least = sum(lengths[at + 3] for at in range(rest, len(lengths), 4)) + sum(lengths[max(rest - 1, 0) : rest])
+        assert len(lengths) >= 12 and sum(max(batch) for batch in batches) == least
+
+
 def test_a_checkpoint_of_another_trainer_is_named(world, tmp_path):
     first = make(world, tmp_path, num_rounds=1)
     first.train()
