@@ -21,7 +21,6 @@ Run it again after a stop and it goes on where it was.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -53,6 +52,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    # Read when transformers is imported: its bars for models of one file say little.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sys.exit(in_one_line(lambda: main(sys.argv[1:])))
