@@ -72,7 +72,8 @@ def build(
         `TargetError`: If there are too few items.
         `CorpusError`: If no document is left for the corpus.
     """
-    real_models.smollm2_gguf(), real_models.minilm_zip()  # before anything that takes time
+    for weights in (real_models.smollm2_gguf, real_models.minilm_zip):
+        weights()  # an error, if there is one, comes before anything that takes time
     inputs = first.fingerprint(seed, max_documents, packages) | {
         "models": real_models.INSTALL,
         "own_code": [file_hash(Path(path)) for path in (__file__, real_models.__file__)],
