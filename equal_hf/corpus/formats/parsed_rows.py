@@ -13,6 +13,7 @@ from equal_hf.corpus.row_formats import MAX_ROW_BYTES, Reading, Unusable, bounde
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 20_000_000  # of a page; trafilatura's own limit
+_HEADER_BYTES = 1_000_000
 _PAGES = ("text/html", "application/xhtml+xml")
 _CUT_OFF = "it ends too soon: the file is cut off"
 _FACTS = ("title", "author", "language")
@@ -45,6 +46,7 @@ def _records(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
 
     reading.at("record 1: ")
     archive, more = ArchiveIterator(stream), True
+    headers = _Headers(archive.reader)
     for number, record in enumerate(archive, 1):
         reading.at(f"record {number}: ")
         if record.format != "warc" or not record.rec_type or record.length is None:
@@ -68,8 +70,28 @@ def _records(stream: Any, reading: Reading) -> Iterator[dict[str, Any]]:
         if archive.err_count:
             raise ValueError("the record before is longer than it says")
         more = archive.next_line is not None
+        headers.bytes = 0
     if more:  # which warcio takes for the end
         raise ValueError(_CUT_OFF)
+
+
+class _Headers:
+    """Bounds the headers of a record, which warcio reads line by line, however long.
+
+    Args:
+        reader (`Any`): What it reads them from.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        self._readline, self.bytes = reader.readline, 0
+        reader.readline = self.readline
+
+    def readline(self, length: int | None = None) -> bytes:
+        line: bytes = self._readline(min(length or _HEADER_BYTES, _HEADER_BYTES))
+        self.bytes += len(line)
+        if self.bytes >= _HEADER_BYTES:
+            raise ValueError(f"headers of more than {_HEADER_BYTES // 1_000_000} MB")
+        return line
 
 
 def _kind(record: Any) -> str:

@@ -87,6 +87,8 @@ def test_a_folder_of_every_kind_is_a_corpus_with_paths_as_ids(mixed):
         ("a.warc.gz", warc([("http://a", page().encode())])[:-30], "record 1: the compressed data ends too soon"),
         ("a.warc", b"WARC/1.0\r\nnothing", "record 1: it is no WARC record"),
         ("a.warc", page().encode(), "record 1: it is no WARC record"),
+        ("a.warc", ARCHIVE + b"WARC/1.0\r\nA: " + b"x" * 1_000_000, "record 3: headers of more than 1 MB"),
+        ("a.warc", ARCHIVE + b"WARC/1.0\r\n" + b"A: b\r\n" * 200_000, "record 3: headers of more than 1 MB"),
     ],
 )
 def test_a_bad_file_stops_or_is_left_out_by_name(tmp_path, caplog, monkeypatch, name, content, problem):
