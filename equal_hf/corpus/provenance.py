@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.utils.licences import hub_licence, is_provenance, row_licence, row_source
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 MOST = 500  # licences and sources that are told apart
 OTHER_SOURCES = "…"
+FIRST = 50  # rows by which it is known which columns hold JSON
 
 
 @dataclass(slots=True)
@@ -32,18 +37,36 @@ class Provenance:
     rows: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
 
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Count rows by their metadata."""
-        for row in rows:
+    def add(self, rows: Iterable[Mapping[str, Any]], counts: Iterable[int] | None = None) -> None:
+        """Count rows by their metadata.
+
+        Args:
+            rows (`Iterable[Mapping[str, Any]]`): The metadata.
+            counts (`Iterable[int]`, *optional*): How many rows there are of each; one where left out.
+        """
+        for row, count in zip(rows, itertools.repeat(1) if counts is None else counts, strict=False):
             licence = row_licence(row)
-            self.rows[None if licence is None else _known(licence), row_source(row)] += 1
+            self.rows[None if licence is None else _known(licence), row_source(row)] += count
             for name in ("language", "lang"):
                 code = row.get(name)
                 if isinstance(code, str) and re.fullmatch(r"[a-z]{2,3}", code := code.strip().lower()):
-                    self.languages[code] += 1
+                    self.languages[code] += count
                     break
         if len(self.rows) > 4 * MOST:
             self._shorten()
+
+    def add_table(self, table: pa.Table, names: Sequence[str]) -> None:
+        """Count the rows of a table, those that are alike together.
+
+        Args:
+            table (`pa.Table`): Documents.
+            names (`Sequence[str]`): Its columns of metadata.
+        """
+        if not (columns := provenance_columns(names, table.slice(0, FIRST).select(list(names)).to_pylist())):
+            self.add([{}], [len(table)])
+            return
+        alike = table.select(columns).group_by(columns).aggregate([([], "count_all")])
+        self.add(alike.select(columns).to_pylist(), alike["count_all"].to_pylist())
 
     @property
     def licences(self) -> Counter[str | None]:
@@ -92,20 +115,22 @@ class Provenance:
             self.rows[licence, OTHER_SOURCES] += count
 
 
-def provenance_columns(names: Iterable[str], first: Mapping[str, Any]) -> list[str]:
-    """The columns of metadata that may tell of provenance.
+def provenance_columns(names: Iterable[str], first: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of metadata that may tell of provenance: by their names, or as they hold JSON.
 
     Args:
         names (`Iterable[str]`): All columns.
-        first (`Mapping[str, Any]`): One row.
+        first (`Sequence[Mapping[str, Any]]`): Some rows.
+
+    >>> provenance_columns(["title", "url", "meta"], [{"title": "{", "meta": None}, {"meta": '{"repo": 1}'}])
+    ['url', 'meta']
     """
 
-    def may_tell(name: str) -> bool:
-        value = first.get(name)
-        nested = isinstance(value, str) and value[:1] == "{" and "licen" in value.lower()
-        return is_provenance(name) or nested or name in ("language", "lang")
+    def nested(name: str) -> bool:
+        values = (row.get(name) for row in first)
+        return any(isinstance(value, str) and value[:2] in ('{"', "{}") for value in values)
 
-    return [name for name in names if may_tell(name)]
+    return [name for name in names if is_provenance(name) or name in ("language", "lang") or nested(name)]
 
 
 @functools.lru_cache(10_000)

@@ -21,7 +21,7 @@ from equal_hf.corpus.indexing.file_plan import FilePlan, embeddings_name, terms_
 from equal_hf.corpus.indexing.sorted_runs import Run
 from equal_hf.corpus.keywords import ClusterWords, cluster_words
 from equal_hf.corpus.profiles import ClusterProfiles
-from equal_hf.corpus.provenance import Provenance, provenance_columns
+from equal_hf.corpus.provenance import Provenance
 from equal_hf.utils.dataset_info import DataFacts
 from equal_hf.utils.files import replacing
 from equal_hf.utils.parquet import hub_writer
@@ -97,7 +97,7 @@ def write_files(
             table, halves, generations = _merge(cluster, runs, schema, layout)
             sketches = layout.sketch.transform(table["text"].to_pylist())
             words.append(cluster_words(number, len(table), table))
-            provenance.add(table.select(provenance_columns(names, table.slice(0, 1).to_pylist()[0])).to_pylist())
+            provenance.add_table(table, names)
             order = np.argsort(generations, kind="stable")
             vectors.append(halves[order])
             terms.append(sketches[order])
