@@ -161,6 +161,11 @@ def test_the_settings_on_the_first_page_are_among_those_that_run():
     assert [line for line in short if line not in whole] == []
 
 
+def test_the_first_picture_is_the_same_where_it_stands():
+    readme, index = ((REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "docs/source/index.md"))
+    assert fences(readme, "mermaid") == fences(index, "mermaid") != []
+
+
 def test_what_is_run_elsewhere_is():
     for where in ELSEWHERE.values():
         path, found, name = where.partition("::")
