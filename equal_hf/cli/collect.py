@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
-import sys
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -49,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
     from equal_hf.cli.train import drive
     from equal_hf.records.summary import format_summary
     from equal_hf.utils.logging import set_up_terminal
+    from equal_hf.utils.printable import only_results_on_stdout
 
-    with contextlib.redirect_stdout(sys.stderr):  # libraries greet on standard output; that is for the result alone
+    with only_results_on_stdout():
         settings, collector_args, _ = parse_run(args.config, args.settings)
         set_up_terminal(is_main_process=PartialState().is_main_process)
         settings = without_training(settings, collector_args)

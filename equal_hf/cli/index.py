@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError
-from equal_hf.utils.printable import escape
+from equal_hf.utils.printable import escape, only_results_on_stdout
 
 if TYPE_CHECKING:
     from equal_hf.cli.index_arguments import IndexArguments
@@ -60,8 +58,7 @@ def run_on_ranks(
         command (`Callable`): Takes settings, run folder, seed, stage and ranks, and returns a summary.
         render (`Callable`): The lines of a summary.
     """
-    # Libraries greet on standard output when they are imported; that is for the result alone.
-    with contextlib.redirect_stdout(sys.stderr):
+    with only_results_on_stdout():
         from equal_hf.cli.index_arguments import parse_index
         from equal_hf.utils.distributed import Ranks
         from equal_hf.utils.logging import set_up_terminal

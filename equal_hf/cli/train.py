@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equal_hf.utils.printable import only_results_on_stdout
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     from equal_hf.cli.parse_config import parse_run
     from equal_hf.records.summary import format_summary
 
-    with contextlib.redirect_stdout(sys.stderr):  # libraries greet on standard output; that is for the result alone
+    with only_results_on_stdout():
         summary = drive(*parse_run(args.config, args.settings), train)
     if PartialState().is_main_process:
         print(json.dumps(summary, indent=2) if args.json else format_summary(summary), flush=True)

@@ -6,7 +6,10 @@ red: \x1b[31m, bell: \x07, reversed: \u202e, Ünïcode: 数 ∑
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 
 
 def first_line(error: BaseException) -> str:
@@ -40,3 +43,24 @@ def show_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """What is written to standard output in the block goes to standard error: libraries greet there, in C++ too.
+
+    What is for standard output, a result, is printed after the block.
+    """
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # one of the two is closed
+        kept = None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
