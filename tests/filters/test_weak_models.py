@@ -1,9 +1,8 @@
 """What a small model writes: filters for its habits, on its own pairs, labelled by hand, and on pairs of real sources.
 
 `labelled_pairs.jsonl` holds pairs that SmolLM2-135M-Instruct wrote for textbook pages, with the default prompt, and
-for docstrings, with [`PROMPT`] and, the last 86, with that of `recipes/quickstart_llm.yaml`; these were written when the
-filters were made. A line names the kinds of fault that a reader saw; none where the form is right, whatever the answer
-is worth.
+for docstrings, with [`PROMPT`] and, the last 86, with that of `recipes/quickstart_llm.yaml`; these came after the
+filters. A line names the kinds of fault that a reader saw; none where the form is right, whatever the answer is worth.
 """
 
 from __future__ import annotations
