@@ -7,8 +7,16 @@ import logging
 import pandas as pd
 import pytest
 
-from equal_hf.errors import TargetError
-from equal_hf.target import TargetConfig, TargetItem, load_target, load_targets
+from equal_hf.errors import ConfigError, TargetError
+from equal_hf.target import (
+    Target,
+    TargetConfig,
+    TargetItem,
+    evaluation_sets,
+    has_annotations,
+    load_target,
+    load_targets,
+)
 
 
 @pytest.fixture
@@ -160,3 +168,21 @@ def test_the_column_of_results_is_a_setting(tmp_path):
     args.target_final_column = ["result"]
     with pytest.raises(TargetError, match=r"no column 'result'.*`target_final_column`"):
         load_targets(args, 0)
+
+
+def test_calculator_annotations_are_no_part_of_what_losses_are_measured_on():
+    answers = ("48/2 = <<48/2=24>>24.\n#### 24", "cout << a == b >> c; <<x=1>>")
+    items = tuple(TargetItem("Q?", answer) for answer in answers)
+    targets = {"target": Target(items, items, items)}
+
+    def shown(part, **settings):
+        return [row["completion"][0]["content"] for row in evaluation_sets(targets, part, **settings)]
+
+    assert shown("validation") == shown("test") == ["48/2 = 24.\n#### 24", answers[1]]
+    assert shown("test", annotations="keep") == list(answers)
+    assert has_annotations(targets, "validation") and not has_annotations(
+        {"t": Target(items, items[1:])}, "validation"
+    )
+    assert TargetConfig(target=["a"]).target_annotations == "strip"
+    with pytest.raises(ConfigError, match="`target_annotations` is 'drop': set it to one of strip, keep"):
+        TargetConfig(target=["a"], target_annotations="drop")

@@ -17,6 +17,7 @@ from equal_hf.extraction.config import EndpointConfig
 from equal_hf.publishing.config import PublishConfig
 from equal_hf.selection.config import PER_COST, SelectionConfig
 from equal_hf.target import TargetConfig
+from equal_hf.training.exact_match.config import ExactMatchConfig
 from equal_hf.utils.settings import NULL, Range, check_settings, prefixed, setting, take
 
 EXTRACTORS = ("endpoint", "explicit")
@@ -25,9 +26,10 @@ _PREFIX = "extractor_"
 
 @dataclass
 @prefixed(EndpointConfig, _PREFIX)
-class RunArguments(PublishConfig, SelectionConfig, TargetConfig, CorpusConfig):
-    """Arguments of a recipe: those of [`CorpusConfig`], [`TargetConfig`], [`SelectionConfig`], [`PublishConfig`] and,
-    with `extractor_` before their names, those of [`EndpointConfig`]; and these. Each field says what it is."""
+class RunArguments(PublishConfig, ExactMatchConfig, SelectionConfig, TargetConfig, CorpusConfig):
+    """Arguments of a recipe: those of [`CorpusConfig`], [`TargetConfig`], [`SelectionConfig`], [`ExactMatchConfig`],
+    [`PublishConfig`] and, with `extractor_` before their names, those of [`EndpointConfig`]; and these. Each field
+    says what it is."""
 
     required: ClassVar[tuple[str, ...]] = ("corpus", "target")
     renamed: ClassVar[dict[str, str]] = {"extractor_flavour": "extractor_dialect"}
@@ -70,7 +72,7 @@ class RunArguments(PublishConfig, SelectionConfig, TargetConfig, CorpusConfig):
     )
 
     def __post_init__(self) -> None:
-        for config in (CorpusConfig, TargetConfig, SelectionConfig, PublishConfig):
+        for config in (CorpusConfig, TargetConfig, SelectionConfig, ExactMatchConfig, PublishConfig):
             config.__post_init__(self)
         _ = self.endpoint, self.prices  # which check themselves
         check_settings(self, only=RunArguments)

@@ -119,6 +119,7 @@ def drive(
     from equal_hf.cli.checks import checks, require
     from equal_hf.corpus.run_corpus import open_corpus
     from equal_hf.publishing.background_push import RoundPublisher
+    from equal_hf.records.summary import with_untouched
     from equal_hf.target import load_targets
     from equal_hf.utils.distributed import Ranks
     from equal_hf.utils.logging import set_up_terminal
@@ -146,6 +147,8 @@ def drive(
     summary = {"equal": once(equal)}
     if "review" in summary["equal"]:
         return summary["equal"]
+    if model is not None:
+        summary = with_untouched(output_dir, summary)
     if run.control:
         settings = control_settings(args, summary["equal"])
         summary[run.control] = once(replace(equal, args=settings, policy=run.control, publisher=None))
@@ -237,8 +240,10 @@ def train(job: Job) -> dict[str, Any]:
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
     from equal_hf.records.json_files import write_json
+    from equal_hf.records.summary import TRAINED, with_untouched
     from equal_hf.tracking.trackers import TRACKERS, tracked
     from equal_hf.training.main_process import on_main
+    from equal_hf.training.measures import weights_digest
 
     began = time.monotonic()
     run, args, trainer = job.run, job.args, make_trainer(job)
@@ -251,11 +256,12 @@ def train(job: Job) -> dict[str, Any]:
             collected = partial(collect_rounds, collector, report_to, job.publisher, goes_on=True)
             on_main(lambda: collected(project=args.project, kind=job.name))
         with tracked(args, name=job.name, config=collector.config, id=collector.records.run_id()):
+            measure_before_training(trainer, job)
             trainer.train(resume_from_checkpoint=True)
             if trainer.waits_for_review:
                 return {"review": reviewed(collector) if trainer.is_world_process_zero() else []}
-            measures = measure(trainer, job.targets, collector.target_shares)
             folder = trainer.export_model()
+            measures = measure(trainer, job, TRAINED, weights_digest(trainer.model))
             dataset = last_push(str(args.output_dir)).get("repo_id")
             dataset = dataset or (run.hub_dataset_id if job.policy is None else None)  # the control's is its own
             if trainer.is_world_process_zero():
@@ -265,7 +271,7 @@ def train(job: Job) -> dict[str, Any]:
                     dataset or "../dataset",
                     policy=policy,
                     run=collector.records.run(),
-                    summary={job.policy or "equal": measures},
+                    summary=with_untouched(trainer.run_dir, {job.policy or "equal": measures}),
                     repo_id=args.hub_model_id,
                 )
                 history = collector.history
@@ -323,7 +329,7 @@ def make_trainer(job: Job) -> EqualTrainer:
     from trl import get_quantization_config
 
     from equal_hf.cli.factories import adapter_settings, make_collector, model_settings
-    from equal_hf.target import evaluation_sets
+    from equal_hf.target import evaluation_sets, has_annotations
     from equal_hf.training.round_callbacks import PublishCallback
     from equal_hf.training.trainer import EqualTrainer
     from equal_hf.utils.hub_retry import wait_for_hub
@@ -343,44 +349,55 @@ def make_trainer(job: Job) -> EqualTrainer:
         name,
         args,
         data_collector=collector,
-        eval_dataset=evaluation_sets(job.targets, "validation"),
+        eval_dataset=evaluation_sets(job.targets, "validation", annotations=run.target_annotations),
         processing_class=wait_for_hub(tokenizer, f"loading the tokenizer of {name}"),
         peft_config=adapter_settings(model),
         quantization_config=get_quantization_config(model),
     )
+    if (
+        run.target_annotations == "strip"
+        and trainer.waits_for_evaluation
+        and has_annotations(job.targets, "validation")
+    ):
+        collector.extra_fingerprint["target_annotations"] = "strip"  # else as it was before it could be set
     trainer.remove_callback(PrinterCallback)  # a line a round says enough
     if job.publisher is not None:
         trainer.add_callback(PublishCallback(job.publisher))
     return trainer
 
 
-def measure(trainer: EqualTrainer, targets: Mapping[str, Target], shares: Mapping[str, float]) -> dict[str, float]:
+def measure_before_training(trainer: EqualTrainer, job: Job) -> None:
+    """Have the untouched model measured before its first step; a control has the one of its run.
+
+    Args:
+        trainer ([`EqualTrainer`]): The trainer.
+        job ([`Job`]): The run.
+    """
+    from equal_hf.records.summary import UNTOUCHED
+    from equal_hf.training.measures import UntouchedCallback
+
+    model = job.model
+    if job.policy is not None or model is None or not job.run.measure_untouched:
+        return
+    bits = "4" * model.load_in_4bit + "8" * model.load_in_8bit
+    identity = " ".join(map(str, filter(None, (model.model_name_or_path, model.model_revision, model.dtype, bits))))
+    measuring = partial(measure, trainer, job, UNTOUCHED, identity)
+    trainer.add_callback(UntouchedCallback(trainer, measuring, identity))
+
+
+def measure(trainer: EqualTrainer, job: Job, stage: str, model: str) -> dict[str, float]:
     """Loss on the test parts and, where items have a final result, exact match, and of each of several targets.
 
     Args:
-        trainer ([`EqualTrainer`]): The trainer, when training is done.
-        targets (`Mapping[str, Target]`): The target tasks by name.
-        shares (`Mapping[str, float]`): What each target counts.
+        trainer ([`EqualTrainer`]): The trainer.
+        job ([`Job`]): The run.
+        stage (`str`): `"untouched"` or `"trained"`.
+        model (`str`): What tells the model from others.
     """
-    from equal_hf.target import evaluation_sets, weighted_mean
-    from equal_hf.training.evaluation import exact_match
+    from equal_hf.training.measures import measure_model
 
-    if (tests := evaluation_sets(targets, "test")) is None:
-        return {}
-    metrics = trainer.evaluate(tests, metric_key_prefix="test")
-    measures = {"test_loss": metrics["test_loss"]}
-    if len(targets) > 1:
-        measures |= {f"test_loss_{name}": metrics[f"test_{name}_loss"] for name in tests}
-    longest = min(trainer.args.max_length or 512, 512)
-    matches = {
-        name: exact_match(trainer.model, trainer.processing_class, target.test, max_new_tokens=longest)
-        for name, target in targets.items()
-        if any(item.final for item in target.test)
-    }
-    if matches:
-        measures["exact_match"] = weighted_mean(matches, shares)
-        measures |= {f"exact_match_{name}": value for name, value in matches.items() if len(targets) > 1}
-    return measures
+    annotations = job.run.target_annotations
+    return measure_model(trainer, job.targets, job.run, stage=stage, model=model, annotations=annotations)
 
 
 def command_line() -> list[str]:

@@ -206,6 +206,7 @@ def check_targets(run: RunArguments, args: EqualConfig, model: Any, tokenizer: A
         return
     if model is not None:
         yield from _check_validation(run, args, targets)
+        yield from _check_results(run, targets)
         if tokenizer is not None and tokenizer.chat_template:
             for name, target in targets.items():
                 yield from _check_lengths(name, target, args, tokenizer)
@@ -232,6 +233,23 @@ def _check_validation(run: RunArguments, args: EqualConfig, targets: Mapping[str
         yield Check("target", "problem", f"{named}, but no target has a validation part", remedy)
     if str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
         yield Check("target", "problem", f"{named}, but `eval_strategy` is 'no'", "set it to 'epoch'")
+
+
+def _check_results(run: RunArguments, targets: Mapping[str, Target]) -> Iterator[Check]:
+    """Whether the results of test items can be compared."""
+    from equal_hf.training.exact_match.math_verifier import MISSING, can_verify
+    from equal_hf.training.exact_match.measure import with_result
+    from equal_hf.training.exact_match.results import is_formula
+
+    for name, target in targets.items():
+        items = with_result(target.test, run.exact_match_items) if run.exact_match_forms else []
+        formulas = sum(is_formula(str(item.final)) for item in items)
+        if formulas and not can_verify():
+            remedy = "or set `exact_match_items: 0` to go without exact match"
+            yield Check("target", "problem", f"target {name!r} has {formulas:,} {MISSING}", remedy)
+        if formulas and "few_shot" in run.exact_match_forms:
+            found = f"{formulas:,} of {len(items):,} results of target {name!r} are no numbers, which `few_shot` reads"
+            yield Check("target", "note", found, "read them by the form `chat`")
 
 
 def _check_lengths(name: str, target: Target, args: EqualConfig, tokenizer: Any) -> Iterator[Check]:

@@ -170,12 +170,14 @@ def _cost(stats: RunStatistics) -> str:
 
 def _comparison(summary: Mapping[str, Any] | None) -> str:
     summary = summary or {}
-    runs = {name: summary[name] for name in ("equal", "uniform") if isinstance(summary.get(name), Mapping)}
+    runs = {
+        name: summary[name] for name in ("untouched", "equal", "uniform") if isinstance(summary.get(name), Mapping)
+    }
     if not runs:
         return ""
     measures = list(dict.fromkeys(key for run in runs.values() for key in run))
     rows = [[code(measure), *(_cell(run.get(measure)) for run in runs.values())] for measure in measures]
-    heads = {"equal": "EQUAL", "uniform": "uniform control"}
+    heads = {"untouched": "before training", "equal": "EQUAL", "uniform": "uniform control"}
     text = table(["", *(heads[name] for name in runs)], rows)
     steps = " and the same number of training steps" if "steps" in measures else ""
     note = f"The control drew documents uniformly, at the same budget{steps}.\n\n"

@@ -9,7 +9,46 @@ test_loss   3.0000    3.5000
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from equal_hf.errors import RecordError
+from equal_hf.records.json_files import read_json
+
+UNTOUCHED, TRAINED = "untouched", "trained"
+
+
+def evaluation_folder(run_dir: str | Path) -> Path:
+    """Where a run keeps what its model was measured to be, and the replies."""
+    return Path(run_dir) / "evaluation"
+
+
+def measured(run_dir: str | Path, stage: str) -> dict[str, Any] | None:
+    """What a run's model was measured to be, `None` where it was not.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder.
+        stage (`str`): `"untouched"`, before training, or `"trained"`.
+
+    Returns:
+        `dict[str, Any]`: Numbers by name, and `model`, which tells it from others.
+    """
+    try:
+        return read_json(evaluation_folder(run_dir) / f"{stage}.json")
+    except RecordError:
+        return None
+
+
+def with_untouched(run_dir: str | Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with the model before training first, where that was measured.
+
+    Args:
+        run_dir (`str` or `Path`): The run folder.
+        summary (`Mapping[str, Any]`): Measures by run.
+    """
+    found = measured(run_dir, UNTOUCHED)
+    numbers = {name: value for name, value in (found or {}).items() if name != "model"}
+    return ({UNTOUCHED: numbers} if numbers else {}) | dict(summary)
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:

@@ -87,25 +87,25 @@ class EqualTrainer(ModelFolderTrainer):
         if kwargs.pop("train_dataset", None) is not None:
             raise ConfigError("`train_dataset` cannot be used here: rows come from `data_collector`")
         self._values_pairs = "influence" in data_collector.args.pair_values
-        self._waits_for_evaluation = self._values_pairs or "evaluated" in data_collector.stages.values()
+        self.waits_for_evaluation = self._values_pairs or "evaluated" in data_collector.stages.values()
         what, setting = (
             ("`pair_values` names influence, which", "it")
             if self._values_pairs
             else ("a reward function", "that reward function")
         )
-        if self._waits_for_evaluation and not args.closed_loop:
+        if self.waits_for_evaluation and not args.closed_loop:
             raise ConfigError(
                 f"{what} waits for a training but `closed_loop` is false, and all rounds are collected before one: "
                 f"set it to true, or leave {setting} out"
             )
         if eval_dataset is None:
-            if self._waits_for_evaluation:
+            if self.waits_for_evaluation:
                 raise ConfigError(
                     f"{what} waits for an evaluation but there is no `eval_dataset`: "
                     f"pass the validation set, or leave {setting} out"
                 )
             args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
-        elif self._waits_for_evaluation and args.eval_strategy == IntervalStrategy.NO:
+        elif self.waits_for_evaluation and args.eval_strategy == IntervalStrategy.NO:
             raise ConfigError(
                 f"{what} waits for an evaluation but `eval_strategy` is 'no': "
                 f"set it to 'epoch', or leave {setting} out"
@@ -132,7 +132,7 @@ class EqualTrainer(ModelFolderTrainer):
         self._eval_on_start = args.eval_on_start
         self._round_callback = RoundCallback(self)
         self.add_callback(self._round_callback)
-        if self._waits_for_evaluation:
+        if self.waits_for_evaluation:
             batch = self.get_total_train_batch_size(args)
             data_collector.extra_fingerprint["training"] = training_fingerprint(args, self.model, batch)
 
@@ -253,7 +253,7 @@ class EqualTrainer(ModelFolderTrainer):
         """How many rounds a checkpoint was trained on; refused where this run's rounds would not fit its steps."""
         progress = TrainingProgress.of(checkpoint)
         again = ", or remove the checkpoints to train again from the records, which asks for nothing anew"
-        remedy = "" if self._waits_for_evaluation else again
+        remedy = "" if self.waits_for_evaluation else again
         progress.check(checkpoint, self._progress(), self.args.world_size, remedy)
         self.round_feed.start_loss = progress.start_loss
         return progress.rounds
@@ -363,7 +363,7 @@ class EqualTrainer(ModelFolderTrainer):
     def record_rewards(self, metrics: dict[str, float]) -> None:
         """Record the open round's rewards after an evaluation, on every process, if it has the metric that pays."""
         wanted = self.args.reward_metric
-        if wanted not in metrics and (metrics or self._waits_for_evaluation):
+        if wanted not in metrics and (metrics or self.waits_for_evaluation):
             return  # one of several evaluation sets, another is awaited
         loss = metrics.get(wanted)
         context: dict[str, Any] = {"model": self.model}

@@ -1,6 +1,7 @@
 """The main recipe, as a user starts it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.tracking.wandb_file import wandb_rows
 from tests.world import make_target
 
 RECIPE = "recipes/mistral_math.py"
+KEPT = (".json", "-target-chat.json", "-target-chat.jsonl")
 LAUNCH = ["-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/cpu.yaml", RECIPE]
 
 
@@ -68,7 +70,9 @@ def test_it_ends_with_a_table_and_a_summary(finished):
         assert summary[name]["documents"] == 36
         assert summary[name]["steps"] == 6
         assert summary[name].keys() >= {"prompt_tokens", "pairs", "test_loss", "exact_match", "wall_s"}
-    assert summary["equal"]["test_loss"] < summary["uniform"]["test_loss"]
+    assert summary["equal"]["test_loss"] < summary["uniform"]["test_loss"] < summary["untouched"]["test_loss"]
+    assert summary["untouched"].keys() == {"test_loss", "exact_match", "exact_match_stderr"}
+    assert re.search(r"^ +untouched +equal +uniform$", output, re.MULTILINE)
     assert summary.keys() >= {"dataset", "model", "seed"}
     assert "test_loss" in output and "round 3/3" in output
     assert "Traceback" not in output
@@ -101,6 +105,7 @@ def test_by_default_all_is_collected_first_and_both_runs_train_as_many_steps(col
     assert summary["equal"]["pool_steps"] == summary["uniform"]["pool_steps"] > 0
     assert summary["equal"]["rounds"] == summary["uniform"]["rounds"] == 2
     assert {"test_loss", "exact_match", "useful_pairs"} <= summary["equal"].keys()
+    assert summary["equal"]["test_loss"] < summary["untouched"]["test_loss"]
     assert "Traceback" not in output and not list((folder / "run").glob("checkpoint-*"))
     assert list((folder / "run/pool").glob("checkpoint-*"))
     assert len(load_dataset(summary["dataset"], split="train")) == summary["equal"]["pairs"]
@@ -116,6 +121,19 @@ def test_its_rounds_and_its_training_are_each_logged_once(collected_first):
     for rows in (wandb_rows(folder / "run"), ours):
         assert [row["equal/round"] for row in rows if "equal/round" in row] == [0, 1]
         assert [row["pool/global_step"] for row in rows if "pool/loss" in row] == list(range(1, steps + 1))
+
+
+def test_what_was_measured_is_kept_reply_by_reply_and_told_on_the_cards(finished):
+    folder, _ = finished
+    names = {path.name for path in (folder / "evaluation").iterdir()}
+    assert names == {f"{stage}{rest}" for stage in ("untouched", "trained") for rest in KEPT}
+    assert {path.name for path in (folder / "control/evaluation").iterdir()} == {f"trained{rest}" for rest in KEPT}
+    replies = load_dataset("json", data_files=str(folder / "evaluation/trained-target-chat.jsonl"), split="train")
+    assert replies["question"] == [item.question for item in make_target().test]
+    card = (folder / "hub/model/README.md").read_text()
+    assert "|  | before training | EQUAL | uniform control |" in card
+    assert re.search(r"^\| `exact_match` \|( \S+ ± \S+ \|){3}$", card, re.MULTILINE)
+    assert "| before training | EQUAL | uniform control |" in (folder / "hub/dataset/README.md").read_text()
 
 
 def test_dataset_and_model_open_with_the_ordinary_loaders(finished):
@@ -144,15 +162,21 @@ def test_killed_while_building_and_while_training_it_ends_with_the_same_pairs(fi
     folder, _ = finished
     again, log = tmp_path / "run", tmp_path / "log"
     arguments = [*LAUNCH, "--config", str(config), "--output_dir", str(again)]
-    for count, mark in ((5, "index/embeddings/*/*.json"), (1, "control/rounds/round-00001/extracted")):
+    marks = ((5, "index/embeddings/*/*.json"), (1, "hub/model/*"), (1, "control/rounds/round-00001/extracted"))
+    measured = set()
+    for count, mark in marks:
         process = start(arguments, log)
         half_way = kill_when(process, lambda count=count, mark=mark: len(list(again.glob(mark))) >= count)
         assert half_way, log.read_text()[-3000:]
+        measured |= {path.stat().st_mtime_ns for path in again.glob("evaluation/untouched*")}
     run(arguments, log)
+    assert {path.stat().st_mtime_ns for path in again.glob("evaluation/untouched*")} == measured, "measured once"
     for part in ("rounds", "control/rounds", "hub/dataset/data"):
         assert digests(again / part) == digests(folder / part), part
     first, second = (json.loads((f / "summary.json").read_text()) for f in (folder, again))
-    assert second["equal"]["test_loss"] == first["equal"]["test_loss"]
+    for name in ("untouched", "equal", "uniform"):
+        for measure in ("test_loss", "exact_match"):
+            assert second[name][measure] == first[name][measure]
 
 
 def test_several_targets_are_told_apart_from_the_file_to_the_card(config, world, tmp_path):
@@ -172,6 +196,11 @@ def test_several_targets_are_told_apart_from_the_file_to_the_card(config, world,
         "target_question_column": ["question", "problem"],
         "target_answer_column": ["answer", "solution"],
         "target_weights": [3.0, 1.0],
+        "exact_match_forms": ["chat", "few_shot"],
+        "exact_match_items": 7,
+        "exact_match_new_tokens": 9,
+        "exact_match_shots": 2,
+        "measure_untouched": False,
     }
     del settings["control"]
     (tmp_path / "several.yaml").write_text(yaml.safe_dump(settings))
@@ -182,8 +211,20 @@ def test_several_targets_are_told_apart_from_the_file_to_the_card(config, world,
     equal = json.loads((folder / "summary.json").read_text())["equal"]
     assert equal["test_loss"] == pytest.approx(0.75 * equal["test_loss_sums"] + 0.25 * equal["test_loss_proofs"])
     assert equal["exact_match"] == equal["exact_match_sums"]  # the other's items have no final result
-    for name in ("test_loss", "test_loss_sums", "test_loss_proofs", "exact_match_sums"):
+    measures = (
+        "test_loss",
+        "test_loss_sums",
+        "test_loss_proofs",
+        "exact_match_sums",
+        "exact_match_flexible_sums_stderr",
+    )
+    for name in measures:
         assert name in output
+    rows = [json.loads(line) for line in (folder / "evaluation/trained-sums-few_shot.jsonl").read_text().splitlines()]
+    assert len(rows) == 7 and {"found_strict", "right_flexible"} <= rows[0].keys()
+    assert all(row["tokens"] <= 9 for row in rows) and "untouched" not in json.loads(
+        (folder / "summary.json").read_text()
+    )
     card = (folder / "hub/dataset/README.md").read_text()
     for text in ("for the tasks `", "`value_sums` reward", "`value_proofs` reward", "of `sums`", "`test_loss_proofs`"):
         assert text in card, text

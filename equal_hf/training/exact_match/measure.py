@@ -103,7 +103,7 @@ def measure_exact_match(
     if result is not None:
         return result
     replies = _all_replies(model, tokenizer, asked, ids, name, kept, sharded)
-    return on_main(lambda: _compare(asked, replies, kept))
+    return on_main(lambda: compare(asked, replies, kept))
 
 
 def _identity(asked: Question, ids: Sequence[Sequence[int]], model: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _all_replies(
     replies: dict[int, Reply] = on_main(lambda: kept.replies() if kept is not None else {})
     batches = batches_of([len(prompt) for prompt in ids], asked.new_tokens, asked.batch_tokens)
     left = [batch for batch in batches if not replies.keys() >= set(batch)]
-    with _evaluating(model), _telling(name, len(ids), len(replies), state.is_main_process) as done:
+    with _evaluating(model), telling(name, len(ids), len(replies), state.is_main_process) as done:
         for start in range(0, len(left), state.num_processes):
             turn = left[start : start + state.num_processes]
             mine = turn[min(state.process_index, len(turn) - 1)]
@@ -163,8 +163,15 @@ def _evaluating(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _telling(name: str, total: int, known: int, show: bool) -> Iterator[Callable[[float], None]]:
-    """Progress: a bar, lines in the log, or a line of the view that has the terminal."""
+def telling(name: str, total: int, known: int, show: bool = True) -> Iterator[Callable[[float], None]]:
+    """Progress with a time estimate: a bar, lines in the log, or a line of the view that has the terminal.
+
+    Args:
+        name (`str`): What is done.
+        total (`int`): How many items there are.
+        known (`int`): How many were done earlier.
+        show (`bool`, *optional*, defaults to `True`): `False` says nothing.
+    """
     elsewhere = is_shown_elsewhere()
     if not show:
         yield lambda count: None
@@ -178,7 +185,17 @@ def _telling(name: str, total: int, known: int, show: bool) -> Iterator[Callable
             yield progress.made
 
 
-def _compare(asked: Question, replies: Mapping[int, Reply], kept: ReplyFile | None) -> dict[str, float]:
+def compare(asked: Question, replies: Mapping[int, Reply], kept: ReplyFile | None = None) -> dict[str, float]:
+    """Read the results in replies and compare them; done by one process.
+
+    Args:
+        asked ([`Question`]): What was asked.
+        replies (`Mapping[int, Reply]`): The reply to each item, by its place.
+        kept ([`ReplyFile`], *optional*): Where it is written down.
+
+    Returns:
+        `dict[str, float]`: As of [`measure_exact_match`].
+    """
     rows: list[dict[str, Any]] = []
     names = MEASURES[asked.form]
     right = dict.fromkeys(names, 0)
