@@ -60,6 +60,7 @@ ELSEWHERE = {
     r"accelerate launch .*-m equal_hf index": f"{INDEX_RECIPE}::test_under_accelerate",
     r"equal-hf store stats .*--bill": "tests/cli/test_store.py::test_a_bill_that_says_what_the_ledger_says",
     r"equal-hf plan .*--timed": "tests/cli/test_plan.py::test_a_run_costs_what_its_plan_said_to_within_a_tenth",
+    r"equal-hf evaluate": "tests/cli/test_evaluate.py",
     r"equal-hf align": "tests/corpus/indexing/test_hostile.py",
     r"hf ": "tests/recipes/test_hf_job.py::test_the_commands_of_the_page_are_taken_by_hf",
     r"python -m tests\.benchmarks\.": "not run: benchmarks take minutes",

@@ -27,6 +27,7 @@ COMMANDS = (
     "plan",
     "collect",
     "train",
+    "evaluate",
     "inspect",
     "report",
     "publish",
