@@ -60,10 +60,12 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     except ConfigError as error:
         yield Check("settings", "problem", str(error))
     late = [name for name in rewards if name in REWARD_FUNCTIONS and stage_of(REWARD_FUNCTIONS[name]) == "evaluated"]
-    late += ["`pair_values` influence"] if "influence" in args.pair_values else []
     if late and not args.closed_loop:
         found = f"{', '.join(late)} waits for a training, and `closed_loop` is false: all is collected before one"
         yield Check("settings", "problem", found, "set `closed_loop: true`, or leave it out")
+    if "influence" in args.pair_values and not args.closed_loop:
+        found = "`pair_values` names influence, which only a training after every round tells"
+        yield Check("settings", "problem", found, "leave it out, or train with `closed_loop: true`")
     losses = {"eval_loss", *(f"eval_{name}_loss" for name in run.by_name())}
     if args.reward_metric.endswith("_loss") and args.reward_metric not in losses:
         found = f"`reward_metric` is {args.reward_metric!r}, which no evaluation gives"
