@@ -1,6 +1,7 @@
 """Fixtures shared by all tests; nothing here leaves the machine."""
 
 import os
+import signal
 
 # Read when they are imported, by libraries that would otherwise ask the network at every start.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -16,6 +17,9 @@ import pytest
 
 from tests.servers.hub import HubServer
 from tests.world import build_world
+
+# A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

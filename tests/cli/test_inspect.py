@@ -60,7 +60,7 @@ def test_a_run_that_goes_on_is_shown_with_all_reasons(run, capsys):
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[0] == "2 rounds, 2 documents, 4 pairs kept"
-    table = {line.split()[0]: line.split()[1:] for line in lines[3:11]}
+    table = {line.split()[0]: line.split()[1:] for line in lines[3:16]}
     assert table["extraction"] == ["7", "not_json", "1"]
     assert table["lengths"] == ["7", "6", "empty_answer", "1"]
     assert table["self_contained"] == ["6", "5", "not_self_contained", "1"]

@@ -151,7 +151,7 @@ def test_pairs_bear_what_their_replies_cost_when_these_were_asked_for(world, ser
     assert sum(pair.cost for pair in round.pairs) == pytest.approx(collector.totals(0)["cost"])
     collector.close()
     table = pq.read_table(export_dataset(tmp_path) / "data/train/round-00000.parquet")
-    assert table["cost"].to_pylist() == [pair.cost for pair in round.pairs]
+    assert table["cost_paid"].to_pylist() == [pair.cost for pair in round.pairs]
     # Another run that finds these replies in the store pays nothing for them, whatever its prices say.
     with sqlite3.connect(tmp_path / "responses.sqlite") as connection:
         connection.execute("UPDATE responses SET reasoning = 'Hens and ' || ?", (collector.reference[0].question,))

@@ -17,7 +17,7 @@ from tests.tracking.wandb_file import wandb_records, wandb_rows
 
 SCALARS = (
     "arms_pulled documents documents_total pairs pairs_total prompt_tokens prompt_tokens_total completion_tokens "
-    "completion_tokens_total requests requests_total rejected eval_loss transport/cost reward/transport/mean "
+    "completion_tokens_total requests requests_total rejected eval_loss transport/distance reward/transport/mean "
     "reward/loss_drop/mean reward/mixed/mean reward/mixed/min reward/mixed/max"
 ).split()
 ARM_COLUMNS = ["cluster", "pulls", "mean_reward", "uncertainty", "documents", "documents_left", "pairs", "top_terms"]
