@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,20 @@ import numpy as np
 import torch
 
 from equal_hf.selection.experimental.influence import agreement
+from equal_hf.target import without_annotations
 from equal_hf.training.length_batches import batches_by_length
 from equal_hf.training.round_rows import sample_own, sample_replay
 from equal_hf.types import QAPair
 from tests.benchmarks.selection_inputs import Inputs
+from tests.benchmarks.selection_train import IGNORED, Row, collate
 
 PAIR_TOKENS, ITEM_TOKENS = 160, 320
 ROWS = 8  # of a forward pass
 ROWS_A_GRADIENT = 4
-IGNORED = -100
 RANK, ALPHA, ADAPTED = 16, 32, "all-linear"
-ANNOTATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator, which no pair of a document holds
 
 # What a round gave: the places of its pairs, by cluster.
 Groups = Mapping[int, Sequence[int]]
-Row = tuple[list[int], list[int]]
 
 
 def load(folder: Path) -> tuple[Any, Any]:
@@ -256,8 +254,8 @@ class LoopModel:
     # -- rows and states -------------------------------------------------------------------------------------------
 
     def _items(self, items: Sequence[Any], count: int, rng: np.random.Generator) -> list[Row]:
-        chosen = [items[i] for i in rng.permutation(len(items))[:count]]
-        rows = [self._row(QAPair(item.question, ANNOTATION.sub("", item.answer), ""), ITEM_TOKENS) for item in chosen]
+        chosen = [without_annotations(items[i]) for i in rng.permutation(len(items))[:count]]
+        rows = [self._row(QAPair(item.question, item.answer, ""), ITEM_TOKENS) for item in chosen]
         return [row for row in rows if row is not None]
 
     def _pair_row(self, place: int) -> Row | None:
@@ -274,15 +272,7 @@ class LoopModel:
         return None if len(prompt) >= len(whole) else (whole, [IGNORED] * len(prompt) + whole[len(prompt) :])
 
     def _collate(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        def padded(lists: Sequence[list[int]], value: int) -> torch.Tensor:
-            tensors = [torch.tensor(one) for one in lists]
-            return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
-
-        return {
-            "input_ids": padded([row for row, _ in rows], self.tokenizer.pad_token_id),
-            "attention_mask": padded([[1] * len(row) for row, _ in rows], 0),
-            "labels": padded([labels for _, labels in rows], IGNORED),
-        }
+        return collate(rows, self.tokenizer.pad_token_id)
 
     def _state(self, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
         parameters = [parameter.detach().clone() for parameter in self.parameters]

@@ -13,12 +13,12 @@ from equal_hf.selection.experimental.influence import Wanted, gradient
 from equal_hf.types import QAPair
 from recipes.real_models import dequantised
 from tests.benchmarks.selection_inputs import Inputs
+from tests.benchmarks.selection_train import IGNORED, collate
 
 PAIR_TOKENS, ITEM_TOKENS = 160, 256
 ROWS = 8  # of a forward pass
 WARM_UP_STEPS = 4
 RANK, ALPHA, TARGETS = 8, 16, ["q_proj", "v_proj"]
-IGNORED = -100
 
 
 class Measured(TypedDict):
@@ -179,15 +179,7 @@ class SmallTraining:
         return whole, [IGNORED] * len(prompt) + whole[len(prompt) :]
 
     def _collate(self, rows: list[Any]) -> dict[str, torch.Tensor]:
-        def padded(lists: list[list[int]], value: int) -> torch.Tensor:
-            tensors = [torch.tensor(one) for one in lists]
-            return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
-
-        return {
-            "input_ids": padded([row for row, _ in rows], self.tokenizer.pad_token_id),
-            "attention_mask": padded([[1] * len(row) for row, _ in rows], 0),
-            "labels": padded([labels for _, labels in rows], IGNORED),
-        }
+        return collate(rows, self.tokenizer.pad_token_id)
 
 
 def _length(row: tuple[list[int], list[int]]) -> int:

@@ -33,13 +33,14 @@ from typing import Any
 
 import numpy as np
 
+from equal_hf.target import without_annotations
 from equal_hf.types import QAPair
 from tests.benchmarks.pair_value import MODEL_PACKAGE, missing
 from tests.benchmarks.report import conclude, progress
 from tests.benchmarks.selection_embed import CACHE_VARIABLE
 from tests.benchmarks.selection_inputs import Inputs, read_inputs
 from tests.benchmarks.training_arms import ALL, NAMES, UNTOUCHED, Bought, purchases, read_pairs
-from tests.benchmarks.training_model import Cells, Exams, Regime, Student, Training, without_annotations
+from tests.benchmarks.training_model import Cells, Exams, Regime, Student, Training
 from tests.benchmarks.training_table import Scores, differences, show, summarise
 
 ARMS = [UNTOUCHED, "uniform", "bm25", "nearest-5", "cal", "ours", ALL]
@@ -104,7 +105,8 @@ def make_exams(args: argparse.Namespace, inputs: Inputs, student: Student) -> Ex
     """The same items for every arm and seed."""
     items = getattr(inputs.target, args.part)
     chosen = [items[place] for place in np.random.default_rng(0).permutation(len(items))[: args.items]]
-    rows = [student.row(QAPair(item.question, without_annotations(item.answer), ""), ITEM_TOKENS) for item in chosen]
+    shown = map(without_annotations, chosen)
+    rows = [student.row(QAPair(item.question, item.answer, ""), ITEM_TOKENS) for item in shown]
     outside = [student.text_row(text, OUTSIDE_TOKENS) for text in outside_texts(args.documents, inputs, args.outside)]
     losses = {"target": [row for row in rows if row is not None]} | ({"outside": outside} if outside else {})
     return Exams(losses, [item for item in chosen if item.final][: args.exact_match])

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +25,6 @@ from tests.benchmarks.pair_value_model import load
 from tests.benchmarks.selection_train import IGNORED, Row, batches_by_length, collate
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-ANNOTATION = re.compile(r"<<[^<>]*>>")
 SCORED_ROWS = 8
 VERSION = 1  # of what is done here; a change of it does every cell again
 
@@ -268,11 +266,6 @@ class Cells:
         writing.write_text(json.dumps(scored))
         writing.replace(path)
         return scored
-
-
-def without_annotations(answer: str) -> str:
-    """A GSM8K answer without its calculator annotations `<<48/2=24>>`, which no web pair holds."""
-    return ANNOTATION.sub("", answer)
 
 
 def _rate(step: int, steps: int, warm_up: float) -> float:
