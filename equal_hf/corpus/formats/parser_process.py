@@ -8,10 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -20,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from equal_hf.corpus.formats.html_page import NotReadable
+from equal_hf.utils.worker_process import end_worker, start_worker
 
 Asked = TypeVar("Asked")
 Given = TypeVar("Given")
 
-_KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TMPDIR")  # no secret is among them
 _DOCUMENTS = 500  # after which a process gives way to a new one, for parsers keep some memory of each
 
 
@@ -122,17 +119,7 @@ class _Worker:
     """
 
     def __init__(self) -> None:
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        # Each thread of these libraries reserves memory, and none is used.
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "equal_hf.corpus.formats.parser_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
+        self._process = start_worker("equal_hf.corpus.formats.parser_worker")
         self.documents = 0
         with _lock:
             _alive.add(self)
@@ -155,13 +142,7 @@ class _Worker:
         """End it, if it still is there; its exit status."""
         with _lock:
             _alive.discard(self)
-        self._process.kill()
-        status = self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        return status
+        return end_worker(self._process)
 
 
 _lock = threading.Lock()

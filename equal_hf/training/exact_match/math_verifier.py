@@ -7,19 +7,17 @@ has a limit on memory and is killed where a comparison takes too long, which is 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import logging
 import os
 import select
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import MissingDependencyError
+from equal_hf.utils.worker_process import end_worker, start_worker
 
 logger = logging.getLogger(__name__)
 
@@ -101,16 +99,7 @@ class MathVerifier:
     def _start(self) -> None:
         if not can_verify():
             raise MissingDependencyError(MISSING)
-        # It reads what a model wrote, and needs nothing of this process' environment but where Python's packages are.
-        paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "SYSTEMROOT") if name in os.environ}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "equal_hf.training.exact_match.math_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=kept | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        )
+        self._process = start_worker("equal_hf.training.exact_match.math_worker")
         if self._line(START_S).strip() != b"ready":
             self._stop()
             raise MissingDependencyError(
@@ -130,10 +119,5 @@ class MathVerifier:
 
     def _stop(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(OSError):  # what was still to be written to it
-                    if pipe is not None:
-                        pipe.close()
+            end_worker(self._process)
             self._process = None
