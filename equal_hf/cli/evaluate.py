@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import re
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -46,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
     from equal_hf.training.exact_match.measure import Question, with_result
     from equal_hf.training.exact_match.served import measure_served
     from equal_hf.utils.logging import set_up_terminal
+    from equal_hf.utils.printable import only_results_on_stdout
 
-    with contextlib.redirect_stdout(sys.stderr):  # libraries greet on standard output; that is for the result alone
+    with only_results_on_stdout():
         settings, trainer_args, _ = parse_run(args.config, args.settings)
         set_up_terminal(is_main_process=True)
     endpoint = replace(settings.endpoint, model=args.model, concurrency=args.concurrency)

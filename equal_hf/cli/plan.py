@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Extracted, Load, Plan,
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.types import Allowance, Document, Extraction, Usage
 from equal_hf.utils.logging import messages_shown
-from equal_hf.utils.printable import escape
+from equal_hf.utils.printable import escape, only_results_on_stdout
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
@@ -64,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"`--sample` is {args.sample}: set it to 1 or more")
     if args.timed < 0:
         raise ConfigError(f"`--timed` is {args.timed}: set it to 0 or more")
-    # Libraries greet on standard output when they are imported; that is for the result alone.
-    with contextlib.redirect_stdout(sys.stderr), messages_shown():
+    with only_results_on_stdout(), messages_shown():
         plan, assumptions = _plan(args)
     if args.json:
         print(json.dumps(asdict(plan) | {"assumptions": assumptions}, indent=2))
@@ -170,7 +167,7 @@ def _extract(
     if not done:
         return None, []
     used = sum((one.usage for _, one in done), Usage())
-    told = _kept(how, documents, [one for _, one in done], getattr(extractor.prompt, "source", ""))
+    told = _kept(how, documents, [one for _, one in done], extractor.prompt.source)
     return Extracted([measured.documents[place] for place, _ in done], used), [told]
 
 

@@ -62,6 +62,19 @@ def with_result(items: Sequence[TargetItem], most: int | None = None) -> list[Ta
     return [found[place * len(found) // most] for place in range(most)]
 
 
+def require_verifier(asked: Question) -> None:
+    """Refuse to begin what could not be read afterwards.
+
+    Args:
+        asked ([`Question`]): What is asked.
+
+    Raises:
+        [`MissingDependencyError`]: If an item's result is a formula and math_verify is not installed.
+    """
+    if any(is_formula(str(item.final)) for item in asked.items) and not can_verify():
+        raise MissingDependencyError(MISSING)
+
+
 def measure_exact_match(
     model: Any,
     tokenizer: Any,
@@ -95,8 +108,7 @@ def measure_exact_match(
     """
     if not asked.items:
         return {}
-    if any(is_formula(str(item.final)) for item in asked.items) and not can_verify():
-        raise MissingDependencyError(MISSING)
+    require_verifier(asked)
     ids = prompts(asked.form, tokenizer, asked.items, asked.examples)
     kept = ReplyFile(folder, file, _identity(asked, ids, model_identity)) if folder is not None else None
     result: dict[str, float] | None = on_main(lambda: kept.result() if kept is not None else None)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from equal_hf.errors import MissingDependencyError
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.client import ChatClient
@@ -23,10 +22,8 @@ from equal_hf.extraction.transport.rate_limit import RateLimiter
 from equal_hf.extraction.transport.url import Address
 from equal_hf.training.exact_match.forms import chat_messages
 from equal_hf.training.exact_match.generation import Reply
-from equal_hf.training.exact_match.math_verifier import MISSING, can_verify
-from equal_hf.training.exact_match.measure import Question, compare, telling
+from equal_hf.training.exact_match.measure import Question, compare, require_verifier, telling
 from equal_hf.training.exact_match.reply_file import ReplyFile
-from equal_hf.training.exact_match.results import is_formula
 from equal_hf.types import Usage
 from equal_hf.utils.hashing import content_hash
 
@@ -54,8 +51,7 @@ def measure_served(asked: Question, url: str, config: EndpointConfig, *, folder:
     """
     if not asked.items:
         return {}
-    if any(is_formula(str(item.final)) for item in asked.items) and not can_verify():
-        raise MissingDependencyError(MISSING)
+    require_verifier(asked)
     address = Address.parse(url, config.api_key)
     questions = content_hash("\n".join(f"{item.question}\n{item.final}" for item in asked.items))
     identity = {"url": address.shown, "model": config.model, "questions": questions, "new_tokens": asked.new_tokens}
