@@ -8,10 +8,10 @@ and the evaluation at its end pays the round's arms.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -49,8 +49,6 @@ from equal_hf.training.sharding import refuse_sharded
 from equal_hf.training.tokenized_rows import TokenizedRows, tokenize_rows
 from equal_hf.types import QAPair
 from equal_hf.utils.rank_zero import start_heartbeat
-
-T = TypeVar("T")
 
 # SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
 _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
@@ -163,7 +161,7 @@ class EqualTrainer(ModelFolderTrainer):
         wants_pool = bool(self.args.pool_epochs or self.args.pool_steps)
         in_pool = last_complete_checkpoint(output_dir / "pool") if resume_from_checkpoint and wants_pool else None
         trainable, finished = self.open_run()
-        self.waits_for_review = self._on_main(lambda: self.data_collector.waits_for_review)
+        self.waits_for_review = on_main(lambda: self.data_collector.waits_for_review)
         if self.waits_for_review:  # a start before this one was stopped between the round and its review
             return TrainOutput(self.state.global_step, float("nan"), {})
         self.rounds_trained = self._rounds_of(str(resume_from_checkpoint)) if resume_from_checkpoint else 0
@@ -209,12 +207,12 @@ class EqualTrainer(ModelFolderTrainer):
             with self.round_feed.view as view:
                 if view.is_live:
                     self.remove_callback(ProgressCallback)  # two views of one run on one terminal
-                rounds, self.waits_for_review = self._on_main(self.round_feed.collect_all)
+                rounds, self.waits_for_review = on_main(self.round_feed.collect_all)
                 if self.waits_for_review:
                     return TrainOutput(self.state.global_step, float("nan"), {})
                 self.rounds_trained = rounds
                 tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
-                tables.earlier_logs = self._on_main(self.round_feed.logged)
+                tables.earlier_logs = on_main(self.round_feed.logged)
                 track_rounds(self, tables)
                 if resume_from_checkpoint:
                     self._rounds_of(str(resume_from_checkpoint))
@@ -235,7 +233,7 @@ class EqualTrainer(ModelFolderTrainer):
         Raises:
             [`ResumeError`]: If the run folder holds another run, or another process has it open.
         """
-        return self._on_main(self.round_feed.open)
+        return on_main(self.round_feed.open)
 
     def _skip_what_is_trained(self, checkpoint: str | bool | None, trainable: int, finished: bool) -> None:
         """Keep the training loop from starting an epoch when the checkpoint holds the last round there is."""
@@ -265,7 +263,7 @@ class EqualTrainer(ModelFolderTrainer):
 
     def _train_pool(self, checkpoint: str | None, **kwargs: Any) -> TrainOutput:
         """The fine-tuning on all pairs, after the rounds, with checkpoints of its own in `pool/`."""
-        rows = self._on_main(lambda: tokenize_rows(self, self.round_feed.pool()))
+        rows = on_main(lambda: tokenize_rows(self, self.round_feed.pool()))
         self._count_cut(rows, len(rows.cut), "the pool")
         set_seed(self.args.seed)  # else a pool that begins in another process than the rounds has another dropout
         self.train_dataset, self._pool_lengths = rows.dataset, rows.lengths
@@ -292,7 +290,7 @@ class EqualTrainer(ModelFolderTrainer):
                 f"the checkpoint was trained on {self.rounds_trained} rounds, but by the settings of now it ends in "
                 f"epoch {epoch}: a setting that decides how many steps a round has changed; set it back"
             )
-        opened, rows = self._on_main(lambda: self._collect(epoch))
+        opened, rows = on_main(lambda: self._collect(epoch))
         self.is_last_round, self.waits_for_review = opened.last, opened.review
         prepared = list(rows.dataset)
         if not prepared:
@@ -370,7 +368,7 @@ class EqualTrainer(ModelFolderTrainer):
         if len(self.data_collector.targets) > 1:
             losses = {name: metrics.get(f"eval_{name}_loss") for name in self.data_collector.targets}
             context["target_losses"] = {name: finite(value) for name, value in losses.items() if value is not None}
-        logs = self._on_main(
+        logs = on_main(
             lambda: self.round_feed.record_rewards(loss, self._trained_rows, **context, **self._influence())
         )
         if logs:
@@ -397,10 +395,7 @@ class EqualTrainer(ModelFolderTrainer):
 
     def wait_for_main(self) -> None:
         """Wait until the main process has done what it alone does, such as pushing; no time-out ends that."""
-        self._on_main(lambda: None)
-
-    def _on_main(self, work: Callable[[], T]) -> T:
-        return on_main(work)
+        on_main(lambda: None)
 
     def _count_cut(self, rows: TokenizedRows, cut: int, of: str) -> None:
         """Count rows that `max_length` cuts, and say so the first time."""
