@@ -25,7 +25,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,25 +117,13 @@ def build(
         return found
     if inputs["packages"].get("sympy") is None:
         raise MissingDependencyError("The quickstart's target task is sympy's doctests: `pip install sympy`.")
-    output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / "manifest.json").unlink(missing_ok=True)
-
-    started = time.perf_counter()
-
-    def step(line: str) -> None:
-        report(f"[{time.perf_counter() - started:4.0f} s] {line}")
-
+    step = begin(output_dir, report)
     rows, counts = docstrings.read_docstrings(packages)
     step(f"read {len(rows)} docstrings of {len(packages)} packages")
     target, passages = choose_target(rows, seed)
     corpus, repeating = choose_corpus(rows, passages, max_documents, seed)
-    if not corpus:
-        raise CorpusError(f"No document of `packages` {list(packages)} is left for the corpus: name more packages.")
+    write_tables(output_dir, corpus, target, packages)
     composition = dict(Counter(row["package"] for row in corpus))
-    write_parquet(corpus, output_dir / "documents.parquet")
-    for split, items in target.items():
-        # The Hub's own naming: `load_dataset` takes the split from it, whatever the split is called.
-        write_parquet(items, output_dir / "target" / "data" / f"{split}-00000-of-00001.parquet")
     step(f"{len(corpus)} documents, target " + ", ".join(f"{split} {len(items)}" for split, items in target.items()))
 
     texts = [row["text"] for row in corpus]
@@ -156,6 +144,30 @@ def build(
     }
     write_file(output_dir / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def begin(output_dir: Path, report: Callable[[str], None]) -> Callable[[str], None]:
+    """Make the folder, or count what is in it as incomplete; gives what reports a step with the time it took."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / "manifest.json").unlink(missing_ok=True)
+    started = time.perf_counter()
+    return lambda line: report(f"[{time.perf_counter() - started:4.0f} s] {line}")
+
+
+def write_tables(
+    output_dir: Path, corpus: Sequence[Row], target: Mapping[str, Sequence[Row]], packages: Sequence[str]
+) -> None:
+    """Write the documents, and the target task by split.
+
+    Raises:
+        `CorpusError`: If no document is left for the corpus.
+    """
+    if not corpus:
+        raise CorpusError(f"No document of `packages` {list(packages)} is left for the corpus: name more packages.")
+    write_parquet(corpus, output_dir / "documents.parquet")
+    for split, items in target.items():
+        # The Hub's own naming: `load_dataset` takes the split from it, whatever the split is called.
+        write_parquet(items, output_dir / "target" / "data" / f"{split}-00000-of-00001.parquet")
 
 
 def fingerprint(seed: int, max_documents: int, packages: Sequence[str]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ import docstrings
 import quickstart_assets as first
 import real_models
 
-from equal_hf.errors import CorpusError, EqualError, TargetError
+from equal_hf.errors import EqualError, TargetError
 from equal_hf.utils.files import write_file
 from equal_hf.utils.hashing import file_hash
 
@@ -82,23 +81,13 @@ def build(
     if found is not None:
         report(f"{output_dir}: complete, nothing to do")
         return found
-    output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / "manifest.json").unlink(missing_ok=True)
-    started = time.perf_counter()
-
-    def step(line: str) -> None:
-        report(f"[{time.perf_counter() - started:4.0f} s] {line}")
-
+    step = first.begin(output_dir, report)
     rows, counts = docstrings.read_docstrings(packages)
     step(f"read {len(rows)} docstrings of {len(packages)} packages")
     target, passages = choose_target(rows, seed)
     short = [row for row in rows if len(row["text"]) <= MAX_CHARACTERS]
     corpus, repeating = first.choose_corpus(short, passages, max_documents, seed)
-    if not corpus:
-        raise CorpusError(f"No document of `packages` {list(packages)} is left for the corpus: name more packages.")
-    first.write_parquet([titled(row) for row in corpus], output_dir / "documents.parquet")
-    for split, items in target.items():
-        first.write_parquet(items, output_dir / "target" / "data" / f"{split}-00000-of-00001.parquet")
+    first.write_tables(output_dir, [titled(row) for row in corpus], target, packages)
     step(f"{len(corpus)} documents, target " + ", ".join(f"{split} {len(items)}" for split, items in target.items()))
 
     real_models.write_embedder(output_dir / "embedder")
