@@ -9,10 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    pass
+from typing import Literal
 
 MIN_FREE_GB = 5.0
 FULL_GB = 0.05  # records of a few rounds, and nothing else
@@ -49,9 +46,9 @@ class Check:
 
 def check_packages() -> Iterator[Check]:
     """The packages a run needs, and those that some runs need."""
-    missing = [name for name in CORE if _version(name) is None]
-    own = f"equal-hf {_version('equal-hf') or 'not installed'}, Python {platform.python_version()}"
-    shown = ", ".join([own, platform.platform(terse=True), *(f"{name} {_version(name)}" for name in CORE)])
+    missing = [name for name in CORE if package_version(name) is None]
+    own = f"equal-hf {package_version('equal-hf') or 'not installed'}, Python {platform.python_version()}"
+    shown = ", ".join([own, platform.platform(terse=True), *(f"{name} {package_version(name)}" for name in CORE)])
     remedy = "pip install equal-hf"
     yield (
         Check("packages", "problem", f"not installed: {', '.join(missing)}", remedy)
@@ -59,8 +56,8 @@ def check_packages() -> Iterator[Check]:
         else Check("packages", "ok", shown)
     )
     for extra, names in EXTRAS.items():
-        absent = [name for name in names if _version(name) is None]
-        said = ", ".join(f"{name} {_version(name) or 'not installed'}" for name in names)
+        absent = [name for name in names if package_version(name) is None]
+        said = ", ".join(f"{name} {package_version(name) or 'not installed'}" for name in names)
         yield Check(extra, "note" if absent else "ok", said, f'pip install "equal-hf[{extra}]"' if absent else "")
 
 
@@ -83,7 +80,7 @@ def check_faiss(installed: Iterable[str], needed: bool = True) -> Check:
     if not found:
         remedy = 'pip install "equal-hf[cpu]" or, on a machine with an NVIDIA GPU, "equal-hf[gpu]"'
         return Check("faiss", "problem" if needed else "note", "neither faiss-cpu nor faiss-gpu is installed", remedy)
-    return Check("faiss", "ok", f"{found[0]} {_version(found[0])}")
+    return Check("faiss", "ok", f"{found[0]} {package_version(found[0])}")
 
 
 def check_device(train: bool, use_cpu: bool = False) -> Check:
@@ -138,7 +135,7 @@ def check_disk(folder: str | Path, setting: str = "output_dir") -> Check:
 
 def check_wandb(wanted: bool = False) -> Check:
     """Whether W&B would log online."""
-    if _version("wandb") is None:
+    if package_version("wandb") is None:
         remedy = 'pip install "equal-hf[wandb]"' if wanted else ""
         return Check("W&B", "problem" if wanted else "note", "not installed", remedy)
     mode = os.environ.get("WANDB_MODE")
@@ -161,7 +158,8 @@ def _in_netrc(name: str) -> bool:
         return False
 
 
-def _version(name: str) -> str | None:
+def package_version(name: str) -> str | None:
+    """The version of an installed package; `None` where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

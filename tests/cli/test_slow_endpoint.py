@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import yaml
 
-from equal_hf.cli import checks, main
+from equal_hf.cli import endpoint_checks, main
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.responses.response_store import ResponseStore
@@ -35,7 +35,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_doctor_says_what_it_waits_for_and_what_the_speed_means(slow, world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(checks, "SLOW_S", 0.5)
+    monkeypatch.setattr(endpoint_checks, "SLOW_S", 0.5)
     path = tmp_path / "recipe.yaml"
     settings = {
         "corpus": str(world / "documents.parquet"),

@@ -18,7 +18,8 @@ from trl import ModelConfig
 
 from equal_hf.cli import main
 from equal_hf.cli.arguments import RunArguments
-from equal_hf.cli.checks import check_publishing, require
+from equal_hf.cli.checks import require
+from equal_hf.cli.hub_checks import check_publishing
 from equal_hf.errors import PublishError
 from equal_hf.publishing.background_push import RoundPublisher
 from equal_hf.publishing.dataset import export_dataset

@@ -17,8 +17,9 @@ from transformers import ProgressCallback
 from transformers.integrations import WandbCallback
 
 from equal_hf.cli import main
-from equal_hf.cli.checks import check_publishing, require
+from equal_hf.cli.checks import require
 from equal_hf.cli.factories import make_extractor
+from equal_hf.cli.hub_checks import check_publishing
 from equal_hf.cli.index_arguments import IndexArguments
 from equal_hf.cli.parse_config import parse_run
 from equal_hf.cli.train import Job, make_trainer

@@ -24,7 +24,7 @@ from equal_hf import (
     transport_reward,
 )
 from equal_hf.cli.arguments import RunArguments
-from equal_hf.cli.training_checks import check_settings_fit
+from equal_hf.cli.settings_checks import check_settings_fit
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.records.run_folder import RoundRecords
