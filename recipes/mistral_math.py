@@ -15,7 +15,7 @@
 Nothing in here is about Mistral or mathematics: corpus, target, model and endpoint come from the YAML, and any key of
 it is a flag too. Run it again after a stop and it goes on where it was; a folder with a finished run just reports it.
 
-What happens, in this order ([`equal_hf.cli.train.drive`]; `equal-hf train CONFIG` is the same):
+What happens, in this order ([`equal_hf.cli.drive.drive`]; `equal-hf train CONFIG` is the same):
 
 1. Everything the run needs is checked: model, corpus, target, endpoint, rights on the Hub. What is missing is listed.
 2. The corpus is embedded and clustered, once, into `output_dir/corpus`.
@@ -39,8 +39,9 @@ from trl import ModelConfig
 from equal_hf import EqualConfig
 from equal_hf.cli import in_one_line
 from equal_hf.cli.arguments import RunArguments
+from equal_hf.cli.drive import drive
 from equal_hf.cli.parse_config import parse_config
-from equal_hf.cli.train import drive, train
+from equal_hf.cli.train import train
 from equal_hf.records.summary import format_summary
 
 HERE = Path(__file__).parent

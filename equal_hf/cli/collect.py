@@ -13,7 +13,7 @@ from equal_hf.errors import ConfigError, ExtractionError
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.cli.train import Job
+    from equal_hf.cli.drive import Job
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.types import Round
 
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from accelerate import PartialState
 
+    from equal_hf.cli.drive import drive
     from equal_hf.cli.parse_config import parse_run
-    from equal_hf.cli.train import drive
     from equal_hf.records.summary import format_summary
     from equal_hf.utils.logging import set_up_terminal
     from equal_hf.utils.printable import only_results_on_stdout
@@ -107,8 +107,8 @@ def collect(job: Job) -> dict[str, Any]:
         [`ExtractionError`]: If not a single pair came of the whole run.
     """
     from equal_hf.cli.collect_rounds import collect_rounds
+    from equal_hf.cli.drive import command_line, reviewed
     from equal_hf.cli.factories import make_collector
-    from equal_hf.cli.train import command_line, reviewed
     from equal_hf.collection.config import CollectorConfig
     from equal_hf.records.statistics import mean
     from equal_hf.utils.settings import take

@@ -18,11 +18,12 @@ from transformers.integrations import WandbCallback
 
 from equal_hf.cli import main
 from equal_hf.cli.checks import require
+from equal_hf.cli.drive import Job
 from equal_hf.cli.factories import make_extractor
 from equal_hf.cli.hub_checks import check_publishing
 from equal_hf.cli.index_arguments import IndexArguments
 from equal_hf.cli.parse_config import parse_run
-from equal_hf.cli.train import Job, make_trainer
+from equal_hf.cli.train import make_trainer
 from equal_hf.corpus.run_corpus import open_corpus
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.target import load_targets

@@ -395,7 +395,7 @@ def test_it_publishes_as_it_goes(config, tmp_path, hub):
 
 
 def test_a_hub_that_refuses_at_the_end_takes_nothing_away(caplog):
-    from equal_hf.cli.train import pushing
+    from equal_hf.cli.drive import pushing
 
     with pushing("model", "hf upload me/model hub/model"):
         raise PublishError("it is away")

@@ -5,9 +5,10 @@ import pytest
 import torch
 import yaml
 
+from equal_hf.cli.drive import Job
 from equal_hf.cli.parse_config import parse_run
 from equal_hf.cli.target_checks import check_targets
-from equal_hf.cli.train import Job, make_trainer
+from equal_hf.cli.train import make_trainer
 from equal_hf.corpus.run_corpus import open_corpus
 from equal_hf.errors import ResumeError
 from equal_hf.records.json_files import read_json
