@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from equal_hf.corpus.keywords import ClusterWords
-from equal_hf.corpus.licence_text import licence_metadata, licence_section
+from equal_hf.corpus.licence_text import ANCHOR, licence_link, licence_metadata, licence_section
+from equal_hf.corpus.made_from import corpus_name
 from equal_hf.corpus.provenance import Provenance
 from equal_hf.utils.dataset_info import DataFacts, dataset_info, size_category
 from equal_hf.utils.markdown import END, START, code, join_front_matter, replace_generated, split_front_matter, table
 
-CLUSTERS_SHOWN = 50
+CLUSTERS_SHOWN, LANGUAGES_SHOWN = 50, 20
+HERE = "path/to/this/folder"  # in examples, until the card is pushed
 STATED = ("language", "license", "license_name", "license_link")  # metadata that a person may have set otherwise
 
 _CARD = """\
@@ -23,15 +26,20 @@ _CARD = """\
 
 ```python
 from datasets import load_dataset
-documents = load_dataset("path/or/repository", split="train")   # id, text, cluster, metadata
+documents = load_dataset("{here}", split="train")  # id, text, cluster, metadata
 
 from equal_hf import ClusteredCorpus
-corpus = ClusteredCorpus.load("path")                           # or .from_hub("repository")
-corpus.draw(cluster=0, n=10)                                    # reads the row groups of cluster 0 only
+corpus = ClusteredCorpus.load("{here}")
+corpus.draw(cluster=0, n=10)  # reads the row groups of cluster 0 only
 ```
+
+As `corpus` of a run's YAML, it is selected from as it is.
 
 | what | value |
 |---|---|
+| made from | {origin} |
+| languages | {languages} |
+| size | {size} |
 | documents read / kept | {rows:,} / {documents:,} |
 | dropped | {dropped} |
 | embedder | {embedder} |
@@ -53,6 +61,8 @@ corpus.draw(cluster=0, n=10)                                    # reads the row 
   that it keeps in later revisions, for as long as the clusters are not trained anew. `cluster` counts those that hold
   documents, so it may shift.
 - `embeddings/*.safetensors`: document embeddings, float16, a file a data file, in the order of its rows.
+- `terms/*.safetensors`: of each document a sketch of its words and its length (latent semantic analysis), in the same
+  order.
 - `corpus.json`: how the corpus was made, and the hash of every file.
 
 {licences}
@@ -81,13 +91,17 @@ def corpus_card(
     """
     read, clustering = manifest["read"], manifest["clustering"]
     body = _CARD.format(
+        here=HERE,
+        origin=_origin(manifest.get("made_from", {})),
+        languages=_languages(provenance),
+        size=f"{_bytes(data.arrow_bytes)} of rows, {_bytes(data.file_bytes)} as Parquet",
         start=START,
         end=END,
         documents=manifest["documents"],
         n_clusters=manifest["n_clusters"],
         rows=read["rows"],
         dropped=", ".join(f"{count:,} {reason}" for reason, count in read["dropped"].items()) or "none",
-        embedder=code(manifest["embedder"]["name"]) or "not named",
+        embedder=code(corpus_name(manifest["embedder"]["name"])) or "not named",
         requested=clustering["n_clusters_requested"],
         seed=clustering["seed"],
         threads=clustering["threads"],
@@ -128,13 +142,24 @@ def stated_metadata(provenance: Provenance) -> dict[str, Any]:
     return {**({"language": languages} if languages else {}), **licence_metadata(provenance)}
 
 
+def card_of_repository(card: str, repo_id: str) -> str:
+    """The card of a corpus folder as it stands in a repository: with its name in the examples, and a link to the
+    licences."""
+    metadata, body = split_front_matter(card)
+    if metadata.get("license") == "other":
+        metadata["license_link"] = licence_link(repo_id)
+    body = body.replace(f'ClusteredCorpus.load("{HERE}")', f'ClusteredCorpus.from_hub("{repo_id}")')
+    return join_front_matter(metadata, body.replace(f'"{HERE}"', f'"{repo_id}"'))
+
+
 def merge_cards(ours: str, theirs: str, written: Mapping[str, Any] | None = None) -> str:
     """Our card in the place of the one that a repository has: what a person wrote into that stays.
 
     Args:
         ours (`str`): The card to publish.
         theirs (`str`): The card that is there; empty where there is none.
-        written (`Mapping[str, Any]`, *optional*): Licence and languages that we wrote into it; others are a person's.
+        written (`Mapping[str, Any]`, *optional*): Licence and languages that we wrote into it; others are a person's,
+            but for the link that [`card_of_repository`] adds.
 
     >>> merged = merge_cards("---\\ntags: [ours]\\n---\\nNew.", "---\\nlicense: mit\\n---\\nMine.")
     >>> "license: mit" in merged, "Mine." in merged, "New." in merged
@@ -144,9 +169,11 @@ def merge_cards(ours: str, theirs: str, written: Mapping[str, Any] | None = None
     old, old_body = split_front_matter(theirs)
     tags = list(dict.fromkeys([*_listed(metadata.get("tags")), *_listed(old.get("tags"))]))
     theirs_now = {key: old[key] for key in STATED if key in old and old[key] != (written or {}).get(key)}
+    if str(theirs_now.get("license_link", "")).endswith(f"#{ANCHOR}"):
+        del theirs_now["license_link"]
     if "license" in theirs_now:  # name and link belong to ours
         metadata = {key: value for key, value in metadata.items() if not key.startswith("license")}
-        old = {key: value for key, value in old.items() if not key.startswith("license") or key in theirs_now}
+    old = {key: value for key, value in old.items() if key not in STATED or key in theirs_now}
     merged = {**old, **metadata, **theirs_now, "tags": tags}
     if "clustered-corpus" in _listed(old.get("tags")) and START not in old_body:
         old_body = ""  # a card of an earlier version, which did not mark what it wrote
@@ -158,6 +185,26 @@ def merge_cards(ours: str, theirs: str, written: Mapping[str, Any] | None = None
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _origin(made_from: Mapping[str, Any]) -> str:
+    name, revision = made_from.get("corpus"), made_from.get("revision")
+    if not name:
+        return "rows that a program gave"
+    if not revision:
+        return code(name)
+    return f"[{code(name)}](https://huggingface.co/datasets/{quote(name)}) at commit {code(revision)}"
+
+
+def _languages(provenance: Provenance) -> str:
+    counts = sorted(provenance.languages.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{code(language)} ({count:,})" for language, count in counts[:LANGUAGES_SHOWN])
+    more = f" and {len(counts) - LANGUAGES_SHOWN} more" if len(counts) > LANGUAGES_SHOWN else ""
+    return f"{shown}{more}" or "not stated: the documents have no column `language` or `lang`"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
 
 
 def _more(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:

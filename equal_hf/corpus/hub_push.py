@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.corpus.card import merge_cards
-from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, read_manifest
+from equal_hf.corpus.card import card_of_repository, merge_cards
+from equal_hf.corpus.made_from import corpus_name
+from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, manifest_text, read_manifest
 from equal_hf.errors import PublishError
 from equal_hf.utils.files import describe_file
 from equal_hf.utils.hub_repository import Repository, open_repository
@@ -61,6 +62,10 @@ def push_corpus(
     push = _Push("dataset", repo_id, "hub_corpus_id", "the corpus", private, token, MANIFEST_FILE, FORMAT)
     for name in corpus_files(manifest):
         push.add(folder, name, manifest["files"].get(name))
+    named = manifest | {
+        "embedder": {**manifest["embedder"], "name": corpus_name(manifest["embedder"].get("name", ""))}
+    }
+    push.contents[MANIFEST_FILE] = manifest_text(named).encode()
     return push.run("Upload clustered corpus", show_progress)
 
 
@@ -177,7 +182,9 @@ class _Push:
         def commit() -> str:
             head, earlier, card, written = self.look(api, repo_id)
             contents = dict(self.contents)
-            contents[CARD_FILE] = merge_cards(contents[CARD_FILE].decode(), card, written).encode()
+            ours = contents[CARD_FILE].decode()
+            ours = card_of_repository(ours, repo_id) if self.format == FORMAT else ours
+            contents[CARD_FILE] = merge_cards(ours, card, written).encode()
             stale = sorted(earlier - set(self.files) - set(contents))
             operations: list[Any] = [
                 *adds,

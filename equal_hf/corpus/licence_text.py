@@ -6,16 +6,25 @@ import re
 from typing import Any
 
 from equal_hf.corpus.provenance import OTHER_SOURCES, Provenance
-from equal_hf.utils.licences import HUB_LICENCES, asks_for_attribution, asks_for_share_alike, forbids
+from equal_hf.utils.licences import (
+    HUB_LICENCES,
+    asks_for_attribution,
+    asks_for_notice,
+    asks_for_share_alike,
+    forbids,
+    licence_address,
+)
 from equal_hf.utils.markdown import code, number, table
 
-SHOWN_LICENCES, SHOWN_SOURCES = 30, 50
+SHOWN_LICENCES, SHOWN_SOURCES, SHOWN_FEW = 30, 50, 10
 HEADING = "Licences and sources"
 ANCHOR = "licences-and-sources"
 
 
 def licence_metadata(provenance: Provenance, repo_id: str | None = None) -> dict[str, str]:
     """The `license` of a card: the Hub's identifier where all rows state that one, else `other` with name and link.
+
+    The link is an address, or the Hub refuses it; so there is none before the repository is known.
 
     Args:
         provenance ([`Provenance`]): The licences.
@@ -26,6 +35,8 @@ def licence_metadata(provenance: Provenance, repo_id: str | None = None) -> dict
     >>> licence_metadata(found)
     {'license': 'mit'}
     >>> found.add([{}])
+    >>> licence_metadata(found)
+    {'license': 'other', 'license_name': 'several-licences'}
     >>> licence_metadata(found, "me/data")["license_link"]
     'https://huggingface.co/datasets/me/data#licences-and-sources'
     """
@@ -36,8 +47,12 @@ def licence_metadata(provenance: Provenance, repo_id: str | None = None) -> dict
     name = "several-licences" if stated else "not-stated"
     if len(licences) == 1 and stated:
         name = re.sub(r"[^a-z0-9.]+", "-", stated[0].lower()).strip("-.")[:60] or "see-card"
-    link = f"https://huggingface.co/datasets/{repo_id}#{ANCHOR}" if repo_id else "README.md"
-    return {"license": "other", "license_name": name, "license_link": link}
+    return {"license": "other", "license_name": name} | ({"license_link": licence_link(repo_id)} if repo_id else {})
+
+
+def licence_link(repo_id: str) -> str:
+    """The address of the table of licences in the card of a dataset repository."""
+    return f"https://huggingface.co/datasets/{repo_id}#{ANCHOR}"
 
 
 def licence_section(provenance: Provenance, what: str, *, whole_texts: bool, models: bool = False) -> str:
@@ -60,7 +75,8 @@ def licence_section(provenance: Provenance, what: str, *, whole_texts: bool, mod
     if total:
         more = f"\n\n{len(ranked) - len(rows)} more are not shown." if len(ranked) > len(rows) else ""
         parts.append(table(["licence of the document", what, "share", "sources"], rows) + more)
-    parts += [_attribution(provenance, what), _share_alike(licences, what), _forbidden(licences, what)]
+        parts += [_attribution(provenance, what), _notices(licences, what), _share_alike(licences, what)]
+        parts.append(_forbidden(licences, what))
     if models:
         parts.append(
             "**Models.** A model wrote pairs of this dataset, as *Provenance* says: what its licence or its "
@@ -103,14 +119,14 @@ def _shown(source: str) -> str:
 def _attribution(provenance: Provenance, what: str) -> str:
     asking = [licence for licence in provenance.licences if licence is not None and asks_for_attribution(licence)]
     if not asking:
-        return ""
+        return "**Attribution.** No licence that is stated asks that the source is named, as CC BY does."
     rows: list[list[Any]] = [
         [source, licence, count] for licence in asking for source, count in provenance.sources(licence).items()
     ]
     rows.sort(key=lambda row: (-row[2], str(row[0]), row[1]))
     unnamed = sum(count for source, _, count in rows if source in (None, OTHER_SOURCES))
     named = [
-        [_shown(source), code(licence), count]
+        [_shown(source), _linked(licence), count]
         for source, licence, count in rows
         if source not in (None, OTHER_SOURCES)
     ]
@@ -128,15 +144,37 @@ def _attribution(provenance: Provenance, what: str) -> str:
     return text + ("\n\n" + table(["source", "licence", what], named[:SHOWN_SOURCES]) if named else "")
 
 
-def _share_alike(licences: Any, what: str) -> str:
-    asking = {licence: count for licence, count in licences.items() if licence and asks_for_share_alike(licence)}
+def _linked(licence: str) -> str:
+    address = licence_address(licence)
+    return f"[{code(licence)}]({address})" if address else code(licence)
+
+
+def _notices(licences: Any, what: str) -> str:
+    asking = {licence: count for licence, count in licences.items() if licence and asks_for_notice(licence)}
     if not asking:
         return ""
     return (
-        f"**Share-alike.** {number(sum(asking.values()))} {what} are under {', '.join(map(code, sorted(asking)))}: "
-        "what is made of them may be passed on under the same licence, or one that it names as compatible. Where that "
-        "cannot be, leave them out by the licence column."
+        f"**Notices.** {number(sum(asking.values()))} {what} are of documents under {_few(asking)}: with copies of "
+        "them, or of substantial parts, go the copyright notice and the text of the licence. Neither is in this "
+        "repository; the sources have them."
     )
+
+
+def _share_alike(licences: Any, what: str) -> str:
+    asking = {licence: count for licence, count in licences.items() if licence and asks_for_share_alike(licence)}
+    if not asking:
+        return "**Share-alike.** No licence that is stated asks for it."
+    return (
+        f"**Share-alike.** {number(sum(asking.values()))} {what} are of documents under {_few(asking)}: what is made "
+        "of them may be passed on under the same licence only, or one that it names as compatible. Where that cannot "
+        "be, leave them out by the licence column."
+    )
+
+
+def _few(licences: dict[str, int]) -> str:
+    ranked = sorted(licences, key=lambda licence: (-licences[licence], licence))
+    more = f" and {len(ranked) - SHOWN_FEW} more" if len(ranked) > SHOWN_FEW else ""
+    return ", ".join(code(licence, 60) for licence in ranked[:SHOWN_FEW]) + more
 
 
 def _forbidden(licences: Any, what: str) -> str:

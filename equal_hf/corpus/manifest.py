@@ -49,7 +49,12 @@ def make_manifest(files: dict[str, dict[str, Any]], facts: dict[str, Any]) -> di
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest into the folder it describes, whole or not at all."""
-    write_file(folder / MANIFEST_FILE, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_file(folder / MANIFEST_FILE, manifest_text(manifest))
+
+
+def manifest_text(manifest: dict[str, Any]) -> str:
+    """A manifest as it is written."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_manifest(path: Path, source: str) -> dict[str, Any]:

@@ -135,4 +135,5 @@ def provenance_columns(names: Iterable[str], first: Sequence[Mapping[str, Any]])
 
 @functools.lru_cache(10_000)
 def _known(licence: str) -> str:
-    return hub_licence(licence) or licence
+    parts = [hub_licence(part) for part in licence.split(", ")]
+    return hub_licence(licence) or (", ".join(map(str, parts)) if all(parts) else licence)

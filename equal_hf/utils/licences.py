@@ -25,8 +25,9 @@ HUB_LICENCES = frozenset(
     cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
     cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0
     cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0
-    lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense
-    zlib pddl lgpl-lr deepfloyd-if-license llama2 llama3 llama3.1 llama3.2 llama3.3 gemma
+    lgpl lgpl-2.1 lgpl-3.0 isc h-research intel-research lppl-1.3c ms-pl apple-ascl apple-amlr mpl-2.0 odc-by odbl
+    openmdw-1.0 openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr deepfloyd-if-license
+    fair-noncommercial-research-license llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 grok2-community gemma
     """.split()
 )
 UNSTATED = frozenset(["", "-", "?", "none", "null", "nan", "n/a", "na", "unknown", "unspecified", "not specified"])
@@ -50,6 +51,11 @@ _WORDS = (
     (r"eclipse public", "epl"),
     (r"free documentation", "gfdl"),
     (r"boost software", "bsl"),
+    (r"european union public", "eupl"),
+    (r"etalab open", "etalab"),
+    (r"community data licen[cs]e agreement", "cdla"),
+    (r"llama[\s_-]*(\d(?:\.\d)?)[\s_-]*community(?:[\s_-]*licen[cs]e)?(?:[\s_-]*agreement)?", r"llama\1"),
+    (r"gemma[\s_-]*terms[\s_-]*of[\s_-]*use", "gemma"),
 )
 _FILLERS = frozenset(
     "the a license licence licensed under version v international intl unported generic deed software gnu".split()
@@ -101,6 +107,17 @@ _ADDRESSES = (
 )
 
 
+# Several licences in one text: a list, or an SPDX expression.
+_JOINED = re.compile(r"\s*[,;|]\s*|\s+(?:AND|OR|and|or)\s+")
+# Licences of which the text has to go along with copies.
+_NOTICE = re.compile(
+    r"(?:mit|isc|bsd|bsl|ncsa|zlib|postgresql|apache|mpl|[al]?gpl|gfdl|epl|eupl|afl|osl|artistic|ecl|ofl|ms-pl|0bsd)"
+    r"(?:-|$)",
+    re.IGNORECASE,
+)
+_COPYLEFT = re.compile(r"(?:odbl|gfdl|cdla-sharing-1\.0|[al]?gpl|eupl|osl)(?:-|$)", re.IGNORECASE)
+
+
 def hub_licence(text: str) -> str | None:
     """The Hub's identifier of a licence; `None` where the text names none, or not which version.
 
@@ -118,7 +135,7 @@ def hub_licence(text: str) -> str | None:
         plain = re.sub(pattern, word, plain)
     plain = re.sub(r"[()\[\],;:'\"]", " ", plain)
     plain = re.sub(r"\bv(?=\d)|(?<=gpl)v(?=\d)", " ", plain)
-    words = [word for word in re.split(r"[\s_/-]+", plain) if word and word not in _FILLERS]
+    words = [word for word in re.split(r"[\s_/–—-]+", plain) if word and word not in _FILLERS]
     name = "-".join(words)
     name = re.sub(r"-?(?:only|or-later|\+)$", "", name) if "gpl" in name or "fdl" in name else name
     name = re.sub(r"^(apache|mpl|epl|[al]?gpl|cc-by(?:-[a-z]{2})*)-?(\d)$", r"\1-\2.0", name)
@@ -134,23 +151,42 @@ def is_stated(text: str | None) -> bool:
     return text is not None and text.strip().lower() not in UNSTATED
 
 
+def single_licences(text: str) -> list[str]:
+    """The licences that a text names, each the Hub's identifier where it has one: of a list, or of an SPDX expression.
+
+    >>> single_licences("MIT, CC BY-SA 4.0"), single_licences("(Apache-2.0 WITH LLVM-exception AND BSD-2-Clause)")
+    (['mit', 'cc-by-sa-4.0'], ['apache-2.0', 'bsd-2-clause'])
+    """
+    if (known := hub_licence(text)) is not None:
+        return [known]
+    plain = re.sub(r"\s+WITH\s+[\w.+-]+", "", text)  # an exception gives leave, and asks for nothing
+    plain = plain.replace("(", " ").replace(")", " ") if _JOINED.search(plain) else plain
+    parts = [part.strip() for part in _JOINED.split(plain) if part.strip()]
+    return list(dict.fromkeys(hub_licence(part) or part for part in parts))
+
+
 def asks_for_attribution(licence: str) -> bool:
     """Whether who passes texts on has to name their source, as CC BY and ODC-By ask."""
-    return "by" in _parts(licence) or hub_licence(licence) in ("odbl", "cdla-sharing-1.0")
+    return any("by" in _parts(one) or one in ("odbl", "cdla-sharing-1.0") for one in _all(licence))
+
+
+def asks_for_notice(licence: str) -> bool:
+    """Whether who passes texts on has to pass on the licence's text, and the copyright notice, as MIT and BSD ask."""
+    return any(_NOTICE.match(one) for one in _all(licence))
 
 
 def asks_for_share_alike(licence: str) -> bool:
-    """Whether what is made of the texts may be passed on under the same licence only."""
-    return "sa" in _parts(licence) or hub_licence(licence) in ("odbl", "gfdl", "cdla-sharing-1.0")
+    """Whether what is made of the texts may be passed on under the same licence only, as CC BY-SA and the GPL ask."""
+    return any("sa" in _parts(one) or _COPYLEFT.match(one) for one in _all(licence))
 
 
 def forbids(licence: str) -> list[str]:
-    """What is not allowed by a licence of Creative Commons.
+    """What is not allowed by a licence, of those that say so in their names.
 
     >>> forbids("CC BY-NC-ND 4.0"), forbids("mit")
     (['commercial use', 'derivatives'], [])
     """
-    parts = _parts(licence)
+    parts = {part for one in _all(licence) for part in _parts(one)}
     return [use for part, use in (("nc", "commercial use"), ("nd", "derivatives")) if part in parts]
 
 
@@ -193,6 +229,22 @@ def row_source(metadata: Mapping[str, Any]) -> str | None:
 def is_provenance(name: str) -> bool:
     """Whether a column says of what licence, or from where, a document is."""
     return bool(_NAMED.search(name)) or name.lower() in (*SOURCE_NAMES, *URL_NAMES)
+
+
+def licence_address(licence: str) -> str | None:
+    """Where the text of a licence is, of those that ask for a link to it: Creative Commons' and ODC-By.
+
+    >>> licence_address("cc-by-sa-4.0"), licence_address("mit")
+    ('https://creativecommons.org/licenses/by-sa/4.0/', None)
+    """
+    if match := re.fullmatch(r"cc-(by[a-z-]*)-(\d\.\d)", licence):
+        return f"https://creativecommons.org/licenses/{match[1]}/{match[2]}/"
+    return "https://opendatacommons.org/licenses/by/1-0/" if licence == "odc-by" else None
+
+
+def _all(licence: str) -> list[str]:
+    """A text and the licences that it names. Of alternatives each counts: which one is taken up is not known here."""
+    return [licence, *single_licences(licence)]
 
 
 def _parts(licence: str) -> list[str]:

@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from equal_hf.corpus import ClusteredCorpus
-from equal_hf.corpus.card import merge_cards
+from equal_hf.corpus.card import card_of_repository, merge_cards
 from equal_hf.corpus.provenance import MOST, Provenance
 from equal_hf.utils.markdown import join_front_matter, split_front_matter
 from tests.corpus.tiny import make_texts
@@ -45,7 +45,11 @@ def test_the_card_states_licences_sources_language_and_size(built: ClusteredCorp
         "| `cc-by-sa-4.0` | 16 | 33.3% | `s0.org` |",
         "| `mit` | 16 | 33.3% | `s1.org` |",
         "| not stated | 16 | 33.3% | `s2.org` |",
-        "| `s0.org` | `cc-by-sa-4.0` | 16 |",
+        "| `s0.org` | [`cc-by-sa-4.0`](https://creativecommons.org/licenses/by-sa/4.0/) | 16 |",
+        "**Notices.** 16 documents are of documents under `mit`",
+        "| made from | rows that a program gave |",
+        "| languages | `en` (48) |",
+        " kB of rows, ",
         "This dataset passes on whole texts",
         "**16 of 48 documents** (33.3%)",
         "**Share-alike.** 16 documents",
@@ -66,6 +70,18 @@ def test_a_licence_that_a_person_set_stays_and_ours_is_renewed(built: ClusteredC
     theirs = join_front_matter({**metadata, "license_name": None, "license_link": None, **earlier}, body)
     merged, _ = split_front_matter(merge_cards(ours, theirs, earlier | {"license_name": None, "license_link": None}))
     assert (merged["license"], merged["license_name"], merged["language"]) == ("other", "several-licences", ["en"])
+
+
+def test_a_pushed_card_names_its_repository_and_links_to_the_licences(built: ClusteredCorpus):
+    card = (Path(built.source) / "README.md").read_text()
+    pushed = card_of_repository(card, "me/corpus")
+    metadata, body = split_front_matter(pushed)
+    assert metadata["license_link"] == "https://huggingface.co/datasets/me/corpus#licences-and-sources"
+    assert 'load_dataset("me/corpus"' in body and 'from_hub("me/corpus")' in body and "path/to" not in body
+    assert "license_link" not in split_front_matter(card)[0], "the Hub takes an address, or a file named LICENSE"
+    one = join_front_matter({**split_front_matter(card)[0], "license": "mit", "license_name": None}, body)
+    merged, _ = split_front_matter(merge_cards(one, pushed, built.manifest["card"]))
+    assert merged["license"] == "mit" and "license_link" not in merged
 
 
 def test_counts_stay_bounded_and_nothing_is_lost():

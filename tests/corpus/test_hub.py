@@ -347,7 +347,8 @@ try:
     push_embedder(model, "tester/theirs", private=None, token=None)
 except PublishError as error:
     refused.append([str(error), []])
-print(json.dumps([refused, cards, h.HfApi().list_repo_files("tester/open-model")]))
+manifest = Path(h.hf_hub_download("tester/open-dataset", "corpus.json", repo_type="dataset")).read_text()
+print(json.dumps([refused, cards, h.HfApi().list_repo_files("tester/open-model"), manifest]))
 """
 
 
@@ -357,7 +358,7 @@ def test_what_a_repository_holds_is_looked_at_before_a_push(hub, local, tmp_path
     (model / "model.safetensors").write_bytes(bytes(100))
     (tmp_path / "secret").write_text("secret")
     (model / "linked.txt").symlink_to(tmp_path / "secret")
-    refused, cards, names = json.loads(
+    refused, cards, names, manifest = json.loads(
         hub.python(PRIVATE_AND_CARDS, local.source, model, home=tmp_path / "home").splitlines()[-1]
     )
     for (message, files), kind in zip(refused[:2], ("dataset", "model"), strict=True):
@@ -367,3 +368,5 @@ def test_what_a_repository_holds_is_looked_at_before_a_push(hub, local, tmp_path
     assert set(names) == {".gitattributes", "README.md", "equal.json", "model.safetensors"}
     for card, title in zip(cards, ("# Clustered corpus", "# Embedder"), strict=True):
         assert "license: mit" in card and "Mine." in card and card.count(title) == 1
+    assert 'ClusteredCorpus.from_hub("tester/open-dataset")' in cards[0]
+    assert json.loads(manifest)["embedder"]["name"] == Path(local.embedder_name).name, "no folder of this machine"

@@ -132,7 +132,7 @@ def test_the_licence_of_the_card_follows_from_those_of_the_documents(tmp_path: P
     assert "| `cc-by-sa-4.0` | 4 | 100.0% | `a.org`, `b.org` |" in body
     for part in (
         "**Attribution.**",
-        "| `a.org` | `cc-by-sa-4.0` | 2 |",
+        "| `a.org` | [`cc-by-sa-4.0`](https://creativecommons.org/licenses/by-sa/4.0/) | 2 |",
         "Of 1 more the source",
         "**Share-alike.** 4 pairs",
     ):
@@ -142,9 +142,12 @@ def test_the_licence_of_the_card_follows_from_those_of_the_documents(tmp_path: P
     assert "**1 of 4 pairs** (25.0%) come from documents for which the corpus states no licence" in body
     for part in ("| `mit` | 2 | 50.0% |", "| `House licence` | 1 | 25.0% |", "| not stated | 1 | 25.0% |"):
         assert part in body, part
-    assert "**Attribution.**" not in body and "**Share-alike.**" not in body
+    assert "**Attribution.** No licence that is stated asks" in body
+    assert "**Share-alike.** No licence that is stated asks for it." in body
+    assert "**Notices.** 2 pairs are of documents under `mit`:" in body
     for part in ("**Personal data.**", "**Opt-out.**", "**Take-down.**", "**Models.**"):
         assert body.count(part) == 1, part
+    assert "license_link" not in metadata, "the Hub takes an address, and this folder has none yet"
     metadata, _ = licensed(tmp_path, [None], "unstated")
     assert (metadata["license"], metadata["license_name"]) == ("other", "not-stated")
 

@@ -41,6 +41,13 @@ def check_card(content: str, kind: str) -> tuple[dict[str, Any], list[str]]:
         for value in _listed(data.get(key))
         if value not in allowed
     ]
+    link = data.get("license_link")
+    if (
+        link is not None
+        and link not in ("LICENSE", "LICENSE.md")
+        and not str(link).startswith(("http://", "https://"))
+    ):
+        errors.append(f'"license_link" must be LICENSE, LICENSE.md or an address, not {link!r}')
     for language in _listed(data.get("language")):
         if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,3}|code|multilingual", language):
             errors.append(f'"language" must be an ISO 639 code, not {language!r}')

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from equal_hf.utils.licences import (
     HUB_LICENCES,
     asks_for_attribution,
+    asks_for_notice,
     asks_for_share_alike,
     forbids,
     hub_licence,
@@ -53,6 +54,10 @@ SPELLINGS = {
     ],
     "unlicense": ["The Unlicense"],
     "gfdl": ["GNU Free Documentation License 1.3"],
+    "llama3.1": ["Llama 3.1 Community License Agreement"],
+    "gemma": ["Gemma Terms of Use"],
+    "eupl-1.2": ["European Union Public Licence 1.2", "EUPL v1.2"],
+    "cdla-permissive-2.0": ["Community Data License Agreement – Permissive, Version 2.0"],
 }
 # No licence, not one, or not which version.
 UNKNOWN = [
@@ -101,6 +106,14 @@ def test_what_licences_ask_for():
         "cc-by-nc-sa-4.0": (True, True, ["commercial use"]),
         "by hand, sa nc": (True, True, ["commercial use"]),
     }
+
+
+def test_each_licence_of_a_list_or_an_expression_counts():
+    for text in ("MIT, CC BY-SA 4.0", "MIT AND CC-BY-SA-4.0", "(mit or cc-by-sa-4.0)"):
+        assert asks_for_attribution(text) and asks_for_share_alike(text) and asks_for_notice(text), text
+    assert asks_for_share_alike("GPL-3.0-or-later WITH Classpath-exception-2.0") and asks_for_notice("Apache")
+    assert not any(map(asks_for_notice, ("cc0-1.0", "cc-by-4.0", "Mitigated house terms")))
+    assert forbids("MIT, CC BY-NC 4.0") == ["commercial use"]
 
 
 @pytest.mark.parametrize(
