@@ -31,13 +31,13 @@ _HOMES = {
     "LinUCB": "equal_hf.selection.experimental.linucb",
     "QAPair": "equal_hf.types",
     "Round": "equal_hf.types",
-    "Target": "equal_hf.target",
-    "TargetItem": "equal_hf.target",
+    "Target": "equal_hf.target.items",
+    "TargetItem": "equal_hf.target.items",
     "Thompson": "equal_hf.selection.bandits",
     "UCB": "equal_hf.selection.bandits",
     "Uniform": "equal_hf.selection.bandits",
     "known_at": "equal_hf.selection.rewards",
-    "load_target": "equal_hf.target",
+    "load_target": "equal_hf.target.load",
     "loss_drop_reward": "equal_hf.selection.rewards",
     "transport_reward": "equal_hf.selection.rewards",
     "value_reward": "equal_hf.selection.rewards",
@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from equal_hf.selection.experimental.exp3 import EXP3
     from equal_hf.selection.experimental.linucb import LinUCB
     from equal_hf.selection.rewards import known_at, loss_drop_reward, transport_reward, value_reward
-    from equal_hf.target import Target, TargetItem, load_target
+    from equal_hf.target.items import Target, TargetItem
+    from equal_hf.target.load import load_target
     from equal_hf.training.config import EqualConfig
     from equal_hf.training.trainer import EqualTrainer
     from equal_hf.types import Document, Extraction, QAPair, Round

@@ -24,7 +24,7 @@ training
 cli
 """
 RANK = {room: rank for rank, layer in enumerate(LAYERS.split("\n")) for room in layer.split()}
-TOP = {"__init__.py", "__main__.py", "errors.py", "target.py", "types.py"}
+TOP = {"__init__.py", "__main__.py", "errors.py", "types.py"}
 SHARED_NAMES = {"__init__.py", "card.py", "config.py", "hub.py"}
 
 

@@ -60,7 +60,7 @@ def align(
     """
     from equal_hf.alignment.run import PairSource, run_align
     from equal_hf.cli.factories import make_extractor
-    from equal_hf.target import load_targets
+    from equal_hf.target.load import load_targets
 
     if settings.align is False:
         raise ConfigError("`align` is false: leave it out, or index without aligning")

@@ -16,7 +16,7 @@ from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.publishing.config import PublishConfig
 from equal_hf.selection.config import PER_COST, SelectionConfig
-from equal_hf.target import TargetConfig
+from equal_hf.target.config import TargetConfig
 from equal_hf.training.exact_match.config import ExactMatchConfig
 from equal_hf.utils.settings import NULL, Range, check_settings, prefixed, setting, take
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from equal_hf.collection.collector import EqualDataCollector
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.publishing.background_push import RoundPublisher
-    from equal_hf.target import Target
+    from equal_hf.target.items import Target
     from equal_hf.training.config import EqualConfig
 
 
@@ -77,7 +77,7 @@ def drive(
     from equal_hf.corpus.run_corpus import open_corpus
     from equal_hf.publishing.background_push import RoundPublisher
     from equal_hf.records.summary import with_untouched
-    from equal_hf.target import load_targets
+    from equal_hf.target.load import load_targets
     from equal_hf.utils.distributed import Ranks
     from equal_hf.utils.logging import set_up_terminal
 

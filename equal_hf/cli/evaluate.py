@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from equal_hf.cli.parse_config import parse_run
     from equal_hf.records.summary import evaluation_folder
-    from equal_hf.target import load_targets
+    from equal_hf.target.load import load_targets
     from equal_hf.training.exact_match.measure import Question, with_result
     from equal_hf.training.exact_match.served import measure_served
     from equal_hf.utils.logging import set_up_terminal

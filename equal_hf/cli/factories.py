@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.arguments import RunArguments
-from equal_hf.target import Target
+from equal_hf.target.items import Target
 
 if TYPE_CHECKING:
     from trl import ModelConfig

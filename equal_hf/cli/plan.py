@@ -150,7 +150,7 @@ def _extract(
     """Extract some documents, whose replies the store then holds; what they took, or `None` where nothing came, and
     what became of it."""
     from equal_hf.cli.factories import make_extractor
-    from equal_hf.target import load_targets
+    from equal_hf.target.load import load_targets
 
     places = random.Random(how.seed).sample(range(len(texts)), min(count, len(texts)))
     one_by_one: dict[str, Any] = {"extractor_batch_min_requests": len(places) + 1}  # nobody waits a day for a plan
@@ -192,7 +192,7 @@ def _kept(how: CollectorConfig, documents: list[Document], extractions: list[Ext
 
 def _prompt(run: RunArguments, seed: int) -> Any:
     from equal_hf.cli.factories import make_prompt
-    from equal_hf.target import load_targets
+    from equal_hf.target.load import load_targets
 
     shows_items = run.extractor_examples or run.extractor_grade
     return make_prompt(run, load_targets(run, seed) if shows_items else None, seed)

@@ -108,7 +108,8 @@ def _selector(args: argparse.Namespace, run_json: dict[str, Any]) -> Any:
     from equal_hf.records.changes import limits_at_start
     from equal_hf.selection.pair_value import weighted_pair_values
     from equal_hf.selection.selector import Selector
-    from equal_hf.target import load_targets, target_shares
+    from equal_hf.target.load import load_targets
+    from equal_hf.target.shares import target_shares
 
     settings, fingerprint = run_json["config"], run_json["fingerprint"]
     known = {field.name for field in fields(RunArguments)}

@@ -10,7 +10,7 @@ from equal_hf.errors import EqualError
 
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.target import Target, TargetItem
+    from equal_hf.target.items import Target, TargetItem
     from equal_hf.training.config import EqualConfig
 
 
@@ -24,7 +24,7 @@ def check_targets(run: RunArguments, args: EqualConfig, model: Any, tokenizer: A
         tokenizer (`PreTrainedTokenizerBase`, *optional*): Its tokenizer, with a chat template; without one lengths are
             not looked at.
     """
-    from equal_hf.target import load_targets
+    from equal_hf.target.load import load_targets
 
     try:
         targets = load_targets(run, args.seed)

@@ -134,7 +134,8 @@ def make_trainer(job: Job) -> EqualTrainer:
     from trl import get_quantization_config
 
     from equal_hf.cli.factories import adapter_settings, make_collector, model_settings
-    from equal_hf.target import evaluation_sets, has_annotations
+    from equal_hf.target.evaluation_sets import evaluation_sets
+    from equal_hf.target.items import has_annotations
     from equal_hf.training.round_callbacks import PublishCallback
     from equal_hf.training.trainer import EqualTrainer
     from equal_hf.utils.hub_retry import wait_for_hub

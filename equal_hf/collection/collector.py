@@ -40,14 +40,14 @@ from equal_hf.selection.bandits import UCB, Bandit
 from equal_hf.selection.pair_value import late_values
 from equal_hf.selection.rewards import reward_name, stage_of, value_reward
 from equal_hf.selection.selector import Selector
-from equal_hf.target import target_shares
+from equal_hf.target.shares import target_shares
 from equal_hf.types import QAPair, Round, Usage
 
 if TYPE_CHECKING:
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
     from equal_hf.corpus.embedder import Embedder
     from equal_hf.extraction.protocol import Extractor
-    from equal_hf.target import TargetItem
+    from equal_hf.target.items import TargetItem
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from equal_hf.selection.pair_value import weighted_pair_values
 from equal_hf.utils.hashing import content_hash
 
 if TYPE_CHECKING:
-    from equal_hf.target import TargetItem
+    from equal_hf.target.items import TargetItem
 
 SETTINGS = (
     "seed num_rounds arms_per_round documents_per_arm max_documents max_prompt_tokens max_completion_tokens max_cost "

@@ -27,7 +27,7 @@ from equal_hf.filters.self_contained import SelfContainedFilter
 from equal_hf.filters.statement import StatementFilter
 
 if TYPE_CHECKING:
-    from equal_hf.target import TargetItem
+    from equal_hf.target.items import TargetItem
 
 
 def build_filters(config: FilterConfig, protected: Sequence[TargetItem] = (), prompt: str = "") -> list[Filter]:

@@ -28,7 +28,7 @@ from equal_hf.selection.reward_scaling import RewardScaler
 from equal_hf.selection.rewards import RewardFunction, Stage, document_prior, stage_of
 from equal_hf.selection.round_values import PairValues
 from equal_hf.selection.value_model import ValueModel
-from equal_hf.target import target_shares
+from equal_hf.target.shares import target_shares
 from equal_hf.types import Round, Usage
 
 # Rewards on the scale of transport: the transport reward of the clusters' own documents is their prior.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from equal_hf.target import TargetItem
+from equal_hf.target.items import TargetItem
 from equal_hf.training.exact_match.measure import Question, measure_exact_match, with_result
 
 

@@ -16,14 +16,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from equal_hf.records.json_files import write_json
 from equal_hf.records.summary import TRAINED, UNTOUCHED, evaluation_folder, measured
-from equal_hf.target import evaluation_sets, weighted_mean
+from equal_hf.target.evaluation_sets import evaluation_sets
+from equal_hf.target.shares import weighted_mean
 from equal_hf.training.exact_match.forms import MEASURES
 from equal_hf.training.exact_match.measure import Question, measure_exact_match, with_result
 from equal_hf.training.main_process import on_main
 from equal_hf.training.sharding import sharding
 
 if TYPE_CHECKING:
-    from equal_hf.target import Target
+    from equal_hf.target.items import Target
     from equal_hf.training.exact_match.config import ExactMatchConfig
     from equal_hf.training.trainer import EqualTrainer
 

@@ -21,7 +21,7 @@ from transformers.trainer_utils import IntervalStrategy, TrainOutput
 from equal_hf.collection.collector import EqualDataCollector
 from equal_hf.errors import ConfigError, ResumeError
 from equal_hf.records.json_files import finite
-from equal_hf.target import weighted_mean
+from equal_hf.target.shares import weighted_mean
 from equal_hf.tracking.tables import RoundTables
 from equal_hf.tracking.trainer_callbacks import track_rounds
 from equal_hf.training.checkpoints import (

@@ -6,7 +6,7 @@ greedy, ended by another `Question:`; read by `strict-match`, the number behind 
 last number. The harness takes its examples from the train split; here they are the first of the reference items, with
 their answers as they are and `#### result` behind those that lack it.
 
->>> from equal_hf.target import TargetItem
+>>> from equal_hf.target.items import TargetItem
 >>> print(few_shot_text(TargetItem("2 + 3?", "5"), [TargetItem("1 + 1?", "It is 2.", "2")]))
 Question: 1 + 1?
 Answer: It is 2.
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from equal_hf.target import TargetItem, marked_result
+from equal_hf.target.items import TargetItem, marked_result
 from equal_hf.training.exact_match.results import flexible_result, reply_result, same_result, same_text, strict_result
 
 # What ends a reply besides the model's own end.

@@ -18,7 +18,7 @@ from typing import Any
 
 from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.errors import MissingDependencyError
-from equal_hf.target import TargetItem
+from equal_hf.target.items import TargetItem
 from equal_hf.training.exact_match.forms import MEASURES, STOP, Verify, prompts, read
 from equal_hf.training.exact_match.generation import Reply, batches_of, generate
 from equal_hf.training.exact_match.math_verifier import MISSING, MathVerifier, can_verify

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from equal_hf.target import marked_result
+from equal_hf.target.items import marked_result
 
 # Replies are cut before they are searched: what is looked for stands at their end.
 LONGEST = 20_000
