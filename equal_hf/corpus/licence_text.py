@@ -71,7 +71,7 @@ def licence_section(provenance: Provenance, what: str, *, whole_texts: bool, mod
         [code(licence) if licence else "not stated", count, f"{count / total:.1%}", _sources(provenance, licence)]
         for licence, count in ranked[:SHOWN_LICENCES]
     ]
-    parts = [f"## {HEADING}", _opening(provenance, what, whole_texts)]
+    parts = [f"## {HEADING}", _opening(provenance, what, whole_texts, models)]
     if total:
         more = f"\n\n{len(ranked) - len(rows)} more are not shown." if len(ranked) > len(rows) else ""
         parts.append(table(["licence of the document", what, "share", "sources"], rows) + more)
@@ -85,9 +85,10 @@ def licence_section(provenance: Provenance, what: str, *, whole_texts: bool, mod
     return "\n\n".join([*filter(None, parts), *_people(what, whole_texts)])
 
 
-def _opening(provenance: Provenance, what: str, whole_texts: bool) -> str:
+def _opening(provenance: Provenance, what: str, whole_texts: bool, models: bool) -> str:
     licences, total = provenance.licences, provenance.licences.total()
-    passed_on = "whole texts" if whole_texts else "excerpts of texts, or what a model made of them"
+    excerpts = "excerpts of texts, or what a model made of them" if models else "excerpts of texts"
+    passed_on = "whole texts" if whole_texts else excerpts
     opening = f"This dataset passes on {passed_on}; they keep the licences of their documents."
     if not total:
         return opening

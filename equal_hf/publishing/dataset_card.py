@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from equal_hf.corpus.licence_text import licence_section
-from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, merge_metadata
+from equal_hf.publishing.dataset_columns import UNSHOWN, columns_section, measure_rows
+from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, hub_id, merge_metadata
 from equal_hf.publishing.reproduce import reproduce_section, short_path
 from equal_hf.records.statistics import RoundStatistics, RunStatistics
 from equal_hf.utils.markdown import (
@@ -81,6 +82,7 @@ def dataset_card(
     metadata = merge_metadata(dataset_metadata(stats, published), old, written or {})
     sections = [
         _introduction(stats, name),
+        columns_section({config: facts.schema.names for config, facts in published.files.items()}),
         _cost(stats),
         _comparison(summary),
         _pictures(pictures),
@@ -103,6 +105,9 @@ def _introduction(stats: RunStatistics, name: str) -> str:
     aim = f", for {tasks} {' and '.join(targets)}" if targets else ""
     shown = json.dumps(name, ensure_ascii=False)
     pairs, documents, rounds, arms = map(number, (stats.pairs, stats.documents, len(stats.rounds), len(stats.arms)))
+    writer = (
+        "" if stats.models or not stats.pairs else "\nThe documents state the pairs themselves; no model wrote any."
+    )
     rejected = f'rejected = load_dataset({shown}, "rejected", split="train")  # rejected pairs, skipped documents\n'
     rejected = rejected if stats.rejected else ""
     paper = "[arXiv:2505.12250](https://arxiv.org/abs/2505.12250)"
@@ -121,34 +126,31 @@ def _introduction(stats: RunStatistics, name: str) -> str:
 # {title}
 
 {pairs} question-answer pairs for instruction tuning, extracted from {documents} documents{source}{aim}.
-{method}
+{method}{writer}
 
 ```python
 from datasets import load_dataset
 
 pairs = load_dataset({shown}, split="train")
-decisions = load_dataset({shown}, "decisions", split="train")  # every pull: arm, score, documents, tokens, rewards
+decisions = load_dataset({shown}, "decisions", split="train")  # every pull of a cluster
 {rejected}```
 
-`prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. The other columns
-of a row say where it came from: document, its hash and character span, cluster, round, the cluster's score when it was
-drawn, the rewards known at extraction (`reward_…`), the extraction method, model, prompt and reply (`response_key`),
-its share of the money paid for that (`cost_paid`), the grade from 0 to 3 that the model gave the pair, where it was
-asked for one (`grade`), what selection took it to be worth to the target, from 0 to 1 (`value`, and by what,
-`value_…`), and the quality filters (`filters_hash`). There is one file a round, and it does not change but for
-`value_influence`, which training tells where it is asked for; rewards that came later are in `decisions`."""
+`prompt` and `completion` are in TRL's conversational form: `SFTTrainer` takes the dataset as it is. There is one file
+a round, which stays as it is, but for `value_influence`, which training adds where it is asked for; rewards that came
+later are in `decisions`."""
 
 
 def _cost(stats: RunStatistics) -> str:
-    usage = stats.usage
+    usage, estimated = stats.usage, stats.run.get("fingerprint", {}).get("extractor", {}).get("kind") == "explicit"
+    of = " (estimated)" if estimated else ""
     rows: list[list[Any]] = [
         ["rounds", len(stats.rounds)],
         ["documents extracted", stats.documents],
         ["pairs kept", stats.pairs],
         ["pairs a document", stats.pairs / stats.documents if stats.documents else None],
-        ["prompt tokens", usage.prompt_tokens],
-        ["completion tokens", usage.completion_tokens],
-        ["requests", usage.requests],
+        [f"prompt tokens{of}", usage.prompt_tokens],
+        [f"completion tokens{of}", usage.completion_tokens],
+        *([] if estimated else [["requests", usage.requests]]),
     ]
     if usage.cached_tokens:
         rows.append(["prompt tokens that were cached", usage.cached_tokens])
@@ -159,13 +161,17 @@ def _cost(stats: RunStatistics) -> str:
         rows.append([f"{name}, in the currency of the prices" if not position else code(name), paid])
     if size := stats.corpus.get("documents"):
         rows.append(
-            ["share of the corpus never paid for", f"{1 - stats.documents / size:.1%} of {number(size)} documents"]
+            [
+                "share of the corpus that was not extracted",
+                f"{1 - stats.documents / size:.1%} of {number(size)} documents",
+            ]
         )
     drops = [
         [code(reason), count] for reason, count in sorted(stats.rejected.items(), key=lambda item: (-item[1], item[0]))
     ]
     dropped = "\n\nRejected or skipped, by reason:\n\n" + table(["reason", "count"], drops) if drops else ""
-    return f"## Cost and yield\n\n{table(['', 'total'], rows)}{dropped}"
+    note = "\n\nNo model was asked: the tokens are those that one would have read and written." if estimated else ""
+    return f"## Cost and yield\n\n{table(['', 'total'], rows)}{note}{dropped}"
 
 
 def _comparison(summary: Mapping[str, Any] | None) -> str:
@@ -175,13 +181,17 @@ def _comparison(summary: Mapping[str, Any] | None) -> str:
     }
     if not runs:
         return ""
-    measures = list(dict.fromkeys(key for run in runs.values() for key in run))
+    named = dict.fromkeys(key for run in runs.values() for key in run if not UNSHOWN.fullmatch(key))
+    measures = [name for name in named if any(run.get(name) for run in runs.values())]
     rows = [[code(measure), *(_cell(run.get(measure)) for run in runs.values())] for measure in measures]
     heads = {"untouched": "before training", "equal": "EQUAL", "uniform": "uniform control"}
     text = table(["", *(heads[name] for name in runs)], rows)
+    text += "\n\n" + "\n".join(f"- {line}" for line in measure_rows(measures))
+    if "uniform" not in runs:
+        return "## Results\n\nNo control with uniform selection was run.\n\n" + text
     steps = " and the same number of training steps" if "steps" in measures else ""
     note = f"The control drew documents uniformly, at the same budget{steps}.\n\n"
-    return "## Comparison with uniform sampling\n\n" + (note if "uniform" in runs else "") + text
+    return f"## Comparison with uniform sampling\n\n{note}{text}"
 
 
 def _pictures(pictures: Sequence[str]) -> str:
@@ -230,7 +240,10 @@ def _provenance(stats: RunStatistics) -> str:
         shown = ", ".join(f"{code(name) if name else 'not stated'} ({number(count)})" for name, count in ranked[:10])
         return shown + (f" and {len(ranked) - 10} more" if len(ranked) > 10 else "")
 
-    lines = [f"- Extraction methods: {counted(stats.methods)}." if stats.methods else ""]
+    lines = [f"- Corpus: {_linked(hub)}." if (hub := stats.corpus.get("hub_id")) else ""]
+    if isinstance(embedder := stats.config.get("embedder"), str):
+        lines.append(f"- Embedder, by which documents were clustered and pairs compared: {_linked(embedder, '')}.")
+    lines.append(f"- Extraction methods: {counted(stats.methods)}." if stats.methods else "")
     if stats.models:
         lines.append(f"- Models that wrote pairs: {counted(stats.models)}. No person checked what they wrote.")
     if isinstance(url := stats.run.get("tracked_at"), str):
@@ -239,6 +252,13 @@ def _provenance(stats: RunStatistics) -> str:
         lines.append(f"- The run was tracked {address}.")
     listed = "\n".join(line for line in lines if line)
     return f"## Provenance\n\n{listed}" if listed else ""
+
+
+def _linked(name: str, kind: str = "datasets/") -> str:
+    """A repository of the Hub as a link; a folder of the machine by its name."""
+    if not hub_id(name) or Path(name).exists():
+        return code(short_path(name))
+    return f"[{name}](https://huggingface.co/{kind}{name})"
 
 
 def _cell(value: Any) -> Any:

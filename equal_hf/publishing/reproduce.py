@@ -38,7 +38,9 @@ def reproduction_files(run: Mapping[str, Any]) -> dict[str, bytes]:
         }
         if prompt and given.get("extractor_prompt"):
             settings["extractor_prompt"] = PROMPT
-        head = f"# equal-hf {_command(run)} {SETTINGS} --output_dir runs/again\n"
+        head = f"# {_command(run)}\n"
+        if "…/" in str(settings):
+            head += "# What begins with …/ was a folder of the machine that this ran on: put yours there.\n"
         text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=110)
         files[SETTINGS] = (head + mask_known(text)).encode("utf-8", "replace")
     return files
@@ -46,7 +48,7 @@ def reproduction_files(run: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _command(run: Mapping[str, Any]) -> str:
     words = run.get("config", {}).get("command") or []
-    return "collect" if "collect" in words[:3] else "train"
+    return f"equal-hf {'collect' if 'collect' in words[:3] else 'train'} {SETTINGS} --output_dir runs/again"
 
 
 def reproduce_section(run: Mapping[str, Any], *, settings: bool, prompt: bool) -> str:
@@ -56,10 +58,12 @@ def reproduce_section(run: Mapping[str, Any], *, settings: bool, prompt: bool) -
     config.pop("given", None)
     text = "## Reproduce\n\n"
     if settings:
-        text += f"`{SETTINGS}` holds the settings that were given: `equal-hf {_command(run)} {SETTINGS}`.\n\n"
+        text += f"`{SETTINGS}` holds the settings that were given; with the files that it names in place:\n\n"
+        text += f"```bash\n{_command(run)}\n```\n\n"
     if prompt:
         text += f"`{PROMPT}` is the template of the prompt; `extractor_prompt` takes this repository for it.\n\n"
     if command:
+        text += "The command of this run:\n\n"
         words = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
         text += "```bash\n" + re.sub(r"[`\x00-\x1f\x7f]", "?", words) + "\n```\n\n"
     fingerprint = {key: shareable(value) for key, value in sanitise(run.get("fingerprint", {})).items()}

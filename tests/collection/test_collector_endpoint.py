@@ -66,7 +66,7 @@ def test_what_is_paid_is_told_and_belongs_to_the_run(world, server, tmp_path) ->
     card = (export_dataset(tmp_path) / "README.md").read_text()
     assert "| money paid, in the currency of the prices | 14.4 |" in card
     size = int(collector.corpus.sizes.sum())
-    assert f"| share of the corpus never paid for | {1 - 24 / size:.1%} of {size:,} documents |" in card
+    assert f"| share of the corpus that was not extracted | {1 - 24 / size:.1%} of {size:,} documents |" in card
     collector.close()
     again = make(world, tmp_path, server)
     assert [round.pairs for round in again.rounds()] == [round.pairs for round in rounds]

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.dataset_metadata import dataset_metadata
+from equal_hf.publishing.dataset_tables import PUBLISHED_AS
 from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunStatistics
 from equal_hf.utils.markdown import (
     END,
@@ -28,6 +30,8 @@ from equal_hf.utils.markdown import (
     table,
 )
 from tests.publishing.runs import SECRET, make_run, write_round
+
+pytestmark = pytest.mark.usefixtures("plain")
 
 
 def card_of(run: Path) -> str:
@@ -41,14 +45,55 @@ def test_the_numbers_are_those_of_the_run(run_dir: Path):
         "| prompt tokens | 300 |",
         "| share of completion tokens in kept pairs |",
         "| requests | 12 |",
-        "| share of the corpus never paid for | 75.0% of 48 documents |",
+        "| share of the corpus that was not extracted | 75.0% of 48 documents |",
         "| `duplicate` | 3 |",
         "| 0 | 4 | 4 | 100 | 0.25 | 0.5 | 3 |",  # round 0 with its rewards and evaluation loss
         "| 1 | 2 | 4 | 4 | 0.625 |",  # arm 1: two pulls, mean mixed reward
         "- Models that wrote pairs: `m/big @ abc` (12).",
+        "- Corpus: [someone/corpus](https://huggingface.co/datasets/someone/corpus).",
+        "| `cost_paid` | money:",
+        "| `reward_transport` | a reward of the cluster",
+        "| `license` | licence of the document",
         "accelerate launch recipes/mistral_math.py --corpus 'a b' --hub_token '***' '--output_dir=…/run'",
     ):
         assert line in card, line
+
+
+def test_every_column_of_our_own_is_explained(run_dir: Path):
+    card = card_of(run_dir)
+    columns = card[card.index("## Columns") : card.index("## Cost and yield")]
+    assert "column of the corpus" not in columns
+    for name in [
+        *(PUBLISHED_AS.get(name, name) for name in PAIR_COLUMNS),
+        "raw",
+        "expected_value",
+        "reward",
+        "eval_loss",
+    ]:
+        assert f"`{name}`" in columns, name
+
+
+def test_tokens_of_a_run_that_asked_no_model_are_told_as_estimates(run_dir: Path):
+    record = json.loads((run_dir / "run.json").read_text())
+    record["fingerprint"]["extractor"] = {"kind": "explicit"}
+    (run_dir / "run.json").write_text(json.dumps(record))
+    card = card_of(run_dir)
+    assert (
+        "| prompt tokens (estimated) | 300 |" in card
+        and "No model was asked" in card
+        and "| requests | 12 |" not in card
+    )
+
+
+def test_without_a_control_nothing_is_said_to_be_compared(run_dir: Path):
+    measures = {"documents": 12, "test_loss": 2.5, "pool_steps": 0, "wall_s": 9.0}
+    (run_dir / "summary.json").write_text(json.dumps({"equal": measures}))
+    card = card_of(run_dir)
+    assert "## Results\n\nNo control with uniform selection was run." in card and "Comparison" not in card
+    assert "| `test_loss` | 2.5 |" in card and "- `test_loss`: mean loss" in card
+    assert "`wall_s`" not in card and "`pool_steps`" not in card
+    (run_dir / "summary.json").write_text(json.dumps({"equal": measures, "uniform": measures}))
+    assert "## Comparison with uniform sampling\n\nThe control drew documents uniformly" in card_of(run_dir)
 
 
 def test_huggingface_hub_reads_the_metadata(run_dir: Path):

@@ -112,4 +112,7 @@ def test_what_makes_a_run_again_lies_beside_its_dataset(tmp_path: Path):
     assert "Pairs of {{ document }}, please." in (folder / "prompt.jinja").read_text()
     assert "hf_sss" not in (folder / "prompt.jinja").read_text() and str(tmp_path) not in text
     assert {"equal.yaml", "prompt.jinja"} <= set(json.loads((folder / "equal.json").read_text())["files"])
+    assert "\n# What begins with …/ was a folder of the machine" in text and text.startswith(
+        "# equal-hf train equal.yaml "
+    )
     assert "`extractor_prompt` takes this repository" in (folder / "README.md").read_text()

@@ -1,0 +1,118 @@
+"""What the columns of a run's dataset hold, and what its measures mean: for readers of its card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from equal_hf.utils.markdown import code, table
+
+OF_PAIRS = {
+    "prompt": "the question, as the user's message of a chat",
+    "completion": "the answer, as the assistant's message",
+    "question": "the question as text",
+    "answer": "the answer as text",
+    "document_id": "the document that the pair was extracted from",
+    "document_hash": "SHA-256 of that document's text",
+    "cluster": "its cluster, which is an arm of the bandit",
+    "round": "the round in which it was drawn, from 0",
+    "arm_score": "the score of the cluster when it was drawn",
+    "span_start": "first character of the part of the document that was read for the pair",
+    "span_end": "character behind that part",
+    "method": "how it was extracted: `endpoint`, or the kind of marked text that states it",
+    "model": "the model that wrote it; empty where the document states it",
+    "model_revision": "revision of that model",
+    "prompt_hash": "hash of the extraction prompt",
+    "response_key": "key of the reply in the response store of the run",
+    "grade": "how well the pair fits the target, from 0 to 3, by the model that wrote it, where it was asked",
+    "value": "what selection took the pair to be worth to the target, from 0 to 1",
+    r"value_\w+": "the same by one function of several",
+    "cost_paid": "money: the share of the pair in what was paid for the replies about its part of the document",
+    "reasoning": "what the model thought before its reply",
+    "filters_hash": "hash of the quality filters and their settings",
+    r"reward_\w+": "a reward of the cluster that was known when the round was extracted",
+    "license": "licence of the document, as the corpus states it",
+    "source": "source of the document, as the corpus states it",
+}
+OF_REJECTED = {
+    "document_id": "the document",
+    "reason": "why the pair was rejected, or the document skipped",
+    "question": "the question, where there was one; none of the target's own",
+    "answer": "the answer",
+    "raw": "the reply, or the part of it that could not be used",
+    "license": "licence of the document",
+    "source": "source of the document",
+    "round": "the round, from 0",
+}
+OF_DECISIONS = {
+    "round": "the round, from 0",
+    "arm": "the cluster that was pulled",
+    "score": "its score by the bandit",
+    "documents": "ids of the documents that were drawn from it",
+    "rows": "their places in the stored order of the cluster",
+    "expected_value": "the mixed reward that was expected of them",
+    "pairs": "pairs that were kept of them",
+    "prompt_tokens": "tokens of the prompts, cached ones included",
+    "completion_tokens": "tokens of the replies, thoughts included",
+    "requests": "requests",
+    "cached_tokens": "prompt tokens that the server had cached",
+    "reasoning_tokens": "completion tokens that were thoughts",
+    r"reward_\w+": "a reward of the cluster for this pull",
+    "reward": "their mixture, which the bandit was given",
+    "eval_loss": "evaluation loss after the round",
+}
+TITLES = {
+    "default": ("Pairs", OF_PAIRS),
+    "rejected": ("Rejected pairs and skipped documents", OF_REJECTED),
+    "decisions": ("Decisions: one row a pull", OF_DECISIONS),
+}
+MEASURES = {
+    r"test_loss(_\w+)?": "mean loss a token of the answers in the target's test part; lower is better",
+    r"exact_match(_\w+)?": "share of test questions whose generated answer is right; `stderr` is its standard error",
+    "useful_pairs": "pairs of at least half the value that a pair can have, without near-copies",
+    "found_share": "useful pairs found, of all that the budget was expected to find",
+    "cost": "money paid, in the currency of the prices",
+    "steps": "optimizer steps",
+    "pool_steps": "steps of the training on all pairs at the end",
+}
+UNSHOWN = re.compile(r"wall_s|cost/.*")  # of the last start only; told elsewhere
+
+
+def columns_section(columns: dict[str, list[str]]) -> str:
+    """The card's section: a table of the pairs' columns, and folded ones of the others.
+
+    Args:
+        columns (`dict[str, list[str]]`): Names by configuration, those that have rows.
+    """
+    parts = []
+    for name, (title, known) in TITLES.items():
+        if name not in columns:
+            continue
+        shown = table(["column", "what it holds"], list(_rows(columns[name], known)))
+        if name != "default":
+            shown = f"<details>\n<summary>{title} (<code>{name}</code>)</summary>\n\n{shown}\n\n</details>"
+        parts.append(shown)
+    return "## Columns\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def _rows(names: Iterable[str], known: dict[str, str]) -> Iterable[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        what = next((text for pattern, text in known.items() if re.fullmatch(pattern, name)), "column of the corpus")
+        groups.setdefault(what, []).append(name)
+    for what, alike in groups.items():
+        yield [", ".join(code(name, 60) for name in alike[:30]), what]
+
+
+def measure_rows(names: Iterable[str]) -> list[str]:
+    """Explanations of measures, those that need one.
+
+    >>> measure_rows(["documents", "steps"])
+    ['`steps`: optimizer steps']
+    """
+    lines = {}
+    for name in names:
+        pattern = next((pattern for pattern in MEASURES if re.fullmatch(pattern, name)), None)
+        if pattern is not None and pattern not in lines:
+            lines[pattern] = f"{code(name)}: {MEASURES[pattern]}"
+    return list(lines.values())
