@@ -83,7 +83,7 @@ def test_later_wishes_replace_earlier_ones_and_a_failure_stops_nobody():
     assert done == ["new"]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6), wanted=st.integers(1, 200), seed=st.integers(0, 9))
 def test_a_sample_has_the_size_asked_for_and_does_not_depend_on_the_shards(sizes, wanted, seed):
     digests = np.random.default_rng(seed).integers(0, 256, (sum(sizes), 16), dtype=np.uint8)
@@ -95,7 +95,7 @@ def test_a_sample_has_the_size_asked_for_and_does_not_depend_on_the_shards(sizes
     assert len(whole) == 0 or (seeded_keys(digests, seed, ORDER) != whole).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shards=st.lists(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=8), min_size=1, max_size=4),
     rows=st.integers(1, 5),

@@ -152,7 +152,7 @@ def ready(tgi) -> Iterator[tuple[FaultyServer, EndpointExtractor]]:
         yield server, endpoint
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_reply_tgi_describes_is_read(data, components, validate, ready) -> None:
     server, endpoint = ready

@@ -21,7 +21,7 @@ def worst_case_fits(extractions: list[Extraction], allowance: Allowance) -> None
             assert (extraction.pairs, extraction.usage, extraction.rejected) == ((), Usage(), ())
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(prompt=st.integers(0, 1000) | st.none(), tokens=st.integers(0, 1200) | st.none())
 def test_the_allowance_is_never_passed_and_timing_does_not_matter(tgi, documents, prompt, tokens) -> None:
     allowance = Allowance(prompt, tokens)

@@ -61,7 +61,7 @@ def test_a_cap_refuses_what_it_cannot_pay_for_and_stored_replies_pass_it(documen
         assert [e.finish_reason for e in endpoint.extract(documents[:3], broke)] == ["stop"] * 3, "they are paid for"
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 1000), st.floats(0.2, 12.0))
 def test_the_cap_holds_whatever_breaks(seed: int, cap: float) -> None:
     rng = random.Random(seed)

@@ -101,7 +101,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bodies=st.lists(BODIES, min_size=1, max_size=12), status=st.sampled_from([200] * 6 + [400, 422, 500]))
 def test_any_json(bodies: list[Any], status: int, server, endpoint) -> None:
     ends_well(server, endpoint, [Fault(status, body=json.dumps(body)) for body in bodies])

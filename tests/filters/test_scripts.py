@@ -123,7 +123,7 @@ def test_what_is_removed_is_what_unicode_calls_ignorable_and_nothing_that_is_see
 
 @pytest.mark.parametrize("name", SAMPLES)
 @given(st.data())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_no_invisible_character_changes_what_becomes_of_a_pair(name, data):
     question, answer = SAMPLES[name]
     other = SAMPLES["Russian" if name != "Russian" else "Hindi"]
@@ -146,7 +146,7 @@ def test_no_invisible_character_changes_what_becomes_of_a_pair(name, data):
 
 @pytest.mark.parametrize("name", SAMPLES)
 @given(st.data())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_protected_question_is_found_in_a_longer_text_of_any_script(name, data):
     question, _ = SAMPLES[name]
     decontaminator = Decontaminator([question])

@@ -63,7 +63,7 @@ def row_groups(folder, index):
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     labels=st.lists(st.integers(0, 5), min_size=1, max_size=60),
     seed=st.integers(0, 3),

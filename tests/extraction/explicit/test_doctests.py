@@ -4,7 +4,7 @@ import textwrap
 import warnings
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.extraction.explicit.doctests import MAX_CHARACTERS, MAX_CONTEXT, QUESTION, doctest_pairs
@@ -194,7 +194,6 @@ lines = st.sampled_from(
 
 
 @given(st.lists(lines | st.text(max_size=20), max_size=40).map("\n".join) | st.text())
-@settings(deadline=None)
 def test_never_raises_and_spans_hold_the_output(text):
     for item in doctest_pairs(Document("d", text)):
         if isinstance(item, QAPair):

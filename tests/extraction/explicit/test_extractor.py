@@ -5,7 +5,7 @@ import textwrap
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
@@ -267,7 +267,6 @@ lines = st.sampled_from(
 @given(
     st.lists(lines | st.text(max_size=15), max_size=40).map("\n".join) | st.text(st.characters(exclude_categories=()))
 )
-@settings(deadline=None)
 def test_never_raises_and_every_pair_stands_in_its_span(text):
     document = Document("d", text)
     [extraction] = ExplicitExtractor().extract([document])

@@ -4,7 +4,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.errors import ConfigError
@@ -47,7 +47,6 @@ pieces = st.sampled_from(
 
 
 @given(st.lists(pieces, max_size=80).map("".join), st.integers(1, 60), st.sampled_from([bytes_in, words_in, quarter]))
-@settings(deadline=None)
 def test_parts_cover_the_text_in_order_and_fit(text, max_tokens, count):
     calls = 0
 
