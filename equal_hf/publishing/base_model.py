@@ -22,11 +22,13 @@ class BaseModel:
         name (`str`): Its id on the Hub, or the last part of its folder's path.
         local (`bool`): Whether it was a folder.
         made_from (`str`, *optional*): The model on the Hub that a folder says it was made from.
+        licence (`str`, *optional*): The licence that the card in a folder states.
     """
 
     name: str
     local: bool = False
     made_from: str | None = None
+    licence: str | None = None
 
     @classmethod
     def of(cls, name_or_path: str) -> BaseModel:
@@ -34,7 +36,11 @@ class BaseModel:
         path = Path(name_or_path)
         if not path.is_dir():
             return cls(name_or_path, local=not hub_id(name_or_path))
-        return cls(path.absolute().name, True, _made_from(path))
+        metadata, _ = split_front_matter(_text(path / "README.md"))
+        licence = metadata.get("license")
+        return cls(
+            path.absolute().name, True, _made_from(path, metadata), licence if isinstance(licence, str) else None
+        )
 
     @property
     def on_hub(self) -> str | None:
@@ -47,13 +53,12 @@ class BaseModel:
             return f"[{self.name}](https://huggingface.co/{self.name})"
         made = f", which says it was made from [{self.made_from}](https://huggingface.co/{self.made_from})"
         return f"the local model {code(self.name)}" + (
-            made if self.made_from else ", which does not say where it is from"
+            made if self.made_from else ", which does not say what it was made from"
         )
 
 
-def _made_from(folder: Path) -> str | None:
-    """By its card, else by its configuration, which libraries fill in when they save a model."""
-    metadata, _ = split_front_matter(_text(folder / "README.md"))
+def _made_from(folder: Path, metadata: dict[str, Any]) -> str | None:
+    """By the metadata of its card, else by its configuration, which libraries fill in when they save a model."""
     stated = metadata.get("base_model")
     names = [*(stated if isinstance(stated, list) else [stated])]
     for name in ("config.json", "adapter_config.json"):

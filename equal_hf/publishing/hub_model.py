@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.model_card import is_ours, merge_model_cards
+from equal_hf.publishing.model_card import ADAPTER, is_ours, merge_model_cards
 from equal_hf.publishing.previous_export import CARD
 from equal_hf.utils.hub_repository import Repository, open_repository
 from equal_hf.utils.hub_retry import retry_hub
@@ -77,7 +78,7 @@ def push_model(
     if links := [name for name in names if (folder / name).is_symlink()]:
         raise PublishError(f"{folder / links[0]} is a symbolic link, which is not followed: put a file there")
     ours = (folder / CARD).read_text(encoding="utf-8") if CARD in names else ""
-    adds = [CommitOperationAdd(name, folder / name) for name in sorted(names) if name != CARD]
+    adds = [CommitOperationAdd(name, _shared(folder / name)) for name in sorted(names) if name != CARD]
 
     def push() -> Any:
         full = open_repository(api, repo_id, "model", private, PRIVATE)
@@ -86,6 +87,20 @@ def push_model(
         return api.create_commit(full, [*adds, *readme], commit_message=message, revision=revision)
 
     return retry_hub(push, f"publishing the model to {repo_id!r}", "hub_model_id", otherwise=KEEP_LOCAL)
+
+
+def _shared(path: Path) -> Path | bytes:
+    """What is pushed of a file: an adapter's configuration names a local base model without the folders it lies in."""
+    if path.name != ADAPTER:
+        return path
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        base = config["base_model_name_or_path"]
+        if not Path(base).is_absolute():
+            return path
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return path
+    return json.dumps({**config, "base_model_name_or_path": Path(base).name}, indent=2).encode()
 
 
 def look_at_model(api: HfApi, repo_id: str, revision: str | None = None) -> str:

@@ -19,9 +19,9 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.utils.files import write_file
 from equal_hf.utils.markdown import END, START, code, join_front_matter, replace_generated, split_front_matter
 
-TAG = "equal-hf"
+TAG, ADAPTER = "equal-hf", "adapter_config.json"
 _TRL = re.compile(
-    r"(# Model Card for [^\n]*\n)\nThis model is a fine-tuned version of .*?(?=^## Training procedure)", re.S | re.M
+    r"(# Model Card for [^\n]*\n)\nThis model is a fine-tuned version of .*?^## Training procedure\s+", re.S | re.M
 )
 _PAPER = "[arXiv:2505.12250](https://arxiv.org/abs/2505.12250)"
 
@@ -60,6 +60,10 @@ def link_model_card(
         del metadata["licence"]
     if base is not None and base.on_hub:
         metadata["base_model"] = base.on_hub
+    if (Path(model_dir) / ADAPTER).is_file():
+        metadata["library_name"] = "peft"
+    if metadata.get("library_name") in ("peft", "transformers"):
+        metadata.setdefault("pipeline_tag", "text-generation")
     name = str(dataset)
     if hub_id(name):
         metadata["datasets"] = _joined(metadata.get("datasets"), [name])
@@ -77,8 +81,9 @@ def link_model_card(
     sections = [
         _introduction(base, shown),
         results_section(summary or {}, targets),
-        _loading(Path(model_dir), repo_id),
+        _loading(Path(model_dir), repo_id, base),
         f"## Training data\n\nTrained{span} on {shown}: question-answer pairs {source}.{aim}",
+        _licence(base, chosen="license" in metadata),
     ]
     generated = "\n\n".join(section for section in sections if section)
     write_file(path, join_front_matter(metadata, replace_generated(_without_introduction(body), generated)))
@@ -110,23 +115,13 @@ def _introduction(base: BaseModel | None, dataset: str) -> str:
     return f"Fine-tuned from {base.link()}, on {dataset}." if base is not None else ""
 
 
-def _loading(folder: Path, repo_id: str | None) -> str:
+def _loading(folder: Path, repo_id: str | None, base: BaseModel | None) -> str:
     name = json.dumps(repo_id or "path/to/this/folder")
-    if (folder / "adapter_config.json").is_file():
-        return f"""\
-## How to load it
-
-The weights are an adapter (PEFT):
-
-```python
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({name})
-model = AutoPeftModelForCausalLM.from_pretrained({name})  # the base model with the adapter beside it
-merged = model.merge_and_unload()                          # one model, as fast as its base, without PEFT
-```"""
-    if (folder / "config.json").is_file():
+    question = '[{"role": "user", "content": "What is 3 + 4?"}]'
+    ask = f"print(generator({question}, max_new_tokens=128, return_full_text=False))"
+    if not (folder / ADAPTER).is_file():
+        if not (folder / "config.json").is_file():
+            return ""
         return f"""\
 ## How to load it
 
@@ -136,15 +131,54 @@ The weights are the whole model, without an adapter:
 from transformers import pipeline
 
 generator = pipeline("text-generation", model={name})
-print(generator([{{"role": "user", "content": "What is 3 + 4?"}}], max_new_tokens=128, return_full_text=False))
+{ask}
 ```"""
-    return ""
+    peft, loads = (
+        "AutoPeftModelForCausalLM",
+        f"model = AutoPeftModelForCausalLM.from_pretrained({name})  # the base model, with the adapter beside it",
+    )
+    if base is not None and base.local:  # by its folder's name, which is no repository
+        peft, loads = (
+            "PeftModel",
+            f"base = AutoModelForCausalLM.from_pretrained({json.dumps(f'path/to/{base.name}')})  # the base model\n"
+            f"model = PeftModel.from_pretrained(base, {name})  # with the adapter beside it",
+        )
+    auto = "AutoModelForCausalLM, " if peft == "PeftModel" else ""
+    return f"""\
+## How to load it
+
+The weights are an adapter (PEFT):
+
+```python
+from peft import {peft}
+from transformers import {auto}AutoTokenizer, pipeline
+
+tokenizer = AutoTokenizer.from_pretrained({name})
+{loads}
+model = model.merge_and_unload()  # may be left out; merged, it is as fast as the base model and needs no PEFT
+
+generator = pipeline("text-generation", model=model, tokenizer=tokenizer)
+{ask}
+```"""
+
+
+def _licence(base: BaseModel | None, *, chosen: bool) -> str:
+    terms = f", {code(base.licence)} by its card," if base is not None and base.licence else ""
+    text = (
+        f"## Licence\n\nWho passes this model on keeps to the terms of its base model{terms} and looks at the "
+        "licences of the pairs that it was trained on, which the dataset's card lists."
+    )
+    return (
+        text
+        if chosen
+        else f"{text} No licence of its own has been chosen: the card's metadata is where it belongs (`license`)."
+    )
 
 
 def _without_introduction(body: str) -> str:
     """The body without TRL's first part, which knows neither a local base model nor the dataset: ours comes there."""
     here = "" if START in body else f"\n{START}\n{END}\n\n"
-    return _TRL.sub(lambda found: f"{found[1]}{here}", body, count=1)
+    return _TRL.sub(lambda found: f"{found[1]}{here}## Training procedure\n\n", body, count=1)
 
 
 def merge_model_cards(ours: str, theirs: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from equal_hf.publishing.explanations import measure_rows
 from equal_hf.utils.markdown import code, number, table
 
 FOLDER = ".eval_results"
@@ -34,8 +35,10 @@ def results_section(summary: Mapping[str, Any], targets: list[str]) -> str:
     control = ""
     if "uniform" in runs:
         control = " The control was trained as long on pairs of documents drawn uniformly, for the same budget."
-    head = f"Measured on the test part{where}, greedy; ± is the standard error by the choice of items.{control}"
-    return f"## Results\n\n{head}\n\n{table(['', *(HEADS[name] for name in runs)], rows)}"
+    errors = any("±" in str(cell) for row in rows for cell in row)
+    head = f"Measured on the test part{where}{'; ± is the standard error by the choice of items' if errors else ''}."
+    notes = "\n".join(f"- {line}" for line in measure_rows(measures))
+    return f"## Results\n\n{head}{control}\n\n{table(['', *(HEADS[name] for name in runs)], rows)}\n\n{notes}"
 
 
 def _with_error(run: Mapping[str, Any], measure: str) -> Any:
@@ -71,7 +74,8 @@ def eval_results(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[s
         if not whole or not measured or (found := BENCHMARKS.get(str(target).lower())) is None:
             continue
         (measure, notes), (dataset, task) = measured[0], found
-        entry = EvalResultEntry(dataset, task, round(float(result[measure]), 4), notes=f"{notes}; equal-hf")
+        # In per cent, as that leaderboard's other entries are.
+        entry = EvalResultEntry(dataset, task, round(100 * float(result[measure]), 2), notes=f"{notes}; equal-hf")
         text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
         files[f"{FOLDER}/{task}.yaml"] = text
     return files

@@ -256,6 +256,7 @@ def test_a_model_is_pushed_alone_and_over_no_other(hub: HubServer, tmp_path: Pat
     model.mkdir()
     (model / "model.safetensors").write_bytes(bytes(2000))
     (model / "README.md").write_text("---\ntags:\n- equal-hf\n---\n# Model\n")
+    (model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": f"{tmp_path}/base", "r": 4}))
     (tmp_path / "secret").write_text("secret")
     (model / "linked.json").symlink_to(tmp_path / "secret")
     api = HfApi()
@@ -263,7 +264,10 @@ def test_a_model_is_pushed_alone_and_over_no_other(hub: HubServer, tmp_path: Pat
     api.upload_file(path_or_fileobj=b"---\nlicense: mit\n---\nMine.", path_in_repo="README.md", repo_id="tester/named")
     for _ in range(2):
         push_model(model, "tester/named")
-    assert set(api.list_repo_files("tester/named")) == {".gitattributes", "README.md", "model.safetensors"}
+    names = {".gitattributes", "README.md", "adapter_config.json", "model.safetensors"}
+    assert set(api.list_repo_files("tester/named")) == names
+    adapter = json.loads(Path(api.hf_hub_download("tester/named", "adapter_config.json")).read_text())
+    assert adapter == {"base_model_name_or_path": "base", "r": 4}, "no folder of this machine"
     card = Path(api.hf_hub_download("tester/named", "README.md")).read_text()
     assert "license: mit" in card and "Mine." in card and "equal-hf" in card
     with pytest.raises(PublishError, match="symbolic link"):

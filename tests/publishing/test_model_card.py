@@ -61,6 +61,7 @@ def test_a_folder_is_named_without_where_it_lies(tmp_path: Path):
     card = link_model_card(tmp_path, tmp_path / "hub" / "dataset").read_text()
     assert "the dataset in `dataset`" in card and str(tmp_path) not in card
     assert ModelCard(card).data.to_dict() == {"tags": ["equal-hf"]}
+    assert "`license`" in card, "no licence was chosen, and none is made up"
 
 
 def test_the_card_of_the_control_does_not_say_that_equal_selected(tmp_path: Path):
@@ -86,6 +87,7 @@ def test_the_card_says_what_the_model_was_made_from_how_good_it_is_and_how_to_lo
     base.mkdir()
     model.mkdir()
     (base / "config.json").write_text('{"_name_or_path": "org/small"}')
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     (model / "README.md").write_text(OF_TRL)
     (model / "adapter_config.json").write_text("{}")
     run = {"config": {"model": str(base), "target": ["openai/gsm8k"], "target_test_split": ["test"]}}
@@ -98,20 +100,28 @@ def test_the_card_says_what_the_model_was_made_from_how_good_it_is_and_how_to_lo
     link_model_card(model, "tester/qa", run=run, summary=summary, repo_id="me/model")
     card = (model / "README.md").read_text()
     data = ModelCard(card).data.to_dict()
+    assert (data["library_name"], data["pipeline_tag"]) == ("peft", "text-generation")
     assert "licence" not in data and data["base_model"] == "org/small" and data["datasets"] == ["tester/qa"]
     assert "None" not in card and "An example." not in card and "By TRL." in card and str(tmp_path) not in card
     for line in (
         "the local model `base`, which says it was made from [org/small](https://huggingface.co/org/small)",
         "| `test_loss` | 3.5 | 2.5 | 2.75 |",
         "| `exact_match` | 0.125 ± 0.01 | 0.25 ± 0.0119 | 0.2 ± 0.011 |",
-        'AutoPeftModelForCausalLM.from_pretrained("me/model")',
-        "merged = model.merge_and_unload()",
+        'base = AutoModelForCausalLM.from_pretrained("path/to/base")',
+        'PeftModel.from_pretrained(base, "me/model")',
+        "model = model.merge_and_unload()  # may be left out",
+        "; ± is the standard error",
+        "- `test_loss`: mean loss",
+        "the terms of its base model, `apache-2.0` by its card,",
         "The target was `openai/gsm8k`.",
     ):
         assert line in card, line
     assert card.index("# Model Card for mine") < card.index("Fine-tuned from") < card.index("## Training procedure")
     assert merge_model_cards(card, OF_TRL.replace("By TRL.", "Mine.")).count("Mine.") == 1
     assert "None" not in merge_model_cards(card, OF_TRL)
+    link_model_card(model, "tester/qa", run={"config": {"model": "org/other"}}, summary={"equal": {"test_loss": 2.0}})
+    card = (model / "README.md").read_text()
+    assert 'AutoPeftModelForCausalLM.from_pretrained("path/to/this/folder")' in card and "±" not in card
     (model / "adapter_config.json").unlink()
     (model / "config.json").write_text("{}")
     link_model_card(model, "tester/qa", run={"config": {"model": "org/other"}})
@@ -128,10 +138,10 @@ def test_results_of_a_registered_benchmark_are_in_the_hubs_form():
         ".eval_results/gsm8k.yaml",
         "openai/gsm8k",
         "gsm8k",
-        0.25,
-    )
+        25.0,
+    ), "in per cent, as on that leaderboard"
     harness = eval_results(whole | {"exact_match_shots": 8}, {"exact_match": 0.25, "exact_match_flexible": 0.5})
-    assert "value: 0.5\n" in harness[name] and "8-shot, flexible-extract" in harness[name]
+    assert "value: 50.0\n" in harness[name] and "8-shot, flexible-extract" in harness[name]
     for other in (
         whole | {"n_test": 100},
         whole | {"exact_match_items": 9},

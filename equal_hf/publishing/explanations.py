@@ -1,4 +1,4 @@
-"""What the columns of a run's dataset hold, and what its measures mean: for readers of its card."""
+"""What the columns of a run's dataset hold, and what measures of a run mean: for readers of its cards."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ TITLES = {
 }
 MEASURES = {
     r"test_loss(_\w+)?": "mean loss a token of the answers in the target's test part; lower is better",
-    r"exact_match(_\w+)?": "share of test questions whose generated answer is right; `stderr` is its standard error",
+    r"exact_match(_\w+)?": "share of test questions whose answer, generated greedily, is right; its standard error",
     "useful_pairs": "pairs of at least half the value that a pair can have, without near-copies",
     "found_share": "useful pairs found, of all that the budget was expected to find",
     "cost": "money paid, in the currency of the prices",
