@@ -25,6 +25,7 @@ from typing import Any
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.reasons import FILTERS, REASONS
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import QAPair, Rejection, Round
 from equal_hf.utils.hashing import digest
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.samples < 0:
         raise ConfigError(f"`--samples` is {args.samples}: set it to 0 or more")
     records = RoundRecords(args.run)
-    filters = list(records.run()["fingerprint"].get("filters", FILTERS))
+    filters = list(RunFile(args.run).read()["fingerprint"].get("filters", FILTERS))
     rounds = (records.load(index) for index in records.indices())
     inspection = inspect_rounds(rounds, filters, reason=args.reason, samples=args.samples, seed=args.seed)
     encoding = sys.stdout.encoding or "utf-8"

@@ -69,13 +69,14 @@ def run(args: argparse.Namespace) -> int:
     """
     from equal_hf.collection.replay_records import recorded_documents, replay, rows_by_round
     from equal_hf.records.changes import value_at
+    from equal_hf.records.run_file import RunFile
     from equal_hf.records.run_folder import RoundRecords
 
     records = [RoundRecords(folder) for folder in (args.run, *args.also)]
-    run_json = records[0].run()
+    run_json = RunFile(args.run).read()
     fingerprint = run_json["fingerprint"]
     for other in records[1:]:
-        if other.run()["fingerprint"]["corpus"] != fingerprint["corpus"]:
+        if RunFile(other.run_dir).read()["fingerprint"]["corpus"] != fingerprint["corpus"]:
             raise ConfigError(f"{other.run_dir} ran on another corpus than {args.run}: leave it out of `--also`")
     recorded = recorded_documents(records)
     rounds, changes = args.rounds or len(records[0].indices()), run_json.get("changes", [])

@@ -85,9 +85,9 @@ def _path(args: argparse.Namespace) -> Path:
     if not path.is_dir():
         return path
     if not (path / _FILE).exists() and (path / "run.json").is_file():
-        from equal_hf.records.run_folder import RoundRecords
+        from equal_hf.records.run_file import RunFile
 
-        if named := RoundRecords(path).run().get("config", {}).get("response_store"):
+        if named := RunFile(path).read().get("config", {}).get("response_store"):
             return Path(named)
     return path / _FILE
 

@@ -75,7 +75,7 @@ def train(job: Job) -> dict[str, Any]:
             report_to = [name for name in args.report_to or [] if name in TRACKERS]
             collected = partial(collect_rounds, collector, report_to, job.publisher, goes_on=True)
             on_main(lambda: collected(project=args.project, kind=job.name))
-        with tracked(args, name=job.name, config=collector.config, id=collector.records.run_id()):
+        with tracked(args, name=job.name, config=collector.config, id=collector.run_file.run_id()):
             measure_before_training(trainer, job)
             trainer.train(resume_from_checkpoint=True)
             if trainer.waits_for_review:
@@ -89,7 +89,7 @@ def train(job: Job) -> dict[str, Any]:
                     folder,
                     dataset or "../dataset",
                     policy=collector.selector.bandit.identity()["policy"],
-                    run=collector.records.run(),
+                    run=collector.run_file.read(),
                     summary=with_untouched(trainer.run_dir, {job.name: measures}),
                     repo_id=args.hub_model_id,
                 )

@@ -35,6 +35,7 @@ from equal_hf.extraction.protocol import PaidExtractor
 from equal_hf.filters.base import Filter
 from equal_hf.records.changes import limits_at_start
 from equal_hf.records.history import History
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
 from equal_hf.selection.pair_value import late_values
@@ -110,7 +111,7 @@ class EqualDataCollector:
             raise ConfigError("two reward functions have the same name: rename one, records are kept by name")
         self.reward_weights = dict(zip(self.stages, weights, strict=True))
         self.spending = Spending(self.args, extractor)
-        self.records = RoundRecords(self.args.output_dir)
+        self.run_file, self.records = RunFile(self.args.output_dir), RoundRecords(self.args.output_dir)
         self.trains = False  # whether a model is trained while rounds are extracted
         self.extra_fingerprint: dict[str, Any] = {}
         self.config: dict[str, Any] = {}  # what run.json and the card tell of the run beside `args`
@@ -147,7 +148,7 @@ class EqualDataCollector:
             questions={name: [item.question for item in items] for name, items in self.targets.items()},
             costs=document_costs(
                 args.budget_in,
-                limits_at_start(self.records.run()) if self.records.indices() else vars(args),
+                limits_at_start(self.run_file.read()) if self.records.indices() else vars(args),
                 self.extractor.prices if isinstance(self.extractor, PaidExtractor) else None,
             ),
             draw_by=args.draw_by,
@@ -161,8 +162,8 @@ class EqualDataCollector:
         """`feedback_lag` as it is set; else that of the run on record; else 1 where a training hides extraction."""
         if self.args.feedback_lag is not None:
             return self.args.feedback_lag
-        if self.records.exists():
-            return int(self.records.run()["fingerprint"].get("feedback_lag", 0))
+        if self.run_file.exists():
+            return int(self.run_file.read()["fingerprint"].get("feedback_lag", 0))
         return int(self.trains and isinstance(self.extractor, PaidExtractor))
 
     @cached_property
@@ -200,12 +201,12 @@ class EqualDataCollector:
         return (
             self.args.review_after is not None
             and self.history.rounds == self.args.review_after
-            and self.records.run().get("reviewed") != self.args.review_after
+            and self.run_file.read().get("reviewed") != self.args.review_after
         )
 
     def close(self) -> None:
         """Let other processes open the run folder."""
-        self.records.close()
+        self.run_file.close()
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
         """Publish the rounds recorded so far as a dataset; safe to call again when there are more.
@@ -293,7 +294,7 @@ class EqualDataCollector:
             self.spending.begins(index)
         extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
         if isinstance(self.extractor, PaidExtractor):  # an endpoint may have refused what it took before
-            self.records.note("endpoints", self.extractor.describe())
+            self.run_file.note("endpoints", self.extractor.describe())
         if self.given_up.is_set():
             raise ExtractionError(f"round {index} was given up while it was extracted")
         require_a_response(extractions)
@@ -404,7 +405,7 @@ class EqualDataCollector:
         """Note how reliable grades are by what was seen of them, and say once that they are not."""
         told = self.selector.pair_values.told_of_judges()
         if told:
-            self.records.note("reliability", told)
+            self.run_file.note("reliability", told)
         for name, facts in told.items():
             if "why" in facts and name not in self._doubted:
                 self._doubted.add(name)

@@ -26,12 +26,13 @@ def open_run(run: Any) -> History:
     Raises:
         [`ResumeError`]: If the folder holds another run, or a limit is below what is spent.
     """
-    records, fingerprint, config = run.records, run.fingerprint(), sanitise(run.config) | sanitise(run.args)
-    resumed = records.open(fingerprint, config)
+    records, run_file = run.records, run.run_file
+    fingerprint, config = run.fingerprint(), sanitise(run.config) | sanitise(run.args)
+    resumed = run_file.open(fingerprint, config)
     _note_corpus(run)
     if isinstance(run.extractor, PaidExtractor):
-        run.extractor.begin(records.run_id())
-        records.note("endpoints", run.extractor.describe())
+        run.extractor.begin(run_file.run_id())
+        run_file.note("endpoints", run.extractor.describe())
     run.spending.require_prices()
     history = History()
     for index in records.indices():
@@ -54,15 +55,15 @@ def open_run(run: Any) -> History:
 
 def _change(run: Any, history: History, fingerprint: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Go on under changed limits, or, after a review, with another prompt or reference."""
-    args, records = run.args, run.records
-    changed = changed_values(records.run()["fingerprint"], json.loads(json.dumps(fingerprint)))
-    require_room(changed, run.spending.spent(history), str(records.run_dir))
+    args, run_file = run.args, run.run_file
+    changed = changed_values(run_file.read()["fingerprint"], json.loads(json.dumps(fingerprint)))
+    require_room(changed, run.spending.spent(history), str(run_file.run_dir))
     goes_on = history.rounds < args.planned_rounds and bool(run.selector.remaining.sum())
     goes_on = goes_on and (args.max_documents is None or history.documents < args.max_documents)
-    records.change(fingerprint, config, from_round=history.rounds, goes_on=goes_on)
+    run_file.change(fingerprint, config, from_round=history.rounds, goes_on=goes_on)
     for name, (before, now) in changed.items():
         logger.info("From round %d on `%s` is %s; it was %s", history.rounds, name, now, before)
-    changes = records.run().get("changes", [])
+    changes = run_file.read().get("changes", [])
     if goes_on and changes and changes[-1]["from_round"] == history.rounds:
         history.finished = False  # the last round ended the run under earlier limits
 
@@ -72,7 +73,7 @@ def _note_review(run: Any, recorded: int) -> None:
     after, planned = run.args.review_after, run.args.planned_rounds
     if after is None:
         return
-    if after < recorded and run.records.run().get("reviewed") != after:
+    if after < recorded and run.run_file.read().get("reviewed") != after:
         logger.warning("No review: `review_after` is %d, and %d rounds are recorded already", after, recorded)
     if after > planned:
         logger.warning("No review: `review_after` is %d, and the run has %d rounds at most", after, planned)
@@ -82,7 +83,7 @@ def _note_corpus(run: Any) -> None:
     """For cards, when a run begins: later, the folder that a name is of may not be at hand."""
     from equal_hf.publishing.dataset_metadata import hub_id
 
-    if "corpus" not in run.records.run():
+    if "corpus" not in run.run_file.read():
         name = str(run.config.get("corpus"))
         source = name if hub_id(name) and not Path(name).exists() else None
-        run.records.note("corpus", {"documents": int(run.corpus.sizes.sum()), "hub_id": source})
+        run.run_file.note("corpus", {"documents": int(run.corpus.sizes.sum()), "hub_id": source})

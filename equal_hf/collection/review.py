@@ -45,7 +45,7 @@ def review(collector: EqualDataCollector) -> list[str]:
     write_json(Path(records.run_dir) / FILE, {"after_rounds": history.rounds, "pairs": shown})
     rejected = sum((Counter(round.dropped) for round in rounds), Counter())
     numbers = {"rounds": history.rounds, "documents": history.documents, "pairs": history.pairs}
-    records.note("reviewed", history.rounds)
+    collector.run_file.note("reviewed", history.rounds)
     return review_lines(chosen, numbers, rejected)
 
 

@@ -40,6 +40,7 @@ from equal_hf.publishing.previous_export import (
 from equal_hf.publishing.reproduce import PROMPT, SETTINGS, reproduction_files
 from equal_hf.records.earlier_schema import current_rejected
 from equal_hf.records.json_files import read_json
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords, read_parquet
 from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunStatistics
@@ -103,12 +104,13 @@ def export_dataset(
     if not indices:
         raise PublishError(f"{run_dir} holds no recorded round: point `run_dir` at a run folder, or collect first")
     folder = default_folder(run_dir) if out_dir is None else Path(out_dir)
-    stats, run = RunStatistics(Path(run_dir), records.run()), run_identities(records.run())
+    run_json = RunFile(run_dir).read()
+    stats, run = RunStatistics(Path(run_dir), run_json), run_identities(run_json)
     here = PreviousExport.read(folder)
     here.check(run, str(folder), "out_dir")
     previous = here if previous is None else previous
 
-    filters = filters_hash(records.run())
+    filters = filters_hash(run_json)
     shards, provenance = Shards(folder, here), Provenance()
     decisions: dict[int, tuple[pa.Table, Mapping[str, Any]]] = {}
     for index in indices:

@@ -27,7 +27,7 @@ from equal_hf.publishing.previous_export import (
     run_identities,
 )
 from equal_hf.records.json_files import write_json
-from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.run_file import RunFile
 from equal_hf.utils.hub_repository import open_repository
 from equal_hf.utils.hub_retry import ATTEMPTS, retry_hub
 from equal_hf.utils.known_secrets import remember_secret
@@ -163,7 +163,7 @@ def files_to_send(run_dir: str | Path, repo_id: str, token: str | None = None) -
         return None
     if remote is None:
         return files
-    remote.check(run_identities(RoundRecords(run_dir).run()))
+    remote.check(run_identities(RunFile(run_dir).read()))
     return {name: path for name, path in files.items() if not remote.repository.holds(name, path.read_bytes())}
 
 
@@ -215,7 +215,7 @@ def _push_once(api: HfApi, run_dir: str | Path, repo_id: str, summary: Mapping[s
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     remote = HubExport.read(api, repo_id)
-    remote.check(run_identities(RoundRecords(run_dir).run()))
+    remote.check(run_identities(RunFile(run_dir).read()))
     card = _card_to_keep(run_dir, remote)
     folder = export_dataset(run_dir, default_folder(run_dir), summary=summary, name=repo_id, previous=card)
     manifest = PreviousExport.read(folder).manifest or {}

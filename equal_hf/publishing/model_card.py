@@ -15,7 +15,7 @@ from equal_hf.publishing.model_results import eval_results, results_section
 from equal_hf.publishing.previous_export import CARD, last_push
 from equal_hf.publishing.reproduce import short_path
 from equal_hf.records.json_files import read_json
-from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.run_file import RunFile
 from equal_hf.utils.files import write_file
 from equal_hf.utils.markdown import END, START, code, join_front_matter, replace_generated, split_front_matter
 
@@ -99,7 +99,7 @@ def complete_model_card(run_dir: str | Path) -> list[str]:
     Returns:
         `list[str]`: The files in `hub/model` that were written.
     """
-    folder, run = Path(run_dir) / "hub" / "model", RoundRecords(run_dir).run()
+    folder, run = Path(run_dir) / "hub" / "model", RunFile(run_dir).read()
     summary = read_json(Path(run_dir) / "summary.json")
     policy = run["fingerprint"].get("bandit", {}).get("policy")
     dataset = last_push(run_dir).get("repo_id") or "../dataset"

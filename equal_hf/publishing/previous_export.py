@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset_metadata import persons_metadata
 from equal_hf.records.json_files import read_json
-from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.run_file import RunFile
 from equal_hf.utils.hashing import content_hash
 from equal_hf.utils.hub_repository import Repository
 from equal_hf.utils.markdown import split_front_matter, without_generated
@@ -154,4 +154,5 @@ def run_identities(run: Mapping[str, Any]) -> tuple[str, str]:
 
 def known_identities(run_dir: str | Path) -> tuple[str, ...]:
     """As [`run_identities`], of the run in a folder; empty where no run has started there."""
-    return run_identities(RoundRecords(run_dir).run()) if (Path(run_dir) / "run.json").exists() else ()
+    run_file = RunFile(run_dir)
+    return run_identities(run_file.read()) if run_file.exists() else ()

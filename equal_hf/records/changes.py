@@ -12,6 +12,7 @@ a parameter that it refuses by now, a schema that it heeds. Rounds on record sta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,20 @@ def is_endpoints_own(key: str, changed: Mapping[str, Sequence[Any]]) -> bool:
     # Its context may be known by now, and was not.
     own = key.startswith("extractor.sampling.") or key == "extractor.max_prompt_tokens"
     return own and None in changed[key]
+
+
+def in_words(key: str, recorded: Any, wanted: Any) -> str:
+    """A change of the fingerprint; two hashes of items tell a reader nothing."""
+    if key == "protected" or key.endswith(".protected"):
+        return f"{key}: the items of the target changed, which no pair may repeat"
+    if key.startswith("reference."):
+        return f"{key}: the items of the target changed"
+    return f"{key}: {_short(recorded)} → {_short(wanted)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def require_room(changed: Mapping[str, Sequence[Any]], spent: Mapping[str, float], run_dir: str) -> None:

@@ -1,7 +1,7 @@
-"""The records of a run: two atomic ones a round, and everything a run knows is a fold over them.
+"""The rounds of a run: two atomic records each, and everything a run knows is a fold over them.
 
 ```
-run.json                              what the run is: its id, fingerprint and sanitised configuration
+run.json                              what the run is ([`equal_hf.records.run_file`])
 rounds/round-00007/extracted/         before training: decisions, pairs and their embeddings, drops, usage, rewards
 rounds/round-00007/rewards.json       after evaluation: all rewards and metrics
 ```
@@ -12,10 +12,8 @@ Parquet, JSON and safetensors only.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -23,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equal_hf.errors import RecordError, ResumeError
-from equal_hf.records.changes import changed_values, is_endpoints_own, not_changeable
+from equal_hf.errors import RecordError
 from equal_hf.records.earlier_schema import (
     REWARD_FILE,
     current_decisions,
@@ -35,9 +32,7 @@ from equal_hf.records.earlier_schema import (
 from equal_hf.records.json_files import check_rewards, read_json, reading, write_json
 from equal_hf.records.schema import (
     PAIR_COLUMNS,
-    SCHEMA_VERSION,
     decision_schema,
-    installed_version,
     pair_from_row,
     pair_row,
     pair_schema,
@@ -53,12 +48,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _FOLDER = re.compile(r"round-(\d{5,})")
-# Measures of a run at its end, and the final training on all its pairs.
-OF_A_FINISHED_RUN = ("result.json", "summary.json", "pool")
 
 
 class RoundRecords:
-    """Reads and writes the records of one run folder.
+    """Reads and writes the rounds of one run folder.
 
     Args:
         run_dir (`str` or `Path`): The run folder; created by the first write.
@@ -66,147 +59,6 @@ class RoundRecords:
 
     def __init__(self, run_dir: str | Path) -> None:
         self.run_dir = Path(run_dir)
-        self._lock: Any = None
-
-    # -- the run ---------------------------------------------------------------------------------------------------
-
-    def open(self, fingerprint: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-        """Start a run in this folder, or take up the one that is there.
-
-        Args:
-            fingerprint (`Mapping[str, Any]`): JSON-able; everything that decides what the records hold. What of it
-                may change is left as it is, for [`change`].
-            config (`Mapping[str, Any]`): The sanitised configuration, kept for readers.
-
-        Returns:
-            `bool`: Whether there was a run to take up.
-
-        Raises:
-            [`ResumeError`]: If the folder holds a run with another fingerprint or of another version, if records lie
-                there without `run.json`, or if another process has the folder open.
-        """
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
-        for leftover in (self.run_dir / "rounds").glob("round-*/.*"):  # of a process that was killed while writing
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        path = self.run_dir / "run.json"
-        wanted = json.loads(json.dumps(fingerprint))
-        if path.exists():
-            run = self.run()
-            if (schema := run.get("schema", 1)) != SCHEMA_VERSION:
-                raise ResumeError(
-                    f"{self.run_dir} was written by EQUAL-HF {run.get('equal_hf', '0.1')} (records of schema "
-                    f"{schema}), and this is {installed_version()} (schema {SCHEMA_VERSION}). `report`, `inspect`, "
-                    "`replay` and `publish` read it. To go on with it, use the version that wrote it; to start "
-                    "another run, set `output_dir` to a new folder."
-                )
-            changed = changed_values(run["fingerprint"], wanted)
-            settings = [key for key in changed if not is_endpoints_own(key, changed)]
-            if fixed := not_changeable(settings, under_review=run.get("reviewed") == len(self.indices())):
-                words = (_in_words(key, *changed[key]) for key in fixed[:8])
-                raise ResumeError(
-                    f"{self.run_dir} holds a run with other settings: {'; '.join(words)}. "
-                    "Change them back to resume it, or set `output_dir` to a new folder to start another run."
-                )
-            return True
-        if self.indices():
-            raise ResumeError(
-                f"{self.run_dir} holds round records but no run.json that says what run they belong to: "
-                "set `output_dir` to a new folder"
-            )
-        made_by = {"equal_hf": installed_version(), "schema": SCHEMA_VERSION}
-        write_json(path, {"id": uuid.uuid4().hex, **made_by, "fingerprint": wanted, "config": dict(config)})
-        return False
-
-    def exists(self) -> bool:
-        """Whether a run began in this folder."""
-        return (self.run_dir / "run.json").exists()
-
-    def run_id(self) -> str:
-        """Names this run in ledgers and trackers; made when it starts, and kept."""
-        return self.run()["id"]
-
-    def note(self, name: str, value: Any) -> None:
-        """Write down in `run.json` something that was found out; it decides nothing."""
-        run = self.run()
-        if run.get(name) != value:
-            write_json(self.run_dir / "run.json", run | {name: value})
-
-    def change(
-        self, fingerprint: Mapping[str, Any], config: Mapping[str, Any], *, from_round: int, goes_on: bool
-    ) -> None:
-        """Take up changed settings from a round on, which [`open`] found to be free to change.
-
-        Args:
-            fingerprint, config: As of [`open`], and as they are now.
-            from_round (`int`): The first round under the new ones.
-            goes_on (`bool`): Whether more rounds may follow. What was measured at the end of the run is out of date
-                then, and removed.
-        """
-        run, wanted = self.run(), json.loads(json.dumps(fingerprint))
-        changed = changed_values(run["fingerprint"], wanted)
-        if not changed:
-            return
-        if goes_on:
-            for name in OF_A_FINISHED_RUN:
-                path = self.run_dir / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        changes = [*run.get("changes", []), {"from_round": from_round, "changed": changed}]
-        write_json(
-            self.run_dir / "run.json", run | {"fingerprint": wanted, "config": dict(config), "changes": changes}
-        )
-
-    def run(self) -> dict[str, Any]:
-        """What `run.json` says.
-
-        Raises:
-            [`RecordError`]: If there is none, if it cannot be read or is no run's, or if a later version wrote it.
-        """
-        path = self.run_dir / "run.json"
-        if not path.exists():
-            raise RecordError(f"{path} is missing: is {self.run_dir} a run folder?")
-        run = read_json(path)
-        if not isinstance(run.get("fingerprint"), dict):
-            raise RecordError(f"{self.run_dir}/run.json describes no run: is {self.run_dir} a run folder?")
-        with reading(path):
-            for name, kind in (
-                ("config", Mapping),
-                ("corpus", Mapping),
-                ("schema", int),
-                ("id", str),
-                ("changes", list),
-            ):
-                if name in run and not isinstance(run[name], kind):
-                    raise TypeError(f"`{name}` is of type {type(run[name]).__name__}")
-        if run.get("schema", 1) > SCHEMA_VERSION:
-            raise RecordError(
-                f"{self.run_dir} was written by EQUAL-HF {run.get('equal_hf')} (records of schema {run['schema']}), "
-                f"and this is {installed_version()} (schema {SCHEMA_VERSION}): use that version or a later one"
-            )
-        return run
-
-    def _take_lock(self) -> None:
-        if self._lock is not None:
-            return
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.run_dir / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ResumeError(
-                f"another process is running in {self.run_dir}: wait for it or stop it, "
-                "or set `output_dir` to a new folder"
-            ) from None
-        self._lock = lock
-
-    def close(self) -> None:
-        """Let other processes open the folder."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    # -- rounds ----------------------------------------------------------------------------------------------------
 
     def indices(self) -> list[int]:
         """The rounds that are recorded, in order.
@@ -223,6 +75,11 @@ class RoundRecords:
             missing = next(i for i, index in enumerate(indices) if i != index)
             raise RecordError(f"round {missing} is missing from {folder}: restore it, or start a new run elsewhere")
         return indices
+
+    def clear_unfinished(self) -> None:
+        """Remove what a process left that was killed while it wrote a record."""
+        for leftover in (self.run_dir / "rounds").glob("round-*/.*"):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def folder(self, index: int) -> Path:
         """The folder of one round."""
@@ -409,20 +266,6 @@ class RoundRecords:
                     check_rewards({"mixed": record["mixed"], **record}, _rows(decisions))
                     return record | {"rewards": current_rewards(record["rewards"])}
         return None
-
-
-def _in_words(key: str, recorded: Any, wanted: Any) -> str:
-    """A change of the fingerprint; two hashes of items tell a reader nothing."""
-    if key == "protected" or key.endswith(".protected"):
-        return f"{key}: the items of the target changed, which no pair may repeat"
-    if key.startswith("reference."):
-        return f"{key}: the items of the target changed"
-    return f"{key}: {_short(recorded)} → {_short(wanted)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def read_parquet(path: Path) -> pa.Table:

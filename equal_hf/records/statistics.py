@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.records.kept_tokens import kept_tokens
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import QAPair, Round, Usage
 
@@ -293,7 +294,7 @@ def read_run(run_dir: str | Path) -> RunStatistics:
         [`RecordError`]: If the folder holds no run, or damaged records.
     """
     records = RoundRecords(run_dir)
-    statistics = RunStatistics(Path(run_dir), records.run())
+    statistics = RunStatistics(Path(run_dir), RunFile(run_dir).read())
     for index in records.indices():
         statistics.add(records, index, records.load(index))
     return statistics

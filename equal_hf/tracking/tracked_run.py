@@ -41,17 +41,18 @@ class TrackedRun:
         self._tables = RoundTables(self._records, collector.corpus)
         self._active = [report_to] if isinstance(report_to, str) else list(report_to)
         self._active = [name for name in self._active if name != "none"]
-        run_id = self._records.run_id()
+        run_file = collector.run_file
+        run_id = run_file.run_id()
         self._tracker = RunTracker(
             self._active,
             project,
             run_name(Path(self._records.run_dir).name, kind, run_id),
-            self._records.run()["config"],
+            run_file.read()["config"],
             id=run_id,
             dir=self._records.run_dir,
         )
         if (place := self._tracker.place()) is not None:
-            self._records.note("tracked_at", place)
+            run_file.note("tracked_at", place)
 
     def log(self, round: Round) -> dict[str, float]:
         """Log a round, unless the trackers hold it already; its numbers."""

@@ -17,6 +17,7 @@ from transformers.integrations import TrackioCallback, WandbCallback
 from transformers.integrations.integration_utils import rewrite_logs
 
 from equal_hf.publishing.hub import published
+from equal_hf.records.run_file import RunFile
 from equal_hf.tracking.keeps_going import keeps_going
 from equal_hf.tracking.media import (
     attach_to_trackio,
@@ -161,9 +162,9 @@ class RoundWandbCallback(_TracksRounds, WandbCallback):
     def setup(self, args: TrainingArguments, state: TrainerState, model: Any, **kwargs: Any) -> None:
         """Start the W&B run, unless one is open."""
         if state.is_world_process_zero and self._wandb.run is None:
-            records = self.tables.records
+            run_dir = self.tables.records.run_dir
             prepare_wandb(args.project)
-            settings = {"id": records.run_id(), "resume": "allow", "dir": str(records.run_dir)}
+            settings = {"id": RunFile(run_dir).run_id(), "resume": "allow", "dir": str(run_dir)}
             if start_wandb(project=os.environ["WANDB_PROJECT"], name=args.run_name, **settings) is None:
                 self._wandb = None
                 return
@@ -172,7 +173,7 @@ class RoundWandbCallback(_TracksRounds, WandbCallback):
         if state.is_world_process_zero:
             self._wandb.define_metric("pool/global_step")
             self._wandb.define_metric("pool/*", step_metric="pool/global_step")
-            self.tables.records.note("tracked_at", wandb_place(self._wandb.run))
+            RunFile(self.tables.records.run_dir).note("tracked_at", wandb_place(self._wandb.run))
 
     def log(self, numbers: dict[str, Any]) -> None:
         """As of the base class."""
@@ -208,7 +209,8 @@ class RoundTrackioCallback(_TracksRounds, TrackioCallback):
         """Start the trackio run."""
         super().setup(args, state, model, **kwargs)
         if state.is_world_process_zero and "wandb" not in (args.report_to or ()):
-            self.tables.records.note("tracked_at", trackio_place(self._trackio.context_vars.current_run.get()))
+            place = trackio_place(self._trackio.context_vars.current_run.get())
+            RunFile(self.tables.records.run_dir).note("tracked_at", place)
 
     def log(self, numbers: dict[str, Any]) -> None:
         """As of the base class."""

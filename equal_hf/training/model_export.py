@@ -15,7 +15,7 @@ from equal_hf.errors import RecordError
 from equal_hf.publishing.hub_model import open_model_repository, push_model
 from equal_hf.publishing.model_card import link_model_card
 from equal_hf.records.json_files import read_json
-from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.run_file import RunFile
 
 
 class ModelFolderTrainer(SFTTrainer):
@@ -123,14 +123,14 @@ class ModelFolderTrainer(SFTTrainer):
     def _policy(self) -> str | None:
         """What selected the documents, by the run's record."""
         try:
-            return RoundRecords(self.run_dir).run()["fingerprint"]["bandit"]["policy"]
+            return RunFile(self.run_dir).read()["fingerprint"]["bandit"]["policy"]
         except (RecordError, KeyError):
             return None
 
     def _record(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The run's record, and what was measured so far."""
         try:
-            run = RoundRecords(self.run_dir).run()
+            run = RunFile(self.run_dir).read()
         except RecordError:
             run = {}
         path = Path(self.run_dir) / "summary.json"

@@ -33,7 +33,7 @@ from typing import Any
 
 from equal_hf.extraction.budget import NANO, Prices
 from equal_hf.extraction.responses.response_store import ResponseStore
-from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.run_file import RunFile
 from tests.benchmarks.chaos_books import RunBooks
 from tests.benchmarks.chaos_client import MAX_NEW_TOKENS, PROMPT, build
 from tests.benchmarks.report import progress
@@ -227,7 +227,7 @@ class Bench:
             client.join()
             server.stop()
         with ResponseStore(output / "responses.sqlite") as store:
-            paid, left = store.paid(RoundRecords(output).run_id()), store.open_batches()
+            paid, left = store.paid(RunFile(output).run_id()), store.open_batches()
         if left:
             raise RuntimeError(f"{name} left a batch: {left}")
         made = len([*(self.folder / f"{name}-server" / "batches").glob("*.json")])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from equal_hf.extraction.responses.response_store import ResponseStore
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import QAPair, Usage
 
@@ -141,7 +142,7 @@ class RunBooks:
         rounds = [records.load(index) for index in records.indices()]
         pairs = tuple(pair for round in rounds for pair in round.pairs)
         with ResponseStore(output / "responses.sqlite") as store:
-            lost = store.paid(records.run_id()).lost
+            lost = store.paid(RunFile(output).run_id()).lost
         rejected = [rejection for round in rounds for rejection in round.rejected]
         return cls(
             documents=tuple(name for round in rounds for arm in round.decisions for name in arm.documents),

@@ -15,6 +15,7 @@ from equal_hf.cli import inspect
 from equal_hf.cli.inspect import inspect_rounds
 from equal_hf.errors import ConfigError, RecordError
 from equal_hf.filters.reasons import FILTERS, REASONS
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 from equal_hf.utils.printable import escape
@@ -39,13 +40,13 @@ REJECTED = (
 
 @pytest.fixture
 def run(tmp_path):
-    records = RoundRecords(tmp_path / "run")
-    records.open({"filters": {name: {"name": name} for name in FILTERS}}, {})
+    records, run_file = RoundRecords(tmp_path / "run"), RunFile(tmp_path / "run")
+    run_file.open({"filters": {name: {"name": name} for name in FILTERS}}, {})
     for round in (make_round(0, REJECTED), make_round(1)):
         documents = {f"doc-{round.index}": Document(f"doc-{round.index}", "text", 0)}
         records.write_extracted(round, np.zeros((len(round.pairs), 4)), documents, [Usage()])
     yield tmp_path / "run"  # the run is going on: its lock is held
-    records.close()
+    run_file.close()
 
 
 def call(*argv: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from equal_hf.cli import main
-from equal_hf.records.run_folder import RoundRecords
+from equal_hf.records.run_file import RunFile
 from tests.processes import digests
 
 
@@ -70,7 +70,7 @@ def test_target_may_change_at_the_review_and_not_later(config, tmp_path, capsys)
     assert main(["collect", str(config), "--n_reference", "12"]) == 0
     after = digests(tmp_path / "run" / "rounds")
     assert {name: after[name] for name in before} == before
-    (change,) = RoundRecords(tmp_path / "run").run()["changes"]
+    (change,) = RunFile(tmp_path / "run").read()["changes"]
     assert change["from_round"] == 1 and "reference.target" in change["changed"]
     assert main(["collect", str(config), "--n_reference", "20"]) == 1
     assert "the items of the target changed" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 from equal_hf import ClusteredCorpus
 from equal_hf.errors import ResumeError
 from equal_hf.records.changes import limits_at_start
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from tests.collection.test_collector import make
 from tests.processes import digests
@@ -53,7 +54,7 @@ def test_more_documents_follow_a_round_that_was_cut_short(corpus, tmp_path):
     assert [round.documents for round in last] == [8, 8, 3, 8, 3, 8, 8, 8, 8]
     drawn = [document for round in last for decision in round.decisions for document in decision.documents]
     assert len(drawn) == len(set(drawn))
-    changes = RoundRecords(tmp_path).run()["changes"]
+    changes = RunFile(tmp_path).read()["changes"]
     assert [(change["from_round"], change["changed"]["max_documents"]) for change in changes] == [
         (3, [19, 30]),
         (5, [30, None]),
@@ -66,7 +67,7 @@ def test_a_limit_of_another_unit_changes_no_draw(corpus, tmp_path):
     collected(corpus, tmp_path / "parts", num_rounds=6, max_documents=16)
     parts = collected(corpus, tmp_path / "parts", num_rounds=6, max_documents=48, max_prompt_tokens=10**6)
     assert essence(parts) == essence(whole)
-    assert limits_at_start(RoundRecords(tmp_path / "parts").run())["max_prompt_tokens"] is None
+    assert limits_at_start(RunFile(tmp_path / "parts").read())["max_prompt_tokens"] is None
 
 
 def test_a_start_that_was_killed_before_the_first_new_round_goes_on_too(corpus, tmp_path):
@@ -75,7 +76,7 @@ def test_a_start_that_was_killed_before_the_first_new_round_goes_on_too(corpus, 
     killed.open()
     killed.close()
     assert len(collected(corpus, tmp_path, num_rounds=3)) == 3
-    assert len(RoundRecords(tmp_path).run()["changes"]) == 1
+    assert len(RunFile(tmp_path).read()["changes"]) == 1
 
 
 def test_what_a_finished_run_measured_is_removed_when_it_goes_on_and_kept_when_it_cannot(corpus, tmp_path):

@@ -10,6 +10,7 @@ from equal_hf.cli import main
 from equal_hf.errors import ResumeError
 from equal_hf.filters.reasons import FILTERS
 from equal_hf.publishing.dataset import export_dataset
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from tests.world import make_target
 
@@ -43,7 +44,7 @@ def test_a_change_of_filters_is_a_change_of_run(corpus, tmp_path):
     collector = make(corpus, tmp_path)
     collector.open()
     collector.close()
-    assert list(RoundRecords(tmp_path).run()["fingerprint"]["filters"]) == list(FILTERS)
+    assert list(RunFile(tmp_path).read()["fingerprint"]["filters"]) == list(FILTERS)
     with pytest.raises(ResumeError, match=r"filters\.grounding\.min_grounding: 0\.15 → 0\.5"):
         make(corpus, tmp_path, min_grounding=0.5).open()
     with pytest.raises(ResumeError, match=r"filters\.language: .* → null"):

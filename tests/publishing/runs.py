@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
 
@@ -84,9 +85,10 @@ def make_run(path: Path, rounds: int = 3, pairs_per_arm: int = 2, seed: int = 1,
         "endpoint": f"http://user:{SECRET}@host:8080",
     }
     config["command"].append(f"--output_dir={path}")
-    records.open({"seed": seed, "corpus": "c0ffee"}, config)
-    records.note("corpus", {"documents": 48, "hub_id": "someone/corpus"})
-    records.close()
+    run_file = RunFile(records.run_dir)
+    run_file.open({"seed": seed, "corpus": "c0ffee"}, config)
+    run_file.note("corpus", {"documents": 48, "hub_id": "someone/corpus"})
+    run_file.close()
     for index in range(rounds):
         write_round(records, index, pairs_per_arm, rewarded or index < rounds - 1)
     return path

@@ -15,6 +15,7 @@ import pytest
 from equal_hf.errors import PublishError
 from equal_hf.publishing.dataset import dataset_files, export_dataset
 from equal_hf.publishing.previous_export import run_identities
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.types import Rejection
 from tests.publishing.runs import HOSTILE, make_run, write_rewards, write_round
@@ -214,7 +215,7 @@ def test_what_is_not_this_runs_export_is_left_alone(run_dir: Path, tmp_path: Pat
 def test_an_export_that_is_named_by_its_settings_is_taken_up(run_dir: Path):
     manifest = export_dataset(run_dir) / "equal.json"
     found = json.loads(manifest.read_text())
-    by_settings = run_identities(RoundRecords(run_dir).run())[1]
+    by_settings = run_identities(RunFile(run_dir).read())[1]
     manifest.write_text(json.dumps(found | {"run": by_settings}))
     export_dataset(run_dir)
     assert json.loads(manifest.read_text()) == found

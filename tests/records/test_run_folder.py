@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from equal_hf.errors import RecordError, ResumeError
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import read_run
 from equal_hf.types import Decision, Document, QAPair, Rejection, Round, Usage
@@ -101,7 +102,7 @@ def test_what_the_model_thought_is_a_column_only_where_a_run_asks_for_it(tmp_pat
     from equal_hf.publishing.dataset import export_dataset
 
     records, pairs = RoundRecords(tmp_path), a_round().pairs
-    records.open({}, {})
+    RunFile(tmp_path).open({}, {})
     thought = tuple(replace(pair, reasoning=f"{pair.question} Hm.") for pair in pairs)
     write(records, a_round())
     write(records, replace(a_round(1), pairs=thought))
@@ -117,7 +118,7 @@ def test_a_record_that_was_not_finished_is_not_there_and_is_cleared_away(tmp_pat
     write(records, a_round())
     os.rename(tmp_path / "rounds/round-00000/extracted", tmp_path / "rounds/round-00000/.extracted-123")
     assert records.indices() == []
-    records.open({}, {})
+    RunFile(tmp_path).open({}, {})
     assert not (tmp_path / "rounds/round-00000/.extracted-123").exists()
 
 
@@ -149,7 +150,7 @@ EXTRACTED = ROUND + "extracted/"
 )
 def test_a_damaged_record_is_one_line_that_names_its_file_and_a_remedy(tmp_path, name, content):
     records = RoundRecords(tmp_path)
-    records.open({}, {})
+    RunFile(tmp_path).open({}, {})
     write(records, a_round())
     records.write_reward_record(0, {"rewards": {"transport": [0.25, None]}, "mixed": [1.0, None], "metrics": {}})
     path = tmp_path / name
@@ -169,41 +170,7 @@ def test_a_record_that_is_gone_is_named_with_a_remedy(tmp_path):
     with pytest.raises(RecordError, match=r"round\.json is missing: restore it"):
         records.load(0)
     with pytest.raises(RecordError, match=r"run\.json is missing: is .* a run folder"):
-        records.run()
-
-
-def test_resuming_under_other_settings_names_what_changed(tmp_path):
-    first = RoundRecords(tmp_path)
-    assert first.open({"seed": 1, "bandit": {"alpha": 0.1}}, {}) is False
-    first.close()
-    with pytest.raises(ResumeError, match=r"bandit\.alpha: 0\.1 → 0\.2.*output_dir"):
-        RoundRecords(tmp_path).open({"seed": 1, "bandit": {"alpha": 0.2}}, {})
-
-
-def test_a_target_that_changed_is_told_in_words(tmp_path):
-    first = RoundRecords(tmp_path)
-    assert first.open({"protected": "29cd", "reference": {"gsm8k": "11aa"}}, {}) is False
-    first.close()
-    with pytest.raises(ResumeError, match="protected: the items of the target changed") as caught:
-        RoundRecords(tmp_path).open({"protected": "f4e8", "reference": {"gsm8k": "22bb"}}, {})
-    assert "reference.gsm8k: the items of the target changed" in str(caught.value)
-    assert "f4e8" not in str(caught.value) and "22bb" not in str(caught.value)
-
-
-def test_records_without_a_run_are_refused(tmp_path):
-    write(RoundRecords(tmp_path), a_round())
-    with pytest.raises(ResumeError, match=r"no run\.json"):
-        RoundRecords(tmp_path).open({}, {})
-
-
-def test_a_foreign_run_json_is_named(tmp_path):
-    (tmp_path / "run.json").write_text("not json")
-    with pytest.raises(RecordError, match=r"run\.json is damaged"):
-        RoundRecords(tmp_path).open({}, {})
-    for content, message in (("[1]", r"run\.json is damaged"), ('{"a": 1}', "is .* a run folder")):
-        (tmp_path / "run.json").write_text(content)
-        with pytest.raises(RecordError, match=message):
-            RoundRecords(tmp_path).run()
+        RunFile(tmp_path).read()
 
 
 def as_version_0_1_wrote_it(folder):
@@ -238,11 +205,11 @@ def test_a_run_of_version_0_1_is_read_reported_and_published_but_not_resumed(tmp
     from equal_hf.publishing.dataset import export_dataset
     from equal_hf.report.write_report import write_report
 
-    records = RoundRecords(tmp_path)
-    records.open({"seed": 1, "corpus": "c0ffee"}, {})
+    records, run_file = RoundRecords(tmp_path), RunFile(tmp_path)
+    run_file.open({"seed": 1, "corpus": "c0ffee"}, {})
     write(records, a_round())
     records.write_reward_record(0, {"rewards": {"value": [0.5, None]}, "mixed": [1.0, None], "metrics": {}})
-    records.close()
+    run_file.close()
     export_dataset(tmp_path, tmp_path / "now")
     as_version_0_1_wrote_it(tmp_path)
     assert (records.load(0), records.usage_by_arm(0)) == (a_round(), BY_ARM)
@@ -255,15 +222,4 @@ def test_a_run_of_version_0_1_is_read_reported_and_published_but_not_resumed(tmp
     pairs = pq.read_table(tmp_path / "then/data/train/round-00000.parquet").to_pylist()
     assert [(pair["cost_paid"], pair["document_cost"]) for pair in pairs] == [(None, "free of charge")] * 2
     with pytest.raises(ResumeError, match=r"written by EQUAL-HF 0\.1 \(records of schema 1\).*`output_dir`"):
-        RoundRecords(tmp_path).open({"seed": 1, "corpus": "c0ffee"}, {})
-
-
-def test_a_run_of_a_later_version_is_refused_with_that_version(tmp_path):
-    folder = RoundRecords(tmp_path)
-    folder.open({"seed": 1}, {})
-    path = tmp_path / "run.json"
-    run = json.loads(path.read_text())
-    assert run["equal_hf"]
-    path.write_text(json.dumps(run | {"equal_hf": "9.1", "schema": 99}))
-    with pytest.raises(RecordError, match=r"written by EQUAL-HF 9\.1 \(records of schema 99\)"):
-        folder.open({"seed": 1}, {})
+        RunFile(tmp_path).open({"seed": 1, "corpus": "c0ffee"}, {})

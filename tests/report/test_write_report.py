@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from markupsafe import escape
 
 from equal_hf.errors import PublishError, RecordError
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.statistics import ClusterStatistics, RunStatistics, read_run
 from equal_hf.report.html import hover
@@ -35,9 +36,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 def hostile_run(folder: Path) -> Path:
     """Every string that comes from outside is a payload."""
-    records = RoundRecords(folder)
-    records.open({"num_rounds": 3, "max_documents": 20, "corpus": "c0ffee"}, {"corpus": PAYLOADS[0]})
-    records.close()
+    records, run_file = RoundRecords(folder), RunFile(folder)
+    run_file.open({"num_rounds": 3, "max_documents": 20, "corpus": "c0ffee"}, {"corpus": PAYLOADS[0]})
+    run_file.close()
     for index, payload in enumerate(PAYLOADS):
         documents = {f"{payload}{arm}": Document(f"{payload}{arm}", "text", arm) for arm in (0, 1)}
         pairs = tuple(QAPair(f"Q {payload}", f"A {payload}", name, d.cluster) for name, d in documents.items())
@@ -125,12 +126,12 @@ def test_it_shows_what_the_rest_of_the_budget_buys(tmp_path: Path):
 
 def test_a_run_that_goes_on_is_shown_and_one_that_has_not_begun_is_told(tmp_path: Path):
     run = make_run(tmp_path / "run", rounds=2, rewarded=False)
-    records = RoundRecords(run)
-    records.open({"seed": 1, "corpus": "c0ffee"}, {})  # another process has it open
+    other = RunFile(run)
+    other.open({"seed": 1, "corpus": "c0ffee"}, {})  # another process has it open
     figures = figures_of(write_report(run, pictures=False).read_text())
     assert figures["loss_by_documents"]["data"][0]["y"] == [3.0, None]
     assert len(read_run(run).pulls) == 4
-    records.close()
+    other.close()
     with pytest.raises(PublishError, match="no recorded round yet"):
         write_report(make_run(tmp_path / "new", rounds=0))
     with pytest.raises(RecordError, match="run folder"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from equal_hf.extraction.responses.response_store import ResponseStore
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from tests.processes import digests, kill_when, run, run_on_terminal, start
 from tests.servers import spawn
@@ -131,7 +132,7 @@ def test_a_round_that_is_collected_ahead_is_cancelled_with_the_run_and_paid_once
         after = stats()
     assert "run round 2/2" in said and RoundRecords(output).indices() == [0, 1]
     store = ResponseStore(output / "responses.sqlite")
-    paid = store.paid(RoundRecords(output).run_id())
+    paid = store.paid(RunFile(output).run_id())
     assert (paid.usage.requests, paid.unanswered) == (2 * 12, 0), "each document once"
     assert sum(line.usage.requests for line in store.lines()) == after["answered"], "and all of it is in the books"
     store.close()
@@ -163,15 +164,3 @@ def test_a_run_goes_on_with_another_number_of_processes_but_not_with_another_bat
     assert "run round 4/4" in said
     state = json.loads((tmp_path / "run/checkpoint-12/trainer_state.json").read_text())
     assert (state["global_step"], state["stateful_callbacks"]["EqualTrainer"]["attributes"]["rounds"]) == (12, 4)
-
-
-def test_two_processes_in_one_folder_are_refused(world, tmp_path):
-    from equal_hf.errors import ResumeError
-    from equal_hf.records.run_folder import RoundRecords
-
-    first, second = RoundRecords(tmp_path), RoundRecords(tmp_path)
-    assert first.open({"seed": 1}, {}) is False
-    with pytest.raises(ResumeError, match="another process is running"):
-        second.open({"seed": 1}, {})
-    first.close()
-    assert second.open({"seed": 1}, {}) is True

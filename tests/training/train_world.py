@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
     trainer.open_run()
     if arguments.collectives_wait_s is not None:
         _set_pg_timeout(timedelta(seconds=arguments.collectives_wait_s), _get_default_group())
-    with tracked(config, name="world", id=collector.records.run_id()):
+    with tracked(config, name="world", id=collector.run_file.run_id()):
         trainer.train(resume_from_checkpoint=arguments.resume)
     trainer.export_model()
     return 0
