@@ -18,7 +18,8 @@ from equal_hf.publishing.config import PublishConfig
 from equal_hf.selection.config import PER_COST, SelectionConfig
 from equal_hf.target.config import TargetConfig
 from equal_hf.training.exact_match.config import ExactMatchConfig
-from equal_hf.utils.settings import NULL, Range, check_settings, prefixed, setting, take
+from equal_hf.utils.settings import check_settings, prefixed, setting, take
+from equal_hf.utils.typed_values import NULL, Range
 
 EXTRACTORS = ("endpoint", "explicit")
 _PREFIX = "extractor_"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from equal_hf.errors import ConfigError, EqualError
 from equal_hf.utils.redaction import mask_text, remember_settings
-from equal_hf.utils.settings import fit, refuse_infinite, types_of
+from equal_hf.utils.settings import types_of
+from equal_hf.utils.typed_values import fit, refuse_infinite
 
 if TYPE_CHECKING:
     from trl import ModelConfig

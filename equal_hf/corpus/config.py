@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from equal_hf.corpus.embedder import DTYPES
 from equal_hf.errors import ConfigError
-from equal_hf.utils.settings import Described, Range, check_settings, setting
+from equal_hf.utils.settings import check_settings, setting
+from equal_hf.utils.typed_values import Described, Range
 
 
 @dataclass

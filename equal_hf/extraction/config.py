@@ -15,7 +15,8 @@ from typing import Annotated, Any
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.transport.dialects import DIALECTS
 from equal_hf.extraction.transport.url import Address
-from equal_hf.utils.settings import Range, check_settings, setting
+from equal_hf.utils.settings import check_settings, setting
+from equal_hf.utils.typed_values import Range
 
 
 @dataclass

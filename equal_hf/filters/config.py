@@ -15,7 +15,8 @@ from equal_hf.filters.grounding import GroundingFilter
 from equal_hf.filters.lengths import LengthFilter
 from equal_hf.filters.near_duplicate import NearDuplicateFilter
 from equal_hf.filters.reasons import FILTERS, check_filters
-from equal_hf.utils.settings import Range, check_settings, setting
+from equal_hf.utils.settings import check_settings, setting
+from equal_hf.utils.typed_values import Range
 
 
 @dataclass

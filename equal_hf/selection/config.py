@@ -35,7 +35,8 @@ from equal_hf.selection.rewards import (
     value_reward,
     yield_reward,
 )
-from equal_hf.utils.settings import Range, check_settings, setting
+from equal_hf.utils.settings import check_settings, setting
+from equal_hf.utils.typed_values import Range
 
 BANDITS = ("ucb", "thompson", "linucb", "exp3", "greedy", "uniform", "paper")
 REWARD_FUNCTIONS: dict[str, RewardFunction] = {

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from equal_hf.errors import ConfigError
-from equal_hf.utils.settings import NULL, Range, check_settings, setting
+from equal_hf.utils.settings import check_settings, setting
+from equal_hf.utils.typed_values import NULL, Range
 
 ONLY = "target"  # the name of a run's one target
 PerTarget = list[Annotated[str, NULL]]  # one value for every target, or one for each

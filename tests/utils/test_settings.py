@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from trl import TrlParser
 
 from equal_hf.errors import ConfigError
-from equal_hf.utils.settings import Described, Range, check_settings, fit, prefixed, setting, take
+from equal_hf.utils.settings import check_settings, prefixed, setting, take
+from equal_hf.utils.typed_values import Described, Range, fit
 
 
 @dataclass

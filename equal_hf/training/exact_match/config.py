@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from equal_hf.utils.settings import Range, check_settings, setting
+from equal_hf.utils.settings import check_settings, setting
+from equal_hf.utils.typed_values import Range
 
 FORMS = ("chat", "few_shot")
 
