@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Extracted, Load, Plan, estimate, mean_request_s
-from equal_hf.errors import ConfigError, CorpusError
+from equal_hf.errors import ConfigError
 from equal_hf.types import Allowance, Document, Extraction, Usage
 from equal_hf.utils.logging import messages_shown
 from equal_hf.utils.printable import escape, only_results_on_stdout
@@ -21,7 +19,6 @@ from equal_hf.utils.printable import escape, only_results_on_stdout
 if TYPE_CHECKING:
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.collection.config import CollectorConfig
-    from equal_hf.corpus.file_rows import SourceFile
     from equal_hf.extraction.survey import Survey
 
 _LOOKED_AT = 10_000  # stored attempts whose times are looked at, the last ones
@@ -74,13 +71,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     from equal_hf.cli.parse_config import parse_run
+    from equal_hf.corpus.sample_texts import sample_texts
     from equal_hf.extraction.budget import nano
     from equal_hf.extraction.survey import survey
 
     run, how, _ = parse_run(args.config, args.settings)
     if run.extractor != "endpoint":
         raise ConfigError(f"`extractor` is {run.extractor!r}, which calls no endpoint: there is nothing to plan")
-    texts, size = _sample(run, args.sample, how.seed)
+    texts, size = sample_texts(run, args.sample, how.seed)
     measured = survey(texts, run.endpoint, _prompt(run, how.seed))
     extracted, yields = _extract(run, how, texts, measured, args.timed) if args.timed else (None, [])
     documents_a_round = how.arms_per_round * how.documents_per_arm
@@ -196,64 +194,6 @@ def _prompt(run: RunArguments, seed: int) -> Any:
 
     shows_items = run.extractor_examples or run.extractor_grade
     return make_prompt(run, load_targets(run, seed) if shows_items else None, seed)
-
-
-def _sample(run: RunArguments, count: int, seed: int) -> tuple[list[str], int | None]:
-    """Texts of some documents of the corpus, and how many there are where that is known."""
-    from equal_hf.corpus.clustered_corpus import find_clustered
-    from equal_hf.corpus.open_dataset import list_files, read_corpus
-    from equal_hf.corpus.read_documents import ReadReport
-    from equal_hf.corpus.row_formats import ONE_DOCUMENT
-
-    if (corpus := find_clustered(run.corpus, run.corpus_revision)) is not None:
-        total, ends = int(corpus.sizes.sum()), corpus.sizes.cumsum()
-        texts = []
-        for index in sorted(random.Random(seed).sample(range(total), min(count, total))):
-            cluster = int((ends <= index).sum())
-            start = index - int(ends[cluster] - corpus.sizes[cluster])
-            texts += [document.text for document in corpus.draw(cluster, 1, start)]
-        return texts, total
-    files = [file for file in list_files(run) if not file.problem]
-    if all(file.format in ONE_DOCUMENT for file in files):
-        return _sample_files(run, files, count, seed), len(files)
-    report, draws, texts = ReadReport(), random.Random(seed), []
-    for number, document in enumerate(read_corpus(run, report)):
-        # Of so many documents each is among the chosen with the same probability (reservoir sampling).
-        place = number if number < count else draws.randrange(number + 1)
-        if place < count:
-            texts[place : place + 1] = [document.text]
-    if not texts:
-        raise _nothing_usable(run)
-    return texts, report.rows
-
-
-def _sample_files(run: RunArguments, files: list[SourceFile], count: int, seed: int) -> list[str]:
-    """Texts of some of the files, which are one document each: reading all of them may take hours."""
-    from equal_hf.corpus.file_rows import UnreadableFile
-    from equal_hf.corpus.formats.parser_process import end_parsers, in_order
-    from equal_hf.corpus.open_dataset import read_file
-    from equal_hf.corpus.read_documents import ReadReport
-
-    def read(file: SourceFile) -> list[str]:
-        try:
-            return [document.text for document in read_file(file, run, ReadReport())]
-        except UnreadableFile:
-            if run.on_bad_file == "stop":
-                raise
-            return []
-
-    mixed = random.Random(seed).sample(files, len(files))
-    found = in_order(read, mixed, min(os.cpu_count() or 1, count))
-    texts = list(itertools.islice(itertools.chain.from_iterable(found), count))
-    found.close()
-    end_parsers()
-    if not texts:
-        raise _nothing_usable(run)
-    return texts
-
-
-def _nothing_usable(run: RunArguments) -> CorpusError:
-    return CorpusError(f"no document of `corpus` {run.corpus} can be used: check `text_column` and `min_characters`")
 
 
 def _load(

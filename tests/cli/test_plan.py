@@ -17,10 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equal_hf.cli import main
-from equal_hf.cli.arguments import RunArguments
 from equal_hf.cli.estimate import Extracted, Load, estimate
-from equal_hf.cli.plan import _sample
-from equal_hf.errors import CorpusError
 from equal_hf.extraction.budget import NANO, Prices, nano
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.responses.store_stats import ledger_lines
@@ -186,15 +183,3 @@ def test_without_an_endpoint_it_says_what_it_took_instead(flags) -> None:
     with FaultyServer(pages=MODELS) as server:
         found = plan(*flags, "--extractor_url", server.url)
     assert any(re.search("counts no tokens", assumption) for assumption in found["assumptions"])
-
-
-def test_of_a_folder_of_documents_some_are_read(tmp_path) -> None:
-    for number in range(40):
-        (tmp_path / f"{number:02}.txt").write_text(f"Document number {number}. " * 10)
-    (tmp_path / "40.txt").write_bytes(b"\xff" * 100)
-    run = RunArguments(corpus=str(tmp_path), target=["none"], extractor="explicit", on_bad_file="skip")
-    texts, total = _sample(run, 5, 0)
-    assert len(set(texts)) == 5 and total == 41 and texts == _sample(run, 5, 0)[0] != _sample(run, 5, 1)[0]
-    assert len(_sample(run, 100, 0)[0]) == 40
-    with pytest.raises(CorpusError, match=r"40\.txt of the corpus cannot be read"):
-        _sample(replace(run, on_bad_file="stop"), 100, 0)
