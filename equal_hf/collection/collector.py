@@ -290,8 +290,8 @@ class EqualDataCollector:
             return None
         documents = [document for _, batch in drawn for document in batch]
         prefetch_documents(self.selector, self.corpus, self.args, index + 1, [draw for draw, _ in drawn])
-        if self.feedback_lag:  # rewards of the round before are told meanwhile
-            self.spending.begins(index)
+        if self.feedback_lag:  # the round before is told of while this one is paid for
+            self.spending.by_round(index - 1)
         extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
         if isinstance(self.extractor, PaidExtractor):  # an endpoint may have refused what it took before
             self.run_file.note("endpoints", self.extractor.describe())
@@ -424,7 +424,6 @@ class EqualDataCollector:
         return self.extractor.raw_reply(pair) if isinstance(self.extractor, PaidExtractor) else ""
 
     def totals(self, through: int) -> dict[str, float]:
-        """Sums over rounds 0 to `through` by the names that trackers use, and all that was paid by now; while the next
-        round is extracted ahead, what was paid before that."""
+        """Sums over rounds 0 to `through` by the names that trackers use, and what was paid by then."""
         useful = {"useful_pairs": sum(self.selector.useful[: through + 1])}
-        return self.history.totals(through) | useful | self.spending.totals(before=through + 1)
+        return self.history.totals(through) | useful | self.spending.by_round(through)

@@ -45,6 +45,7 @@ def open_run(run: Any) -> History:
         )
         if (record := records.reward_record(index)) is not None:
             run.selector.record_rewards(round, record["rewards"], record["metrics"], record.get("pair_values"))
+    run.spending.on_record = history.rounds
     if resumed:
         _change(run, history, fingerprint, config)
     _note_review(run, history.rounds)

@@ -80,7 +80,8 @@ class Spending:
     def __init__(self, args: CollectorConfig, extractor: Extractor) -> None:
         self.args = args
         self._ledger = extractor if isinstance(extractor, PaidExtractor) else None
-        self._before: tuple[int, dict[str, float]] = (0, {})
+        self.on_record = 0  # rounds that were when the run was opened; their extraction is over
+        self._told: dict[int, dict[str, float]] = {}  # by round
         if self._ledger is None:
             self.require_prices()
 
@@ -134,26 +135,26 @@ class Spending:
             "max_cost": self._paid() / NANO,
         }
 
-    def begins(self, index: int) -> None:
-        """A round's extraction begins; rounds before it may yet be told of.
+    def by_round(self, index: int) -> dict[str, float]:
+        """What was paid by the end of a round, by the names that trackers use: as it is when this is asked first.
+
+        Rounds that were on record when the run was opened are all told what was paid before this start.
 
         Args:
             index (`int`): The round.
         """
-        self._before = index, self.totals()
+        index = max(index, self.on_record - 1)
+        if index not in self._told:
+            self._told[index] = self.totals()
+        return self._told[index]
 
-    def totals(self, before: int | None = None) -> dict[str, float]:
+    def totals(self) -> dict[str, float]:
         """Money paid so far and tokens that were lost, by the names that trackers use; empty where calls cost none.
 
         Money is told by endpoint and by day too, where there are several.
-
-        Args:
-            before (`int`, *optional*): As it was before this round's extraction began, which may be under way.
         """
         if self._ledger is None:
             return {}
-        if before == self._before[0] and self._before[1]:
-            return self._before[1]
         lines = self._ledger.ledger()
         totals = {"cost": sum(line.cost for line in lines) / NANO}
         for name in ("endpoint", "day"):

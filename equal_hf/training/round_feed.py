@@ -93,33 +93,27 @@ class RoundFeed:
             logger.info("Round %d, collected ahead, was given up: %s", index, error or type(error).__name__)
         self.collector.given_up.clear()  # nothing is under way: another training may go on
 
-    def collect_all(self) -> tuple[int, bool]:
+    def collect_all(self) -> tuple[list[dict[str, Any]], bool]:
         """Collect every round there is, by the rewards known at extraction.
 
         Returns:
-            `tuple[int, bool]`: How many rounds are on record, and whether the run stops here for a review.
+            `tuple[list[dict[str, Any]], bool]`: The numbers of all rounds, as a trainer's history that was logged
+            before the first step; and whether the run stops here for a review.
 
         Raises:
             [`ExtractionError`]: If the whole budget gave not a single pair.
         """
         history = self.collector.open()
-        known = history.rounds
+        known, logged = history.rounds, []
         for round in self.collector.rounds():
-            self.view.show(self.metrics(round), recorded=round.index < known)
+            record = self.collector.records.reward_record(round.index)
+            metrics = round_metrics(round, record, self.collector.totals(round.index))
+            self.view.show(metrics, recorded=round.index < known)
+            logged.append({**metrics, "step": 0})
         review = self.collector.waits_for_review
         if not review and not history.pairs:
             raise ExtractionError(_nothing_found(self.collector))
-        return history.rounds, review
-
-    def metrics(self, round: Round) -> dict[str, float]:
-        """The numbers of a round whose rewards are recorded."""
-        record = self.collector.records.reward_record(round.index)
-        return round_metrics(round, record, self.collector.totals(round.index))
-
-    def logged(self) -> list[dict[str, Any]]:
-        """The numbers of all rounds as a trainer's history that was logged before the first step."""
-        records = self.collector.records
-        return [{**self.metrics(records.load(index)), "step": 0} for index in records.indices()]
+        return logged, review
 
     def pool(self) -> list[dict[str, Messages]]:
         """Every pair of the run as a training row."""

@@ -207,12 +207,12 @@ class EqualTrainer(ModelFolderTrainer):
             with self.round_feed.view as view:
                 if view.is_live:
                     self.remove_callback(ProgressCallback)  # two views of one run on one terminal
-                rounds, self.waits_for_review = on_main(self.round_feed.collect_all)
+                logged, self.waits_for_review = on_main(self.round_feed.collect_all)
                 if self.waits_for_review:
                     return TrainOutput(self.state.global_step, float("nan"), {})
-                self.rounds_trained = rounds
+                self.rounds_trained = len(logged)
                 tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
-                tables.earlier_logs = on_main(self.round_feed.logged)
+                tables.earlier_logs = logged
                 track_rounds(self, tables)
                 if resume_from_checkpoint:
                     self._rounds_of(str(resume_from_checkpoint))

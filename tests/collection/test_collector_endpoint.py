@@ -195,6 +195,17 @@ def test_what_a_round_collected_ahead_costs_is_not_told_of_the_round_before(worl
     collector.close()
 
 
+def test_what_was_paid_by_a_round_stays_as_it_was_told(world, server, tmp_path) -> None:
+    collector = make(world, tmp_path, server)
+    told = [collector.totals(round.index)["cost"] for round in collector.rounds()]
+    assert told == pytest.approx([4.8, 9.6, 14.4])
+    assert [collector.totals(index)["cost"] for index in range(3)] == told
+    collector.close()
+    with contextlib.closing(make(world, tmp_path, server, num_rounds=4)) as again:
+        told = [again.totals(round.index)["cost"] for round in again.rounds()]
+    assert told == pytest.approx([14.4, 14.4, 14.4, 19.2]), "before this start, and by the end of what it collected"
+
+
 def test_the_money_cap_ends_the_run_in_order(world, server, tmp_path) -> None:
     collector = make(world, tmp_path, server, max_cost=9.0, num_rounds=10)
     rounds = list(collector.rounds())

@@ -163,7 +163,7 @@ def test_a_budget_that_gave_no_pair_stops_with_the_reason(world, tmp_path):
 
 
 def test_trackers_that_were_not_there_get_the_rounds_from_the_records(whole):
-    logged = RoundFeed(whole.data_collector, whole.args).logged()
+    logged, _ = RoundFeed(whole.data_collector, whole.args).collect_all()
     assert [entry["equal/round"] for entry in logged] == [0, 1, 2] and {entry["step"] for entry in logged} == {0}
     json.dumps(logged)
 
