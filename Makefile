@@ -32,7 +32,7 @@ ifeq ($(RESOLUTION),tested)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 else
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python --resolution $(subst newest,highest,$(subst lowest,lowest-direct,$(RESOLUTION))) --editable '.[$(EXTRAS)]'
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --resolution $(subst newest,highest,$(subst lowest,lowest-direct,$(RESOLUTION))) --editable '.[$(EXTRAS)]'
 endif
 	@touch $@
 
