@@ -82,7 +82,7 @@ def licence_section(provenance: Provenance, what: str, *, whole_texts: bool, mod
             "**Models.** A model wrote pairs of this dataset, as *Provenance* says: what its licence or its "
             "provider's terms ask of those who use its output comes on top."
         )
-    return "\n\n".join([*filter(None, parts), *_people(what, whole_texts)])
+    return "\n\n".join([*filter(None, parts), *_people(f"{number(total)} {what}" if total else what, whole_texts)])
 
 
 def _opening(provenance: Provenance, what: str, whole_texts: bool, models: bool) -> str:
@@ -193,9 +193,11 @@ def _people(what: str, whole_texts: bool) -> list[str]:
     row = "row" if whole_texts else "pair"
     key = "id" if whole_texts else "document_id"
     ids = "`id`" if whole_texts else "`document_id` and `document_hash`"
+    stands = (
+        f"stand in the {what} stand here too" if whole_texts else f"stand in the documents may stand in the {what}"
+    )
     return [
-        f"**Personal data.** No step of this run looks for personal data: names, addresses and the like that stand in "
-        f"the documents may stand in these {what}.",
+        f"**Personal data.** No step of this run looks for any: names, addresses and the like that {stands}.",
         "**Opt-out.** Whether authors have objected to such use (robots.txt, reservations of rights for text and data "
         "mining) was not checked by this run, but at best by whoever gathered the documents.",
         f"**Take-down.** Every {row} names its document ({ids}): to ask for one to be removed, open a discussion in "

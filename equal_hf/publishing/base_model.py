@@ -35,7 +35,8 @@ class BaseModel:
         """The model of that name, as its settings have it."""
         path = Path(name_or_path)
         if not path.is_dir():
-            return cls(name_or_path, local=not hub_id(name_or_path))
+            local = not hub_id(name_or_path)
+            return cls(path.name if local else name_or_path, local)
         metadata, _ = split_front_matter(_text(path / "README.md"))
         licence = metadata.get("license")
         return cls(

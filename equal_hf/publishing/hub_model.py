@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import PublishError
-from equal_hf.publishing.model_card import ADAPTER, is_ours, merge_model_cards
+from equal_hf.publishing.model_card import ADAPTER, HERE, is_ours, merge_model_cards
 from equal_hf.publishing.previous_export import CARD
 from equal_hf.utils.hub_repository import Repository, open_repository
 from equal_hf.utils.hub_retry import retry_hub
@@ -82,7 +82,8 @@ def push_model(
 
     def push() -> Any:
         full = open_repository(api, repo_id, "model", private, PRIVATE)
-        card = merge_model_cards(ours, look_at_model(api, full, revision))
+        named = ours.replace(json.dumps(HERE), json.dumps(full))
+        card = merge_model_cards(named, look_at_model(api, full, revision))
         readme = [CommitOperationAdd(CARD, card.encode())] if card else []
         return api.create_commit(full, [*adds, *readme], commit_message=message, revision=revision)
 

@@ -20,6 +20,7 @@ from equal_hf.utils.files import write_file
 from equal_hf.utils.markdown import END, START, code, join_front_matter, replace_generated, split_front_matter
 
 TAG, ADAPTER = "equal-hf", "adapter_config.json"
+HERE = "path/to/this/folder"  # in examples, until the model is pushed
 _TRL = re.compile(
     r"(# Model Card for [^\n]*\n)\nThis model is a fine-tuned version of .*?^## Training procedure\s+", re.S | re.M
 )
@@ -116,7 +117,7 @@ def _introduction(base: BaseModel | None, dataset: str) -> str:
 
 
 def _loading(folder: Path, repo_id: str | None, base: BaseModel | None) -> str:
-    name = json.dumps(repo_id or "path/to/this/folder")
+    name = json.dumps(repo_id or HERE)
     question = '[{"role": "user", "content": "What is 3 + 4?"}]'
     ask = f"print(generator({question}, max_new_tokens=128, return_full_text=False))"
     if not (folder / ADAPTER).is_file():

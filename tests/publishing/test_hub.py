@@ -255,7 +255,7 @@ def test_a_model_is_pushed_alone_and_over_no_other(hub: HubServer, tmp_path: Pat
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(bytes(2000))
-    (model / "README.md").write_text("---\ntags:\n- equal-hf\n---\n# Model\n")
+    (model / "README.md").write_text('---\ntags:\n- equal-hf\n---\n# Model\nload("path/to/this/folder")\n')
     (model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": f"{tmp_path}/base", "r": 4}))
     (tmp_path / "secret").write_text("secret")
     (model / "linked.json").symlink_to(tmp_path / "secret")
@@ -269,7 +269,7 @@ def test_a_model_is_pushed_alone_and_over_no_other(hub: HubServer, tmp_path: Pat
     adapter = json.loads(Path(api.hf_hub_download("tester/named", "adapter_config.json")).read_text())
     assert adapter == {"base_model_name_or_path": "base", "r": 4}, "no folder of this machine"
     card = Path(api.hf_hub_download("tester/named", "README.md")).read_text()
-    assert "license: mit" in card and "Mine." in card and "equal-hf" in card
+    assert "license: mit" in card and "Mine." in card and 'load("tester/named")' in card
     with pytest.raises(PublishError, match="symbolic link"):
         push_model(model, "tester/named", names=["linked.json"])
     api.create_repo("tester/other-model")

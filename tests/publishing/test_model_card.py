@@ -123,6 +123,8 @@ def test_the_card_says_what_the_model_was_made_from_how_good_it_is_and_how_to_lo
     card = (model / "README.md").read_text()
     assert 'AutoPeftModelForCausalLM.from_pretrained("path/to/this/folder")' in card and "±" not in card
     (model / "adapter_config.json").unlink()
+    card = link_model_card(model, "tester/qa", run={"config": {"model": "/gone/small"}}).read_text()
+    assert "the local model `small`" in card and "gone" not in card
     (model / "config.json").write_text("{}")
     link_model_card(model, "tester/qa", run={"config": {"model": "org/other"}})
     card = (model / "README.md").read_text()
