@@ -28,7 +28,7 @@ def check_settings_fit(run: RunArguments, args: EqualConfig) -> Iterator[Check]:
     from equal_hf.selection.config import REWARD_FUNCTIONS
     from equal_hf.selection.rewards import stage_of
     from equal_hf.target.shares import target_shares
-    from equal_hf.training.sharding import refuse_sharded
+    from equal_hf.training.reward_needs import refuse_sharded
     from equal_hf.utils.hub_repository import check_repository_name
 
     try:

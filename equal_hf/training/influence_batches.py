@@ -14,6 +14,31 @@ INFLUENCE_PAIRS = 64  # of a round
 ROWS_A_GRADIENT = 4
 
 
+def rows_by_arm(rows: Sequence[dict[str, Any]], arms: Sequence[int | None], count: int) -> list[list[dict[str, Any]]]:
+    """The first rows of each arm, [`INFLUENCE_ROWS`] at most.
+
+    Args:
+        rows (`Sequence[dict]`): Tokenized rows of a round; `row` is their index among all.
+        arms (`Sequence[int | None]`): The arm of each row of the round; `None` for replay.
+        count (`int`): How many arms the round pulled.
+    """
+    return [[row for row in rows if arms[row["row"]] == arm][:INFLUENCE_ROWS] for arm in range(count)]
+
+
+def rows_by_pair(rows: Sequence[dict[str, Any]], pairs: Sequence[int | None]) -> dict[int, dict[str, Any]]:
+    """A row of each of the round's first pairs, [`INFLUENCE_PAIRS`] at most, by the pair's position in the round.
+
+    Args:
+        rows (`Sequence[dict]`): As of [`rows_by_arm`].
+        pairs (`Sequence[int | None]`): The pair of each row of the round; `None` for replay.
+
+    >>> rows_by_pair([{"row": 0}, {"row": 2}], [7, 5, None])
+    {7: {'row': 0}}
+    """
+    own = [(place, row) for row in rows if (place := pairs[row["row"]]) is not None]
+    return dict(own[:INFLUENCE_PAIRS])
+
+
 def influence_batches(
     arm_rows: Sequence[Sequence[dict[str, Any]]],
     validation: Sequence[tuple[Any, int]],
@@ -22,7 +47,7 @@ def influence_batches(
     """Batches for the reward function, by the names of its arguments.
 
     Args:
-        arm_rows (`Sequence[Sequence[dict]]`): Tokenized rows of each arm, [`INFLUENCE_ROWS`] at most.
+        arm_rows (`Sequence[Sequence[dict]]`): From [`rows_by_arm`].
         validation (`Sequence[tuple[Dataset, int]]`): From [`rewarding_sets`].
         batch (`Callable`): Collates rows into tensors on the model's device.
     """
@@ -45,7 +70,7 @@ def pair_influence(
 
     Args:
         model (`nn.Module`): The model in training, as it is after the round.
-        rows (`Mapping[int, dict]`): A tokenized row of each pair, by its position in the round.
+        rows (`Mapping[int, dict]`): From [`rows_by_pair`].
         validation (`Sequence[tuple[Dataset, int]]`): From [`rewarding_sets`].
         batch (`Callable`): As for [`influence_batches`].
     """

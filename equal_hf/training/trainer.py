@@ -8,7 +8,8 @@ and the evaluation at its end pays the round's arms.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,19 +34,19 @@ from equal_hf.training.checkpoints import (
 )
 from equal_hf.training.config import EqualConfig, pool_settings
 from equal_hf.training.influence_batches import (
-    INFLUENCE_PAIRS,
-    INFLUENCE_ROWS,
     influence_batches,
     pair_influence,
     rewarding_sets,
+    rows_by_arm,
+    rows_by_pair,
 )
 from equal_hf.training.length_batches import ByLength, InOrder, batches_by_length
 from equal_hf.training.main_process import on_main
 from equal_hf.training.model_export import ModelFolderTrainer
+from equal_hf.training.reward_needs import refuse_sharded, require_evaluation
 from equal_hf.training.round_callbacks import RoundCallback
 from equal_hf.training.round_feed import OpenedRound, RoundFeed
 from equal_hf.training.round_rows import RoundDataset
-from equal_hf.training.sharding import refuse_sharded
 from equal_hf.training.tokenized_rows import TokenizedRows, tokenize_rows
 from equal_hf.types import QAPair
 from equal_hf.utils.rank_zero import start_heartbeat
@@ -86,28 +87,10 @@ class EqualTrainer(ModelFolderTrainer):
             raise ConfigError("`train_dataset` cannot be used here: rows come from `data_collector`")
         self._values_pairs = "influence" in data_collector.args.pair_values
         self.waits_for_evaluation = self._values_pairs or "evaluated" in data_collector.stages.values()
-        what, setting = (
-            ("`pair_values` names influence, which", "it")
-            if self._values_pairs
-            else ("a reward function", "that reward function")
-        )
-        if self.waits_for_evaluation and not args.closed_loop:
-            raise ConfigError(
-                f"{what} waits for a training but `closed_loop` is false, and all rounds are collected before one: "
-                f"set it to true, or leave {setting} out"
-            )
+        if self.waits_for_evaluation:
+            require_evaluation(args, eval_dataset, pairs=self._values_pairs)
         if eval_dataset is None:
-            if self.waits_for_evaluation:
-                raise ConfigError(
-                    f"{what} waits for an evaluation but there is no `eval_dataset`: "
-                    f"pass the validation set, or leave {setting} out"
-                )
             args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
-        elif self.waits_for_evaluation and args.eval_strategy == IntervalStrategy.NO:
-            raise ConfigError(
-                f"{what} waits for an evaluation but `eval_strategy` is 'no': "
-                f"set it to 'epoch', or leave {setting} out"
-            )
         start_heartbeat(args.process_index == 0)  # loading a large model takes long, too
         args.num_train_epochs = float(args.planned_rounds)
         refuse_sharded(data_collector.reward_funcs, args, pairs=self._values_pairs)
@@ -153,8 +136,11 @@ class EqualTrainer(ModelFolderTrainer):
             [`ResumeError`]: If the run folder holds another run.
             [`ExtractionError`]: If the whole budget gave not a single pair.
         """
-        if not self.args.closed_loop:
-            return self._train_once(resume_from_checkpoint, **kwargs)
+        train = self._train_by_round if self.args.closed_loop else self._train_once
+        return train(resume_from_checkpoint, **kwargs)
+
+    def _train_by_round(self, resume_from_checkpoint: str | bool | None, **kwargs: Any) -> TrainOutput:
+        """Train on each round before the next one is selected, then on the pool where that is asked for."""
         output_dir = Path(self.run_dir)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete_checkpoint(output_dir)
@@ -163,32 +149,24 @@ class EqualTrainer(ModelFolderTrainer):
         trainable, finished = self.open_run()
         self.waits_for_review = on_main(lambda: self.data_collector.waits_for_review)
         if self.waits_for_review:  # a start before this one was stopped between the round and its review
-            return TrainOutput(self.state.global_step, float("nan"), {})
+            return self._not_trained()
         self.rounds_trained = self._rounds_of(str(resume_from_checkpoint)) if resume_from_checkpoint else 0
         tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
         track_rounds(self, tables)
-        as_set = self.args.eval_on_start, self.args.num_train_epochs
-        try:
-            with self.round_feed.view as view:
-                if view.is_live:
-                    self.remove_callback(ProgressCallback)  # two views of one run on one terminal
-                if in_pool is None:
-                    self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
-                    # After a checkpoint the loss is known already, to the records and to trackers.
-                    self.args.eval_on_start = self._eval_on_start and not resume_from_checkpoint
-                    output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
-                    self.steps_trained = self.state.global_step
-                else:
-                    self._rounds_of(in_pool)
-                    state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
-                    self.steps_trained, tables.earlier_logs = state.global_step, state.log_history
-                if wants_pool and not self.waits_for_review:
-                    output = self._train_pool(in_pool, **kwargs)
-                self.wait_for_main()
-        finally:
-            # A control in the same process is made from these settings, and starts at its beginning.
-            self.args.eval_on_start, self.args.num_train_epochs = as_set
-            self.round_feed.close()
+        with self._under_way():
+            if in_pool is None:
+                self._skip_what_is_trained(resume_from_checkpoint, trainable, finished)
+                # After a checkpoint the loss is known already, to the records and to trackers.
+                self.args.eval_on_start = self._eval_on_start and not resume_from_checkpoint
+                output = super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+                self.steps_trained = self.state.global_step
+            else:
+                self._rounds_of(in_pool)
+                state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
+                self.steps_trained, tables.earlier_logs = state.global_step, state.log_history
+            if wants_pool and not self.waits_for_review:
+                output = self._train_pool(in_pool, **kwargs)
+            self.wait_for_main()
         return output
 
     def _train_once(self, resume_from_checkpoint: str | bool | None, **kwargs: Any) -> TrainOutput:
@@ -202,27 +180,37 @@ class EqualTrainer(ModelFolderTrainer):
         self.open_run()
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete_checkpoint(output_dir / "pool")
+        with self._under_way():
+            logged, self.waits_for_review = on_main(self.round_feed.collect_all)
+            if self.waits_for_review:
+                return self._not_trained()
+            self.rounds_trained = len(logged)
+            tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
+            tables.earlier_logs = logged
+            track_rounds(self, tables)
+            if resume_from_checkpoint:
+                self._rounds_of(str(resume_from_checkpoint))
+            self.args.eval_on_start = self._eval_on_start and not resume_from_checkpoint
+            output = self._train_pool(str(resume_from_checkpoint or "") or None, **kwargs)
+            self.wait_for_main()
+        return output
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """The run is shown on the terminal; at its end nothing is collected ahead, and settings are as they were."""
         as_set = self.args.eval_on_start, self.args.num_train_epochs
         try:
             with self.round_feed.view as view:
                 if view.is_live:
                     self.remove_callback(ProgressCallback)  # two views of one run on one terminal
-                logged, self.waits_for_review = on_main(self.round_feed.collect_all)
-                if self.waits_for_review:
-                    return TrainOutput(self.state.global_step, float("nan"), {})
-                self.rounds_trained = len(logged)
-                tables = RoundTables(self.data_collector.records, self.data_collector.corpus)
-                tables.earlier_logs = logged
-                track_rounds(self, tables)
-                if resume_from_checkpoint:
-                    self._rounds_of(str(resume_from_checkpoint))
-                self.args.eval_on_start = self._eval_on_start and not resume_from_checkpoint
-                output = self._train_pool(str(resume_from_checkpoint or "") or None, **kwargs)
-                self.wait_for_main()
+                yield
         finally:
+            # A control in the same process is made from these settings, and starts at its beginning.
             self.args.eval_on_start, self.args.num_train_epochs = as_set
             self.round_feed.close()
-        return output
+
+    def _not_trained(self) -> TrainOutput:
+        return TrainOutput(self.state.global_step, float("nan"), {})
 
     def open_run(self) -> tuple[int, bool]:
         """Open the run folder, on every process alike; done by `train`, and harmless before it.
@@ -308,13 +296,8 @@ class EqualTrainer(ModelFolderTrainer):
         self._count_cut(rows, len(rows.cut & distinct), f"round {epoch}")
         arms = Counter(opened.row_arms[row] for row in distinct)
         self._trained_rows = [arms[arm] for arm in range(opened.arms)]
-        self._arm_rows = [
-            [row for row in prepared if opened.row_arms[row["row"]] == arm][:INFLUENCE_ROWS]
-            for arm in range(opened.arms)
-        ]
-        own = {opened.row_pairs[row["row"]]: row for row in prepared}
-        sample = [place for place in own if place is not None][:INFLUENCE_PAIRS]
-        self._pair_rows = {place: own[place] for place in sample}
+        self._arm_rows = rows_by_arm(prepared, opened.row_arms, opened.arms)
+        self._pair_rows = rows_by_pair(prepared, opened.row_pairs)
 
     def _collect(self, epoch: int) -> tuple[OpenedRound, TokenizedRows]:
         """What an epoch trains on, with its rows as tokens; on the main process."""

@@ -33,7 +33,8 @@ from equal_hf.selection.bandits import Uniform
 from equal_hf.selection.experimental.influence import influence_reward
 from equal_hf.selection.experimental.loss_attribution import loss_attribution_reward
 from equal_hf.target import evaluation_sets
-from equal_hf.training.sharding import refuse_sharded, sharding
+from equal_hf.training.reward_needs import refuse_sharded
+from equal_hf.training.sharding import sharding
 from tests.processes import run
 from tests.servers import spawn
 from tests.tracking.trackio_file import trackio_rows
