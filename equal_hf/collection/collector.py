@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING, Any
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.collection.fingerprint import run_fingerprint
 from equal_hf.collection.opening import open_run
-from equal_hf.collection.round_parts import assemble, draw_documents, prefetch_documents, require_a_response
+from equal_hf.collection.round_parts import (
+    RoundParts,
+    assemble,
+    draw_documents,
+    prefetch_documents,
+    require_a_response,
+)
 from equal_hf.collection.run_forecast import RunForecast, forecast_run
 from equal_hf.collection.spending import Spending, document_costs
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
@@ -40,9 +46,9 @@ from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.bandits import UCB, Bandit
 from equal_hf.selection.pair_value import late_values
 from equal_hf.selection.rewards import reward_name, stage_of, value_reward
-from equal_hf.selection.selector import Selector
+from equal_hf.selection.selector import Draw, Selector
 from equal_hf.target.shares import target_shares
-from equal_hf.types import QAPair, Round, Usage
+from equal_hf.types import Document, QAPair, Round, Usage
 
 if TYPE_CHECKING:
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
@@ -285,14 +291,20 @@ class EqualDataCollector:
             )
         self._advance(through=index - 1 - self.feedback_lag)
         drawn, last = draw_documents(self.selector, self.corpus, self.args, index, history.documents)
-        if not drawn:
+        parts = self._extract(index, drawn) if drawn else None
+        if parts is None:
             history.finished = True
             return None
+        last = last or not parts.complete or index + 1 >= self.args.planned_rounds
+        return self._record(index, parts, {document.id: document for _, batch in drawn for document in batch}, last)
+
+    def _extract(self, index: int, drawn: Sequence[tuple[Draw, list[Document]]]) -> RoundParts | None:
+        """What came of the documents drawn for a round; `None` where none of them fits what is left of the budget."""
         documents = [document for _, batch in drawn for document in batch]
         prefetch_documents(self.selector, self.corpus, self.args, index + 1, [draw for draw, _ in drawn])
         if self.feedback_lag:  # the round before is told of while this one is paid for
             self.spending.by_round(index - 1)
-        extractions = self.extractor.extract(documents, self.spending.allowance(history.usage))
+        extractions = self.extractor.extract(documents, self.spending.allowance(self.history.usage))
         if isinstance(self.extractor, PaidExtractor):  # an endpoint may have refused what it took before
             self.run_file.note("endpoints", self.extractor.describe())
         if self.given_up.is_set():
@@ -303,8 +315,11 @@ class EqualDataCollector:
             logger.warning(
                 "Nothing drawn for round %d fits what is left of the token budget: the run ends here", index
             )
-            history.finished = True
             return None
+        return parts
+
+    def _record(self, index: int, parts: RoundParts, documents: Mapping[str, Document], last: bool) -> Round:
+        """The round, with the rewards that are known by now, once it is on record."""
         round = Round(
             index=index,
             decisions=parts.decisions,
@@ -312,17 +327,18 @@ class EqualDataCollector:
             usage=sum(parts.usage_by_arm, Usage()),
             rejected=parts.rejected,
             rewards_through=self.selector.advanced - 1,
-            last=last or not parts.complete or index + 1 >= self.args.planned_rounds,
+            last=last,
         )
         embeddings = self.embedder.encode([pair.text() for pair in round.pairs])
         known = self.selector.take(round, embeddings, parts.document_embeddings, parts.usage_by_arm)
         rewards = self.selector.rewards("extracted", round, **known)
-        round = replace(round, rewards=rewards, last=round.last or self._ends_with(round, history))
-        by_id = {document.id: document for document in documents}
+        round = replace(round, rewards=rewards, last=last or self._ends_with(round))
         self._tell_of_judges()
         values = known["pair_values"].columns(list(self.target_shares.values()))
-        self.records.write_extracted(round, embeddings, by_id, parts.usage_by_arm, parts.document_embeddings, values)
-        history.extracted(round)
+        self.records.write_extracted(
+            round, embeddings, documents, parts.usage_by_arm, parts.document_embeddings, values
+        )
+        self.history.extracted(round)
         return round
 
     def record_rewards(self, round: Round, **context: Any) -> dict[str, Any]:
@@ -391,10 +407,11 @@ class EqualDataCollector:
         useful, corpus = self.selector.useful[: len(documents)], int(self.corpus.sizes.sum())
         return forecast_run(documents, usages, useful, self.args, self.spending.prices, corpus)
 
-    def _ends_with(self, round: Round, history: History) -> bool:
+    def _ends_with(self, round: Round) -> bool:
         """Whether the run ends by itself with a round that is not on record yet."""
         if self.args.stop_when is None and self.args.max_cost_per_useful_pair is None:
             return False
+        history = self.history
         known = self._forecast([*history.document_counts, round.documents], [*history.usages, round.usage])
         reason = None if known is None else known.ends_run(self.args)
         if reason is not None:

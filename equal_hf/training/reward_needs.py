@@ -1,4 +1,4 @@
-"""What reward functions, and values of pairs, need of a training: refused before it starts where it will not be there."""
+"""What reward functions and values of pairs need of a training: refused before it starts where it is missing."""
 
 from __future__ import annotations
 
