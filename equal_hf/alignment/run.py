@@ -63,7 +63,6 @@ def run_align(
     *,
     stage: str | None = None,
     ranks: Ranks | None = None,
-    show_progress: bool = True,
 ) -> dict[str, Any]:
     """Align the embedder of a corpus, and leave it in `<output_dir>/embedder` where that helped.
 
@@ -76,7 +75,6 @@ def run_align(
         pairs ([`PairSource`]): Gives the sample's pairs.
         stage (`str`, *optional*): The only stage to do.
         ranks ([`Ranks`], *optional*): The processes, which share out the reading; found out where left out.
-        show_progress (`bool`, *optional*, defaults to `True`): Report progress.
 
     Returns:
         `dict[str, Any]`: Seconds, and pieces found complete and made, by stage; what was extracted and measured.
@@ -88,7 +86,7 @@ def run_align(
     """
     ranks = ranks or Ranks()
     folder = Path(output_dir)
-    state = open_state(corpus, folder, seed, STAGES, stage=stage, ranks=ranks, show_progress=show_progress)
+    state = open_state(corpus, folder, seed, STAGES, stage=stage, ranks=ranks)
     ranks.once(lambda: _check_folder(state, folder))
     source = files_source(corpus)
     return run_stages(

@@ -38,9 +38,7 @@ and answers extracted from them ([arXiv:2505.12250](https://arxiv.org/abs/2505.1
 """
 
 
-def push_corpus(
-    folder: Path, repo_id: str, *, private: bool | None, token: str | bool | None, show_progress: bool = True
-) -> str:
+def push_corpus(folder: Path, repo_id: str, *, private: bool | None, token: str | bool | None) -> str:
     """Upload the files of a corpus folder as one commit, which also removes those of an earlier corpus: the ones that
     its own manifest lists. What a person wrote into the card there stays.
 
@@ -49,7 +47,6 @@ def push_corpus(
         repo_id (`str`): The dataset repository; made where there is none.
         private (`bool`, *optional*): Visibility that the repository must have; the account's default for a new one.
         token (`str` or `bool`, *optional*): Hub token, or whether to send the stored one.
-        show_progress (`bool`, *optional*, defaults to `True`): Show a bar on a terminal.
 
     Returns:
         `str`: Address of the commit.
@@ -66,7 +63,7 @@ def push_corpus(
         "embedder": {**manifest["embedder"], "name": corpus_name(manifest["embedder"].get("name", ""))}
     }
     push.contents[MANIFEST_FILE] = manifest_text(named).encode()
-    return push.run("Upload clustered corpus", show_progress)
+    return push.run("Upload clustered corpus", show_progress=True)
 
 
 def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: str | bool | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def local_file(path: Path, root: Path | None, dataset: DatasetName) -> SourceFil
         problem = "an empty file" if facts.st_size == 0 else ""
     elif path.name.startswith("."):
         problem = "a hidden folder" if path.is_dir() else "a hidden file"
-    elif not path.is_file():
+    elif not stat.S_ISREG(facts.st_mode):
         problem = "no regular file"
     elif path.name in _METADATA:
         problem = "metadata of `datasets`"

@@ -110,9 +110,6 @@ class RunTracker:
         id (`str`, *optional*): The run's id, from `run.json`, under which W&B goes on with it after a restart; trackio
             goes by the name.
         dir (`str` or `Path`, *optional*): Where W&B writes its files; its own default where left out.
-        trackio_space_id (`str`, *optional*): The Space to send trackio's numbers to; without it and without
-            TRACKIO_SPACE_ID they stay on this machine.
-        private (`bool`, *optional*, defaults to `True`): Whether a Space that is made is private.
 
     Raises:
         [`ConfigError`]: If a tracker is not one of these.
@@ -128,8 +125,6 @@ class RunTracker:
         *,
         id: str | None = None,
         dir: str | Path | None = None,
-        trackio_space_id: str | None = None,
-        private: bool = True,
     ) -> None:
         names = [report_to] if isinstance(report_to, str) else list(report_to)
         names = [tracker for tracker in names if tracker != "none"]
@@ -160,8 +155,7 @@ class RunTracker:
                     name=name,
                     config=clean,
                     resume="never" if id is None else "allow",
-                    space_id=trackio_space_id,
-                    private=private,
+                    private=True,  # the Space that TRACKIO_SPACE_ID names, if it is made; else all stays here
                     embed=False,
                 )
         # What earlier starts logged offline is logged again from the records, so that one folder holds all of it.

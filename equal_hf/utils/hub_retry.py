@@ -73,7 +73,6 @@ def retry_hub(
     setting: str,
     attempts: int = ATTEMPTS,
     *,
-    unanswered: int = UNANSWERED,
     error: type[EqualError] = PublishError,
     access: Literal["read", "write"] = "write",
     otherwise: str = "",
@@ -85,7 +84,6 @@ def retry_hub(
         what (`str`): What is being done, for messages.
         setting (`str`): The setting that names the repository, for messages.
         attempts (`int`, *optional*, defaults to `9`): Tries in all, at least 1.
-        unanswered (`int`, *optional*, defaults to `7`): Tries where nobody answers at all.
         error (`type`, *optional*, defaults to [`PublishError`]): What to raise.
         access (`"read"` or `"write"`, *optional*, defaults to `"write"`): What the account must be allowed to do.
         otherwise (`str`, *optional*): What can be done without the Hub, for messages: ", or …".
@@ -116,7 +114,7 @@ def retry_hub(
         except Exception as problem:
             if isinstance(problem, ValueError) and "README.md" in str(problem):
                 raise error(f"{what}: {problem}\nCorrect the metadata at the top of the card") from problem
-            trouble = _trouble(problem, attempts, unanswered)
+            trouble = _trouble(problem, attempts)
             if trouble is None:
                 if (response := _response(problem)) is None:
                     raise
@@ -138,7 +136,7 @@ def wait_for_hub(action: Callable[[], Result], what: str) -> Result:
         try:
             return action()
         except Exception as problem:
-            if (trouble := _trouble(problem, ATTEMPTS, UNANSWERED)) is None or attempt >= trouble.attempts:
+            if (trouble := _trouble(problem, ATTEMPTS)) is None or attempt >= trouble.attempts:
                 raise
             _sleep(what, trouble, attempt)
     return action()
@@ -151,7 +149,7 @@ def _sleep(what: str, trouble: _Trouble, attempt: int) -> None:
     time.sleep(wait)
 
 
-def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble | None:
+def _trouble(problem: BaseException, attempts: int) -> _Trouble | None:
     """What is wrong, if another try may help, and how many are worth it."""
     from huggingface_hub import constants, errors
 
@@ -173,12 +171,12 @@ def _trouble(problem: BaseException, attempts: int, unanswered: int) -> _Trouble
     if constants.is_offline_mode() or any(isinstance(one, ours) for one in chain):
         return None
     if lost := next((one for one in chain if isinstance(one, no_answer)), None):
-        tries = min(attempts, SILENT if _is_lasting(lost) else unanswered)
+        tries = min(attempts, SILENT if _is_lasting(lost) else UNANSWERED)
         return _Trouble(f"no answer from the Hub ({mask_text(repr(lost))})", tries, None)
     if isinstance(problem, errors.HFValidationError) or (isinstance(problem, OSError) and problem.errno is not None):
         return None  # a name that is none, or the disk
     if isinstance(problem, errors.LocalEntryNotFoundError):
-        return _Trouble(f"no answer from the Hub ({_line(chain[-1])})", min(attempts, unanswered), None)
+        return _Trouble(f"no answer from the Hub ({_line(chain[-1])})", min(attempts, UNANSWERED), None)
     # Whatever else comes out of huggingface_hub or its parsers stumbled over an answer.
     if isinstance(problem, Exception) and _came_from_client(problem):
         fact = f"{type(chain[-1]).__name__}: {_line(chain[-1])}"

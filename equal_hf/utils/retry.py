@@ -86,14 +86,12 @@ def wait_s(text: str, now: datetime | None = None) -> float | None:
     return None if moment is None else max(0.0, (moment - now).total_seconds())
 
 
-def backoff_s(attempt: int, random: Random, *, base_s: float = 0.5, cap_s: float = 30.0) -> float:
-    """Exponential backoff with full jitter: uniform over 0 … min(cap, base · 2^attempt).
+def backoff_s(attempt: int, random: Random) -> float:
+    """Exponential backoff with full jitter: uniform over 0 … min(30 s, 0.5 s · 2^attempt).
 
     Args:
         attempt (`int`): How many attempts failed before this wait, less one.
         random (`Random`): Source of the jitter.
-        base_s (`float`, *optional*, defaults to `0.5`): Upper end of the first wait.
-        cap_s (`float`, *optional*, defaults to `30.0`): Upper end of any wait.
 
     Returns:
         `float`: Seconds.
@@ -101,7 +99,7 @@ def backoff_s(attempt: int, random: Random, *, base_s: float = 0.5, cap_s: float
     >>> all(0 <= backoff_s(attempt, Random(0)) <= 30 for attempt in range(2000))
     True
     """
-    return random.uniform(0.0, min(cap_s, base_s * 2.0 ** min(attempt, 32)))
+    return random.uniform(0.0, min(30.0, 0.5 * 2.0 ** min(attempt, 32)))
 
 
 def _is_spent(name: str, headers: Mapping[str, str]) -> bool:

@@ -81,13 +81,12 @@ def _check_choices(name: str, value: Any, one: Field[Any]) -> None:
             raise ConfigError(f"`{name}` is {item!r}: set it to one of {', '.join(map(str, choices))}")
 
 
-def prefixed(config: type, prefix: str, plain: tuple[str, ...] = ()) -> Any:
+def prefixed(config: type, prefix: str) -> Any:
     """A class decorator, below `@dataclass`: adds the fields of a config dataclass, named with a prefix.
 
     Args:
         config (`type`): The dataclass.
         prefix (`str`): What stands before its fields' names.
-        plain (`tuple[str, ...]`, *optional*): Fields that keep their names.
     """
     assert is_dataclass(config)
     hints = get_type_hints(config, include_extras=True)
@@ -95,7 +94,7 @@ def prefixed(config: type, prefix: str, plain: tuple[str, ...] = ()) -> Any:
     def decorate(kind: type) -> type:
         for one in fields(config):
             if one.init:
-                name = one.name if one.name in plain else prefix + one.name
+                name = prefix + one.name
                 kind.__annotations__[name] = hints[one.name]
                 setattr(kind, name, _copied(one))
         return kind
@@ -107,15 +106,14 @@ def _copied(one: Field[Any]) -> Any:
     return field(default=one.default, default_factory=one.default_factory, repr=one.repr, metadata=one.metadata)  # type: ignore[call-overload]
 
 
-def take(config: type, source: Any, prefix: str = "", plain: tuple[str, ...] = (), **more: Any) -> Any:
+def take(config: type, source: Any, prefix: str = "", **more: Any) -> Any:
     """A config dataclass from the fields of another object.
 
     Args:
         config (`type`): The dataclass to make.
         source (`Any`): What has its fields, named as by [`prefixed`].
         prefix (`str`, *optional*): What stands before their names there.
-        plain (`tuple[str, ...]`, *optional*): Fields without it.
         **more: Fields that are set to something else.
     """
     names = [one.name for one in fields(config) if one.init and one.name not in more]
-    return config(**{name: getattr(source, name if name in plain else prefix + name) for name in names}, **more)
+    return config(**{name: getattr(source, prefix + name) for name in names}, **more)

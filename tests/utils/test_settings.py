@@ -30,7 +30,7 @@ class Inner:
 
 
 @dataclass
-@prefixed(Inner, "in_", plain=("price",))
+@prefixed(Inner, "in_")
 class Outer:
     corpus: str = setting("", "Documents.")
 
@@ -89,10 +89,10 @@ def test_numbers_stay_what_they_are_as_text_too(number: float) -> None:
 
 
 def test_prefixed_fields_are_one_definition_that_trl_reads() -> None:
-    flags = ["--in_names", "b", "c", "--in_rate", "0.25", "--price", "2"]
+    flags = ["--in_names", "b", "c", "--in_rate", "0.25", "--in_price", "2"]
     (outer,) = TrlParser((Outer,)).parse_args_and_config(flags)
-    assert take(Inner, outer, "in_", ("price",)) == Inner(rate=0.25, names=["b", "c"], price=2.0)
-    assert take(Inner, Outer(), "in_", ("price",), kind="y").kind == "y"
+    assert take(Inner, outer, "in_") == Inner(rate=0.25, names=["b", "c"], price=2.0)
+    assert take(Inner, Outer(), "in_", kind="y").kind == "y"
     with pytest.raises(ConfigError, match="`in_rate` is 3"):
         check_settings(TrlParser((Outer,)).parse_args_and_config(["--in_rate", "3"])[0])
     first, second = Outer(), Outer()
