@@ -27,6 +27,7 @@ from equal_hf.cli.arguments import RunArguments
 from equal_hf.cli.settings_checks import check_settings_fit
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
 from equal_hf.publishing.dataset import export_dataset
+from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.report.write_report import write_report
 from equal_hf.selection.bandits import Uniform
@@ -333,8 +334,7 @@ def test_a_run_goes_on_with_the_lag_it_began_with(world, tmp_path):
     again = make(world, tmp_path, num_rounds=3)
     again.train(resume_from_checkpoint=True)
     assert [RoundRecords(tmp_path).load(index).rewards_through for index in range(3)] == [-1, -1, 0]
-    earlier = RoundRecords(tmp_path / "earlier")
-    earlier.open({"feedback_lag": 0}, {})
+    RunFile(tmp_path / "earlier").open({"feedback_lag": 0}, {})
     endpoint = EndpointExtractor("http://127.0.0.1:9", store=tmp_path / "responses.sqlite")
     assert make(world, tmp_path / "earlier", extractor=endpoint).data_collector.feedback_lag == 0
 
