@@ -55,3 +55,8 @@ def hub(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     monkeypatch.setenv("HF_TOKEN", "hf_write")
     monkeypatch.setattr("equal_hf.utils.hub_retry._wait", lambda response, attempt: 0.0)
     return hub_server
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Long texts do not name their case."""
+    return argname if isinstance(val, str | bytes) and len(val) > 100 else None
