@@ -169,7 +169,7 @@ def estimate(
         _guessed(sample, load, assumptions) if load.extracted is None else _seen(sample, load.extracted, assumptions)
     )
     calls, prompt, completion = needs.calls, needs.prompt, needs.completion
-    cost, reply = needs.cost(load), completion / max(calls, 1e-9)
+    cost = needs.cost(load)
     if load.tier:
         factor = {"flex": load.prices.flex, "batch": load.prices.batch}[load.tier]
         assumptions.append(f"every reply is paid at the {load.tier} tier, {factor:.0%} of the full price")
@@ -183,13 +183,13 @@ def estimate(
         if cap is not None and each * documents > cap:
             documents, ends_by = int(cap / each), name
     assumptions.append("no reply has to be asked for again, and none of theirs is in the response store yet")
+    seconds = _seconds(load, documents, needs, assumptions)
+    tokens = round(documents * prompt), round(documents * completion)
+    return Plan(documents, ends_by, round(documents * calls), *tokens, documents * cost, seconds, tuple(assumptions))
 
-    def plan(seconds: float) -> Plan:
-        tokens = round(documents * prompt), round(documents * completion)
-        return Plan(
-            documents, ends_by, round(documents * calls), *tokens, documents * cost, seconds, tuple(assumptions)
-        )
 
+def _seconds(load: Load, documents: int, needs: _Needs, assumptions: list[str]) -> float:
+    """How long the extraction of so many documents takes; adds what was assumed."""
     if load.tier == "batch":
         batch_s = BATCH_S if load.request_s is None else load.request_s
         known = "nothing is known of how long one takes" if load.request_s is None else "the mean of the stored ones"
@@ -198,7 +198,8 @@ def estimate(
             "`feedback_lag: 0` the trainer waits for it"
         )
         batches = math.ceil(documents / (load.a_round or documents or 1)) * (1 + load.second_passes)
-        return plan(batches * batch_s)
+        return batches * batch_s
+    reply = needs.completion / max(needs.calls, 1e-9)
     if load.request_s is None:
         request_s = max(1.0, reply / TOKENS_PER_S)
         assumptions.append(
@@ -214,10 +215,10 @@ def estimate(
     assumptions.append(f"{load.concurrency} requests are under way at a time")
     minutes = [0.0]
     if (cap := load.per_minute("requests")) is not None:
-        minutes.append(documents * calls / cap)
+        minutes.append(documents * needs.calls / cap)
     if (cap := load.per_minute("tokens")) is not None:
-        minutes.append(documents * (prompt + completion) / cap)
-    return plan(max(documents * calls * request_s / load.concurrency, 60 * max(minutes)))
+        minutes.append(documents * (needs.prompt + needs.completion) / cap)
+    return max(documents * needs.calls * request_s / load.concurrency, 60 * max(minutes))
 
 
 def _guessed(sample: Sequence[SampledDocument], load: Load, assumptions: list[str]) -> _Needs:

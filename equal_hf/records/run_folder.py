@@ -32,12 +32,11 @@ from equal_hf.records.earlier_schema import (
 from equal_hf.records.json_files import check_rewards, read_json, reading, write_json
 from equal_hf.records.schema import (
     PAIR_COLUMNS,
-    decision_schema,
+    decisions_table,
     pair_from_row,
-    pair_row,
-    pair_schema,
+    pairs_table,
     provenance_table,
-    rejected_schema,
+    rejections_table,
     with_late_values,
 )
 from equal_hf.types import Decision, Document, Rejection, Round, Usage
@@ -105,45 +104,20 @@ class RoundRecords:
                 where selection learns from them.
             pair_values (`Mapping[str, Sequence[float | None]]`, *optional*): What its pairs are worth, by column.
         """
-        import pyarrow as pa
         import pyarrow.parquet as pq
         from safetensors.numpy import save_file
 
-        scores = {decision.arm: decision.score for decision in round.decisions}
-        values = pair_values or {}
-        rows = [
-            pair_row(
-                pair,
-                round.index,
-                scores[pair.cluster],
-                documents[pair.document_id],
-                {name: column[place] for name, column in values.items()},
-            )
-            for place, pair in enumerate(round.pairs)
-        ]
-        rejected = [asdict(rejection) for rejection in round.rejected]
-        yields = round.pairs_by_arm()
-        decisions = [
-            {
-                "round": round.index,
-                "arm": decision.arm,
-                "score": decision.score,
-                "documents": list(decision.documents),
-                "rows": list(decision.rows),
-                "expected_value": decision.expected_value,
-                "pairs": len(pairs),
-                **asdict(usage),
-            }
-            for decision, pairs, usage in zip(round.decisions, yields, usage_by_arm, strict=True)
-        ]
+        tables = {
+            "pairs": pairs_table(round, documents, pair_values or {}),
+            "rejected": rejections_table(round.rejected),
+            "decisions": decisions_table(round, usage_by_arm),
+            "documents": provenance_table(documents.values()),
+        }
         arrays = {"pairs": embeddings} | ({} if document_embeddings is None else {"documents": document_embeddings})
         tensors = {name: np.ascontiguousarray(vectors, dtype=np.float32) for name, vectors in arrays.items()}
         with new_folder(self.folder(round.index) / "extracted") as building:
-            schema = pair_schema(documents.values(), reasoning=any(pair.reasoning is not None for pair in round.pairs))
-            pq.write_table(pa.Table.from_pylist(rows, schema), building / "pairs.parquet")
-            pq.write_table(pa.Table.from_pylist(rejected, rejected_schema()), building / "rejected.parquet")
-            pq.write_table(pa.Table.from_pylist(decisions, decision_schema()), building / "decisions.parquet")
-            pq.write_table(provenance_table(documents.values()), building / "documents.parquet")
+            for name, table in tables.items():
+                pq.write_table(table, building / f"{name}.parquet")
             save_file(tensors, building / "embeddings.safetensors")
             write_json(
                 building / "round.json",

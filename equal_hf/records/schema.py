@@ -1,11 +1,12 @@
-"""Columns of the tables a round is recorded in: pairs, rejected pairs, decisions."""
+"""The tables that a round is recorded in: pairs, rejected pairs, decisions, documents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from equal_hf.types import Document, QAPair
+from equal_hf.types import Document, QAPair, Rejection, Round, Usage
 from equal_hf.utils.hashing import content_hash
 from equal_hf.utils.licences import row_licence, row_source
 
@@ -54,10 +55,29 @@ def metadata_column(name: str) -> str:
     return f"document_{name}" if name in PAIR_COLUMNS or name == REASONING else name
 
 
-def pair_row(
-    pair: QAPair, index: int, score: float, document: Document, values: Mapping[str, float | None] | None = None
-) -> dict[str, Any]:
-    """A pair with its provenance and what it is worth, as a row of `pairs.parquet`."""
+def pairs_table(
+    round: Round, documents: Mapping[str, Document], values: Mapping[str, Sequence[float | None]]
+) -> pa.Table:
+    """The pairs of a round with their provenance and what they are worth: `pairs.parquet`.
+
+    Args:
+        round ([`Round`]): The round.
+        documents (`Mapping[str, Document]`): The documents drawn, by id.
+        values (`Mapping[str, Sequence[float | None]]`): What its pairs are worth, by column.
+    """
+    import pyarrow as pa
+
+    scores = {decision.arm: decision.score for decision in round.decisions}
+    rows = [
+        _pair_row(pair, round.index, scores[pair.cluster], documents[pair.document_id])
+        | {name: column[place] for name, column in values.items()}
+        for place, pair in enumerate(round.pairs)
+    ]
+    reasoning = any(pair.reasoning is not None for pair in round.pairs)
+    return pa.Table.from_pylist(rows, _pair_schema(documents.values(), reasoning=reasoning))
+
+
+def _pair_row(pair: QAPair, index: int, score: float, document: Document) -> dict[str, Any]:
     start, end = pair.span or (None, None)
     return {
         "question": pair.question,
@@ -75,7 +95,6 @@ def pair_row(
         "prompt_hash": pair.prompt_hash,
         "response_key": pair.response_key,
         "grade": pair.grade,
-        **(values or {}),
         "cost": pair.cost,
         **({} if pair.reasoning is None else {REASONING: pair.reasoning}),
         **{metadata_column(name): _text(value) for name, value in document.metadata.items()},
@@ -91,13 +110,8 @@ def pair_from_row(row: Mapping[str, Any]) -> QAPair:
     return QAPair(**{name: row[name] for name in fields}, span=span, reasoning=row.get(REASONING))
 
 
-def pair_schema(documents: Iterable[Document], *, reasoning: bool = False) -> pa.Schema:
-    """Columns of `pairs.parquet`; metadata is text, so that shards of all rounds agree whatever they hold.
-
-    Args:
-        documents (`Iterable[Document]`): The documents drawn.
-        reasoning (`bool`, *optional*, defaults to `False`): Whether pairs carry what the model thought.
-    """
+def _pair_schema(documents: Iterable[Document], *, reasoning: bool) -> pa.Schema:
+    """Metadata is text, so that shards of all rounds agree whatever they hold."""
     import pyarrow as pa
 
     carried = sorted({metadata_column(name) for document in documents for name in document.metadata})
@@ -117,11 +131,12 @@ def with_late_values(table: pa.Table, values: Mapping[str, list[float | None]]) 
     return table
 
 
-def rejected_schema() -> pa.Schema:
-    """Columns of `rejected.parquet`."""
+def rejections_table(rejected: Iterable[Rejection]) -> pa.Table:
+    """What extraction and filters rejected in a round: `rejected.parquet`."""
     import pyarrow as pa
 
-    return pa.schema([(name, pa.string()) for name in ("document_id", "reason", "question", "answer", "raw")])
+    schema = pa.schema([(name, pa.string()) for name in ("document_id", "reason", "question", "answer", "raw")])
+    return pa.Table.from_pylist([asdict(rejection) for rejection in rejected], schema)
 
 
 def provenance_table(documents: Iterable[Document]) -> pa.Table:
@@ -134,11 +149,11 @@ def provenance_table(documents: Iterable[Document]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
 
 
-def decision_schema() -> pa.Schema:
-    """Columns of `decisions.parquet`."""
+def decisions_table(round: Round, usage_by_arm: Sequence[Usage]) -> pa.Table:
+    """The decisions of a round, what each gave and what its documents used: `decisions.parquet`."""
     import pyarrow as pa
 
-    return pa.schema(
+    schema = pa.schema(
         [
             ("round", pa.int32()),
             ("arm", pa.int32()),
@@ -154,6 +169,20 @@ def decision_schema() -> pa.Schema:
             ("reasoning_tokens", pa.int64()),
         ]
     )
+    rows = [
+        {
+            "round": round.index,
+            "arm": decision.arm,
+            "score": decision.score,
+            "documents": list(decision.documents),
+            "rows": list(decision.rows),
+            "expected_value": decision.expected_value,
+            "pairs": len(pairs),
+            **asdict(usage),
+        }
+        for decision, pairs, usage in zip(round.decisions, round.pairs_by_arm(), usage_by_arm, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema)
 
 
 def _text(value: Any) -> str | None:
