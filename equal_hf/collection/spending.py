@@ -156,10 +156,10 @@ class Spending:
         if self._ledger is None:
             return {}
         lines = self._ledger.ledger()
-        totals = {"cost": sum(line.cost for line in lines) / NANO}
+        totals = {"cost_paid": sum(line.cost for line in lines) / NANO}
         for name in ("endpoint", "day"):
             if len(parts := add_up(lines, name)) > 1:
-                totals |= {f"cost/{getattr(line, name) or 'unknown'}": line.cost / NANO for line in parts}
+                totals |= {f"cost_paid/{getattr(line, name) or 'unknown'}": line.cost / NANO for line in parts}
         return totals | self.lost()
 
     def summary(self, history: History) -> dict[str, float]:

@@ -71,11 +71,11 @@ MEASURES = {
     r"exact_match(_\w+)?": "share of test questions whose answer, generated greedily, is right; its standard error",
     "useful_pairs": "pairs of at least half the value that a pair can have, without near-copies",
     "found_share": "useful pairs found, of all that the budget was expected to find",
-    "cost": "money paid, in the currency of the prices",
+    "cost_paid": "money paid, in the currency of the prices",
     "steps": "optimizer steps",
     "pool_steps": "steps of the training on all pairs at the end",
 }
-UNSHOWN = re.compile(r"wall_s|cost/.*")  # of the last start only; told elsewhere
+UNSHOWN = re.compile(r"wall_s|cost_paid/.*")  # of the last start only; told elsewhere
 
 
 def columns_section(columns: dict[str, list[str]]) -> str:

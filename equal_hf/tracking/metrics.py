@@ -20,8 +20,8 @@
 | `equal/forecast/found_share` | useful pairs found, of all that the budget is expected to find |
 | `equal/forecast/cost_per_useful_pair` | of the next 10 %, where tokens have prices |
 | `equal/<name>_total` | `documents`, `pairs`, `prompt_tokens`, … of the run so far, by the names in `totals` |
-| `equal/cost_total` | money paid so far, in the currency of the prices |
-| `equal/cost/<endpoint>_total`, `equal/cost/<day>_total` | the same by endpoint and day, if several |
+| `equal/cost_paid_total` | money paid so far, in the currency of the prices |
+| `equal/cost_paid/<endpoint>_total`, `equal/cost_paid/<day>_total` | the same by endpoint and day, if several |
 | `equal/lost_…_total` | requests that brought no reply, and tokens that they may have used |
 
 A trainer's own numbers have transformers' names (`train/loss`, `eval/loss`, … over `train/global_step`). Of the final

@@ -122,7 +122,7 @@ class ProgressView:
 
     def _of(self, name: str, metrics: Mapping[str, float] | None = None) -> str:
         total = (self._metrics if metrics is None else metrics).get(f"equal/{name}_total", 0)
-        most = getattr(self.config, f"max_{name}")
+        most = getattr(self.config, "max_cost" if name == "cost_paid" else f"max_{name}")
         return f"{total:,.10g}" + ("" if most is None else f" of {most:,}")
 
     def _render(self) -> Any:
@@ -136,8 +136,8 @@ class ProgressView:
         rows |= {
             name.replace("_", " "): self._of(name) for name in ("documents", "prompt_tokens", "completion_tokens")
         }
-        if "equal/cost_total" in metrics:
-            rows["money"] = self._of("cost")
+        if "equal/cost_paid_total" in metrics:
+            rows["money"] = self._of("cost_paid")
         rows["pairs"] = f"{metrics.get('equal/pairs_total', 0):,.0f}"
         if "equal/useful_pairs_total" in metrics:
             rows["useful pairs"] = f"{metrics['equal/useful_pairs_total']:,.0f}"

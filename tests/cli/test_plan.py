@@ -141,10 +141,10 @@ def test_a_run_costs_what_its_plan_said_to_within_a_tenth(rules, almanac, world,
         ran = json.loads(capsys.readouterr().out)
         billed = server.bill.total.cost - before
     assert planned["documents"] == ran["documents"] == 128
-    assert planned["cost"] == pytest.approx(ran["cost"], rel=0.1)
+    assert planned["cost"] == pytest.approx(ran["cost_paid"], rel=0.1)
     lines = ledger_lines(tmp_path / "run/responses.sqlite")
     assert sum(line.cost for line in lines) == billed, "with what the first contacts cost"
-    assert ran["cost"] == sum(line.cost for line in lines if line.run != "probes") / NANO
+    assert ran["cost_paid"] == sum(line.cost for line in lines if line.run != "probes") / NANO
     kind = {"openai-reasoning": "thoughts"}.get(rules.name, "cached" if rules is CACHING else "")
     assert any(kind in line for line in planned["assumptions"])
     assert any("the filters keep" in line for line in planned["assumptions"])

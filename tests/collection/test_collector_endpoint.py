@@ -53,7 +53,7 @@ def test_what_is_paid_is_told_and_belongs_to_the_run(world, server, tmp_path) ->
     collector = make(world, tmp_path, server)
     rounds = list(collector.rounds())
     assert sum(round.documents for round in rounds) == 24
-    assert collector.totals(2)["cost"] == pytest.approx(24 * (0.4 + 0.2))
+    assert collector.totals(2)["cost_paid"] == pytest.approx(24 * (0.4 + 0.2))
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["endpoints"]["endpoints"][0]["schema"] == "heeded"
     assert server.url in str(run["endpoints"])
@@ -61,7 +61,7 @@ def test_what_is_paid_is_told_and_belongs_to_the_run(world, server, tmp_path) ->
     for round in rounds:
         tracked.log(round)
     tracked.close()
-    told = [row["equal/cost_total"] for row in wandb_rows(tmp_path) if "equal/round" in row]
+    told = [row["equal/cost_paid_total"] for row in wandb_rows(tmp_path) if "equal/round" in row]
     assert told == pytest.approx([14.4] * 3), "all that was paid by then"
     card = (export_dataset(tmp_path) / "README.md").read_text()
     assert "| money paid, in the currency of the prices | 14.4 |" in card
@@ -148,7 +148,7 @@ def test_pairs_bear_what_their_replies_cost_when_these_were_asked_for(world, ser
     collector = make(world, tmp_path, server, **small)
     (round,) = collector.rounds()
     assert [pair.cost for pair in round.pairs] == pytest.approx([0.6 / 2] * 16)
-    assert sum(pair.cost for pair in round.pairs) == pytest.approx(collector.totals(0)["cost"])
+    assert sum(pair.cost for pair in round.pairs) == pytest.approx(collector.totals(0)["cost_paid"])
     collector.close()
     table = pq.read_table(export_dataset(tmp_path) / "data/train/round-00000.parquet")
     assert table["cost_paid"].to_pylist() == [pair.cost for pair in round.pairs]
@@ -161,7 +161,7 @@ def test_pairs_bear_what_their_replies_cost_when_these_were_asked_for(world, ser
     small["filters"] = ["contaminated", "duplicate"]
     again = make(world, tmp_path / "again", server, Prices(5.0, 5.0), shared, **small)
     (repeated,) = again.rounds()
-    assert again.totals(0)["cost"] == 0.0
+    assert again.totals(0)["cost_paid"] == 0.0
     assert [pair.cost for pair in repeated.pairs] == [pair.cost for pair in round.pairs]
     assert {pair.reasoning[:9] for pair in repeated.pairs} == {"withheld:"}, "it quotes an item of the reference"
 
@@ -175,8 +175,10 @@ def test_money_is_told_by_endpoint_and_day_with_what_was_lost(world, server, tmp
         summary = collector.spending.summary(collector.history)
     worst = 2 * (200 * 2e-3 + collector.spending.lost()["lost_prompt_tokens"] / 2 * 1e-3)
     assert summary["lost_requests"] == 2 and summary["lost_completion_tokens"] == 400
-    assert summary["cost"] == pytest.approx(8 * 0.6 + worst)
-    assert summary[f"cost/{server.url}"] + summary[f"cost/{other.url}"] == pytest.approx(summary["cost"])
+    assert summary["cost_paid"] == pytest.approx(8 * 0.6 + worst)
+    assert summary[f"cost_paid/{server.url}"] + summary[f"cost_paid/{other.url}"] == pytest.approx(
+        summary["cost_paid"]
+    )
     card = (export_dataset(tmp_path) / "README.md").read_text()
     assert f"| `money paid to {server.url}` |" in card
     assert f"| `money paid on {time.strftime('%Y-%m-%d', time.gmtime())}` |" in card
@@ -190,19 +192,19 @@ def test_what_a_round_collected_ahead_costs_is_not_told_of_the_round_before(worl
     collector.collect(0)
     told = collector.totals(0)
     collector.collect(1)
-    assert collector.totals(0) == told and told["cost"] == pytest.approx(8 * 0.6)
-    assert collector.totals(1)["cost"] == pytest.approx(16 * 0.6)
+    assert collector.totals(0) == told and told["cost_paid"] == pytest.approx(8 * 0.6)
+    assert collector.totals(1)["cost_paid"] == pytest.approx(16 * 0.6)
     collector.close()
 
 
 def test_what_was_paid_by_a_round_stays_as_it_was_told(world, server, tmp_path) -> None:
     collector = make(world, tmp_path, server)
-    told = [collector.totals(round.index)["cost"] for round in collector.rounds()]
+    told = [collector.totals(round.index)["cost_paid"] for round in collector.rounds()]
     assert told == pytest.approx([4.8, 9.6, 14.4])
-    assert [collector.totals(index)["cost"] for index in range(3)] == told
+    assert [collector.totals(index)["cost_paid"] for index in range(3)] == told
     collector.close()
     with contextlib.closing(make(world, tmp_path, server, num_rounds=4)) as again:
-        told = [again.totals(round.index)["cost"] for round in again.rounds()]
+        told = [again.totals(round.index)["cost_paid"] for round in again.rounds()]
     assert told == pytest.approx([14.4, 14.4, 14.4, 19.2]), "before this start, and by the end of what it collected"
 
 
