@@ -87,7 +87,7 @@ class Embedder:
         self._batch_size = batch_size
         self._fingerprint: str | None = None
         self.max_windows = max_windows
-        self.dimension = int(self._encode(["any text"], False).shape[1])
+        self.dimension = int(self._encode(["any text"]).shape[1])
 
     def encode(self, texts: Sequence[str], *, show_progress: bool = False) -> np.ndarray:
         """Embed texts.
@@ -107,14 +107,18 @@ class Embedder:
         texts: Sequence[str],
         *,
         show_progress: bool = False,
-        progress: Callable[[float], None] | None = None,
+        earlier: np.ndarray | None = None,
+        made: Callable[[np.ndarray, float], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Embed texts, and say which of them are longer than all windows.
 
         Args:
             texts (`Sequence[str]`): Any number of texts of any length.
             show_progress (`bool`, *optional*, defaults to `False`): Show a progress bar.
-            progress (`Callable[[float], None]`, *optional*): Is given, after each batch, the share that is done.
+            earlier (`np.ndarray` of shape `(m, dimension)`, float32, *optional*): What `made` was given in an earlier
+                call for the same texts, which was stopped; the work goes on from there.
+            made (`Callable[[np.ndarray, float], None]`, *optional*): Is given each batch when it is made, shape
+                `(n, dimension)`, float32, the longest windows first, and the share of all characters that is done.
 
         Returns:
             `tuple[np.ndarray, np.ndarray]`: What `encode` gives, and which texts have more than `max_windows` windows:
@@ -125,7 +129,7 @@ class Embedder:
         windows, owners, long = self._windows(texts)
         beyond = np.zeros(len(texts), bool)
         beyond[sorted(long)] = True
-        vectors = _normalise(self._encode(windows, show_progress, progress))
+        vectors = _normalise(self._encode(windows, show_progress, earlier, made))
         if len(windows) == len(texts):
             return vectors, beyond
         # Windows are in text order and every text has one at least, so each text is one run of rows.
@@ -164,25 +168,33 @@ class Embedder:
         return self._fingerprint
 
     def _encode(
-        self, texts: list[str], show_progress: bool, progress: Callable[[float], None] | None = None
+        self,
+        windows: Sequence[str],
+        show_progress: bool = False,
+        earlier: np.ndarray | None = None,
+        made: Callable[[np.ndarray, float], None] | None = None,
     ) -> np.ndarray:
-        batches, done = math.ceil(len(texts) / self._batch_size), 0
+        from tqdm.auto import tqdm
 
-        def count(*_: Any) -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(min(done / batches, 1.0))
-
-        # `encode` sorts texts by length and reports to a bar alone; the model's first module sees every batch.
-        hook = self.model[0].register_forward_hook(count)
-        try:
-            vectors = self.model.encode(
-                texts, batch_size=self._batch_size, show_progress_bar=show_progress, convert_to_numpy=True
+        # Windows of like length share a batch, so that little of it is padding. `encode` would do that too, but it
+        # gives nothing before all is done.
+        lengths = np.asarray([len(window) for window in windows])
+        order = np.argsort(-lengths, kind="stable")
+        done = np.cumsum(lengths[order]) / max(lengths.sum(), 1)
+        vectors = [] if earlier is None else [earlier]
+        first, size = sum(map(len, vectors)), self._batch_size
+        for start in tqdm(range(first, len(order), size), desc="embedding", disable=not show_progress):
+            batch = order[start : start + size]
+            rows = self.model.encode(
+                [windows[row] for row in batch], batch_size=size, show_progress_bar=False, convert_to_numpy=True
             )
-        finally:
-            hook.remove()
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+            vectors.append(np.ascontiguousarray(rows, dtype=np.float32))
+            if made is not None:
+                made(vectors[-1], float(done[start + len(batch) - 1]))
+        in_order = np.concatenate(vectors)
+        result = np.empty_like(in_order)
+        result[order] = in_order
+        return result
 
     def _prompt(self) -> str:
         return self.model.prompts.get(self.model.default_prompt_name or "") or ""

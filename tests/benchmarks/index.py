@@ -124,7 +124,7 @@ def embedding(folder: Path, count: int, turns: int) -> tuple[dict[str, Any], dic
     import torch
 
     from equal_hf.corpus.embedder import Embedder
-    from equal_hf.corpus.indexing.embed_assign import embed_shard
+    from equal_hf.corpus.indexing.embed import embed_shard
     from equal_hf.corpus.indexing.embedding_store import EmbeddingStore
     from equal_hf.corpus.indexing.shards import write_shards
     from equal_hf.types import Document
@@ -138,7 +138,11 @@ def embedding(folder: Path, count: int, turns: int) -> tuple[dict[str, Any], dic
         store = EmbeddingStore(folder / f"store-{turn}", embedder.fingerprint(), embedder.dimension)
         bare.append(seconds(lambda: embedder.model.encode(found, batch_size=64, show_progress_bar=False)))
         ours.append(
-            seconds(lambda store=store: [embed_shard(s, folder / "shards", None, embedder, store) for s in shards])
+            seconds(
+                lambda store=store: [
+                    embed_shard(s, folder / "shards", None, embedder.encode_documents, store) for s in shards
+                ]
+            )
         )
         progress(f"embedding {count} texts: bare {bare[-1]:.2f} s, stage {ours[-1]:.2f} s")
     share = min(bare) / min(ours)

@@ -20,7 +20,8 @@ from safetensors.numpy import load_file
 from equal_hf.corpus import ClusteredCorpus, ClusterProfiles, Embedder
 from equal_hf.corpus.block_cache import BlockCache
 from equal_hf.corpus.centroids import write_centroids
-from equal_hf.corpus.indexing.embed_assign import embed_shard, training_sample
+from equal_hf.corpus.indexing.cluster_assign import training_sample
+from equal_hf.corpus.indexing.embed import embed_shard
 from equal_hf.corpus.indexing.embedding_store import EmbeddingStore
 from equal_hf.corpus.indexing.shards import write_shards
 from equal_hf.corpus.indexing.workspace import write_record
@@ -310,7 +311,7 @@ def test_documents_longer_than_all_windows_are_counted_again_where_their_embeddi
         store = EmbeddingStore(tmp_path / "store", embedder.fingerprint(), embedder.dimension)
         (shard,) = write_shards(part, tmp_path / "shards")
         store.remember({shard.key})
-        told.append(embed_shard(shard, tmp_path / "shards", None, embedder, store))
+        told.append(embed_shard(shard, tmp_path / "shards", None, embedder.encode_documents, store))
         made = store.path(shard.key)
         write_record(made.with_suffix(".json"), {}, [made], {})  # without it nothing proves the file whole
     assert told == [{"embedded": 10, "made": 10, "sampled": 8}, {"embedded": 11, "made": 2, "sampled": 7}]

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from equal_hf.corpus.indexing import embed_assign, folder
+from equal_hf.corpus.indexing import cluster_assign, folder
 from equal_hf.corpus.indexing.aligned import find_aligned
 from equal_hf.corpus.indexing.config import STAGES, IndexConfig
 from equal_hf.corpus.indexing.document_source import Source, files_source
+from equal_hf.corpus.indexing.embed import embed, load_embedder
 from equal_hf.corpus.indexing.read import read
 from equal_hf.corpus.indexing.state import IndexState
 from equal_hf.corpus.indexing.workspace import Workspace, read_record
@@ -206,13 +207,13 @@ def _stages_after_read(
 ) -> dict[str, Callable[[], dict[str, Any] | None]]:
     """Embed, cluster, assign and write."""
 
-    def embed() -> dict[str, Any]:
-        state.embedder = embedder or embed_assign.load_embedder(state.config, aligned)
-        return embed_assign.embed(state)
+    def load_and_embed() -> dict[str, Any]:
+        state.embedder = embedder or load_embedder(state.config, aligned)
+        return embed(state)
 
     return {
-        "embed": embed,
-        "cluster": lambda: embed_assign.cluster(state),
-        "assign": lambda: embed_assign.assign(state),
+        "embed": load_and_embed,
+        "cluster": lambda: cluster_assign.cluster(state),
+        "assign": lambda: cluster_assign.assign(state),
         "write": lambda: write(state, aligned, draw),
     }

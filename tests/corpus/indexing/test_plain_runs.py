@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_both_ranks_embed(whole, config, tmp_path):
 
 def test_a_log_has_a_line_every_half_minute_with_what_is_left(tmp_path, caplog, monkeypatch):
     now = itertools.count(0, 12.0)  # seconds from one look at the clock to the next
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
     with caplog.at_level(logging.INFO, "equal_hf"):
         build(tmp_path, 5)
     lines = [line for line in caplog.messages if line.startswith("embedding: ")]

@@ -1,11 +1,9 @@
-"""The stages between reading and writing: documents are embedded, centroids trained, documents assigned to them."""
+"""The stages between embedding and writing: centroids are trained, and documents assigned to them."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import os
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from equal_hf.corpus.embedder import Embedder
 from equal_hf.corpus.indexing.embedding_store import EmbeddingStore, is_among, unit, usable
 from equal_hf.corpus.indexing.hash_order import TRAINING, lowest_keys, seeded_keys
-from equal_hf.corpus.indexing.progress import Progress
-from equal_hf.corpus.indexing.shards import DIGEST, digests_of, read_shard
+from equal_hf.corpus.indexing.shards import DIGEST, read_shard
 from equal_hf.corpus.indexing.sorted_runs import write_run
 from equal_hf.corpus.kmeans import (
     MAX_POINTS_PER_CENTROID,
@@ -27,131 +23,16 @@ from equal_hf.corpus.kmeans import (
     train_centroids,
 )
 from equal_hf.corpus.profiles import principal_directions
-from equal_hf.errors import ConfigError, CorpusError
+from equal_hf.errors import CorpusError
 from equal_hf.utils.files import write_file
 from equal_hf.utils.hashing import content_hash, fingerprint
 
 if TYPE_CHECKING:
-    from equal_hf.corpus.config import CorpusConfig
-    from equal_hf.corpus.indexing.shards import Shard
     from equal_hf.corpus.indexing.state import IndexState
 
 logger = logging.getLogger(__name__)
 
 CENTROID_FACTS = "requested seed iterations threads device points giant_factor split similarity".split()
-
-
-def load_embedder(config: CorpusConfig, aligned: Path | None) -> Embedder:
-    """The embedder of an index: the aligned one where there is one, on this rank's GPU where there are some.
-
-    Raises:
-        ConfigError: It cannot be loaded.
-    """
-    import torch
-
-    device = None
-    if torch.cuda.is_available():
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
-    return Embedder(
-        str(aligned or config.embedder),
-        device=device,
-        batch_size=config.embedder_batch_size,
-        max_windows=config.embedder_max_windows,
-        dtype=config.embedder_dtype,
-    )
-
-
-def embed(state: IndexState) -> dict[str, Any]:
-    """Embed the documents, each rank its own shards.
-
-    Raises:
-        ConfigError: Ranks loaded different models.
-        CorpusError: No document has an embedding.
-    """
-    fingerprints = state.ranks.gather(state.embedder.fingerprint())
-    if len(set(fingerprints)) > 1:
-        raise ConfigError("`embedder`: ranks loaded different models. Use the same devices and precision on all.")
-    state.store = EmbeddingStore(state.work.folder / "embeddings", fingerprints[0], state.embedder.dimension)
-    mine = state.ranks.mine(range(len(state.shards)))
-    total = sum(int(state.unique[number].sum()) for number in mine)
-    several = f" on rank {state.ranks.rank} of {state.ranks.size}" if state.ranks.size > 1 else ""
-    with Progress(f"embedding{several}", total, show=state.show_progress) as progress:
-
-        def work() -> dict[int, dict[str, Any]]:
-            state.store.remember(set(state.keys))
-            return {number: _embed_piece(state, number, progress) for number in mine}
-
-        began = time.perf_counter()
-        by_shard = {number: facts for part in state.ranks.together(work) for number, facts in part.items()}
-        seconds = round(time.perf_counter() - began, 3)
-    state.usable = sum(facts["embedded"] for facts in by_shard.values())
-    if missing := state.unique_documents() - state.usable:
-        state.drop({"no_embedding": missing})
-    state.beyond = sum(facts["sampled"] for facts in by_shard.values())
-    if state.beyond and state.ranks.first:
-        logger.warning(
-            "%d documents are longer than %d windows of the embedder: windows spread evenly over them stand for them. "
-            "`max_windows` of `Embedder`, `embedder_max_windows` of a YAML, raises that.",
-            state.beyond,
-            state.embedder.max_windows,
-        )
-    if not state.usable:
-        raise CorpusError(state.nothing_usable())
-    return {"embedding": {"documents": state.usable, "seconds": seconds}}
-
-
-def _embed_piece(state: IndexState, number: int, progress: Progress) -> dict[str, Any]:
-    shard, key, unique = state.shards[number], state.keys[number], state.unique[number]
-    made = 0.0
-
-    def advance(share: float) -> None:
-        nonlocal made
-        count = share * float(unique.sum())
-        progress.made(count - made)
-        made = count
-
-    def make() -> tuple[list[Path], dict[str, Any]]:
-        facts = embed_shard(shard, state.documents, unique, state.embedder, state.store, key, advance)
-        return [state.store.path(key)], facts
-
-    inputs = {"key": key, "threads": state.threads}
-    facts = state.work.piece("embed", state.store.folder / f"{key}.json", inputs, make)
-    progress.found(float(unique.sum()) - made)
-    return facts
-
-
-def embed_shard(
-    shard: Shard,
-    documents: Path,
-    unique: np.ndarray | None,
-    embedder: Embedder,
-    store: EmbeddingStore,
-    key: str = "",
-    progress: Any = None,
-) -> dict[str, int]:
-    """Embed a document shard into the store.
-
-    Args:
-        shard ([`Shard`]): The shard.
-        documents (`Path`): Folder of document shards.
-        unique (`np.ndarray` of shape `(n,)`, bool, *optional*): Documents that are no duplicates; all by default.
-        embedder ([`Embedder`]): Gives the embeddings.
-        store ([`EmbeddingStore`]): Where they go, and where those made earlier are.
-        key (`str`, *optional*): Name in the store; the shard's by default.
-        progress (`Callable[[float], None]`, *optional*): Is given the share that is done.
-
-    Returns:
-        `dict[str, int]`: `embedded` documents that have a direction, `made` of them now, and `sampled`, those longer
-        than all windows.
-    """
-    table = read_shard(shard.path(documents)).select(["text", DIGEST])
-    digests, texts = digests_of(table[DIGEST]), table["text"]
-    if unique is not None:
-        digests, texts = digests[unique], texts.filter(pa.array(unique))
-    encode = functools.partial(embedder.encode_documents, progress=progress)
-    vectors, beyond, made = store.embed(digests, texts.to_pylist(), encode)
-    store.save(key or shard.key, digests, vectors, beyond)
-    return {"embedded": int(usable(vectors).sum()), "made": made, "sampled": int(beyond.sum())}
 
 
 def cluster(state: IndexState) -> dict[str, Any]:
