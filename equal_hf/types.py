@@ -202,6 +202,7 @@ class Round:
         rejected (`tuple[Rejection, ...]`): What extraction and the quality filters rejected.
         rewards_through (`int`): The last round whose rewards the selection knew; -1 for none.
         last (`bool`): The budget or the corpus ended in this round.
+        refused (`int`): Documents that were drawn and not extracted, since the budget had no room for them.
     """
 
     index: int
@@ -212,6 +213,7 @@ class Round:
     rejected: tuple[Rejection, ...] = ()
     rewards_through: int = -1
     last: bool = False
+    refused: int = 0
 
     @property
     def documents(self) -> int:

@@ -25,15 +25,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.collection.config import CollectorConfig
+from equal_hf.collection.fill_round import fill_round
 from equal_hf.collection.fingerprint import run_fingerprint
 from equal_hf.collection.opening import open_run
 from equal_hf.collection.round_parts import (
+    ExtractedDraws,
     RoundParts,
     assemble,
-    draw_documents,
     prefetch_documents,
     require_a_response,
 )
+from equal_hf.collection.run_end import run_end
 from equal_hf.collection.run_forecast import RunForecast, forecast_run
 from equal_hf.collection.spending import Spending, document_costs
 from equal_hf.errors import ConfigError, ExtractionError, ResumeError
@@ -48,7 +50,7 @@ from equal_hf.selection.pair_value import late_values
 from equal_hf.selection.rewards import reward_name, stage_of, value_reward
 from equal_hf.selection.selector import Draw, Selector
 from equal_hf.target.shares import target_shares
-from equal_hf.types import Document, QAPair, Round, Usage
+from equal_hf.types import QAPair, Round, Usage
 
 if TYPE_CHECKING:
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
@@ -124,6 +126,7 @@ class EqualDataCollector:
         self._history: History | None = None
         self.given_up = threading.Event()
         self._doubted: set[str] = set()  # judges of pairs that were told of
+        self._told_of_end = False
 
     # -- what rounds are decided by --------------------------------------------------------------------------------
 
@@ -282,7 +285,10 @@ class EqualDataCollector:
         history = self.open()
         if index < history.rounds:
             return self.records.load(index)
-        if history.finished or index >= self.args.planned_rounds or self.waits_for_review:
+        if self.waits_for_review:
+            return None
+        if history.finished or index >= self.args.planned_rounds:
+            self._tell_of_end()
             return None
         if index > history.rounds:
             raise ResumeError(
@@ -290,35 +296,40 @@ class EqualDataCollector:
                 "checkpoint is newer than the records; restore them, or remove the checkpoints and train from records"
             )
         self._advance(through=index - 1 - self.feedback_lag)
-        drawn, last = draw_documents(self.selector, self.corpus, self.args, index, history.documents)
-        parts = self._extract(index, drawn) if drawn else None
-        if parts is None:
+        self.run_file.note("ended", None)  # under earlier limits
+        budget = None if self.args.max_documents is None else self.args.max_documents - history.documents
+        extracted = ExtractedDraws(
+            self.corpus,
+            lambda documents, used: self.extractor.extract(documents, self.spending.allowance(history.usage + used)),
+            lambda draws: prefetch_documents(self.selector, self.corpus, self.args, index + 1, draws),
+        )
+        draws, full = self._extract(index, extracted, budget)
+        if not draws:
             history.finished = True
+            self._tell_of_end()
             return None
-        last = last or not parts.complete or index + 1 >= self.args.planned_rounds
-        return self._record(index, parts, {document.id: document for _, batch in drawn for document in batch}, last)
+        parts = assemble(draws, extracted.by_arm, self.filters, self._raw_reply)
+        ends = sum(len(draw.rows) for draw in draws) in (budget, int(self.selector.remaining.sum()))
+        last = not full or ends or index + 1 >= self.args.planned_rounds
+        return self._record(index, parts, extracted, last)
 
-    def _extract(self, index: int, drawn: Sequence[tuple[Draw, list[Document]]]) -> RoundParts | None:
-        """What came of the documents drawn for a round; `None` where none of them fits what is left of the budget."""
-        documents = [document for _, batch in drawn for document in batch]
-        prefetch_documents(self.selector, self.corpus, self.args, index + 1, [draw for draw, _ in drawn])
+    def _extract(self, index: int, extracted: ExtractedDraws, budget: int | None) -> tuple[list[Draw], bool]:
+        """Draw and extract a round; what was extracted, and whether the round is full."""
         if self.feedback_lag:  # the round before is told of while this one is paid for
             self.spending.by_round(index - 1)
-        extractions = self.extractor.extract(documents, self.spending.allowance(self.history.usage))
+        args = self.args
+        draws, full = fill_round(
+            self.selector, args.arms_per_round, args.documents_per_arm, args.seed, index, budget, extracted.fits
+        )
         if isinstance(self.extractor, PaidExtractor):  # an endpoint may have refused what it took before
             self.run_file.note("endpoints", self.extractor.describe())
         if self.given_up.is_set():
             raise ExtractionError(f"round {index} was given up while it was extracted")
-        require_a_response(extractions)
-        parts = assemble(drawn, extractions, self.filters, self._raw_reply)
-        if not parts.decisions:
-            logger.warning(
-                "Nothing drawn for round %d fits what is left of the token budget: the run ends here", index
-            )
-            return None
-        return parts
+        if draws:
+            require_a_response(extracted.extractions)
+        return draws, full
 
-    def _record(self, index: int, parts: RoundParts, documents: Mapping[str, Document], last: bool) -> Round:
+    def _record(self, index: int, parts: RoundParts, extracted: ExtractedDraws, last: bool) -> Round:
         """The round, with the rewards that are known by now, once it is on record."""
         round = Round(
             index=index,
@@ -328,6 +339,7 @@ class EqualDataCollector:
             rejected=parts.rejected,
             rewards_through=self.selector.advanced - 1,
             last=last,
+            refused=len(extracted.extractions) - sum(len(decision.rows) for decision in parts.decisions),
         )
         embeddings = self.embedder.encode([pair.text() for pair in round.pairs])
         known = self.selector.take(round, embeddings, parts.document_embeddings, parts.usage_by_arm)
@@ -336,9 +348,11 @@ class EqualDataCollector:
         self._tell_of_judges()
         values = known["pair_values"].columns(list(self.target_shares.values()))
         self.records.write_extracted(
-            round, embeddings, documents, parts.usage_by_arm, parts.document_embeddings, values
+            round, embeddings, extracted.documents, parts.usage_by_arm, parts.document_embeddings, values
         )
         self.history.extracted(round)
+        if round.last:
+            self._tell_of_end()
         return round
 
     def record_rewards(self, round: Round, **context: Any) -> dict[str, Any]:
@@ -417,6 +431,19 @@ class EqualDataCollector:
         if reason is not None:
             logger.info("Round %d is the last: %s", round.index + 1, reason)  # counted as in a run's lines
         return reason is not None
+
+    def _tell_of_end(self) -> None:
+        """Say once why the run ended and what is left of its limits, and note it."""
+        if not self._told_of_end:
+            self._told_of_end = True
+            end = run_end(
+                self.args,
+                self.spending.spent(self.history),
+                int(self.selector.remaining.sum()),
+                self.forecast(self.history.rounds - 1),
+            )
+            logger.info("The run ends after %d rounds: %s", self.history.rounds, end.told(self.args))
+            self.run_file.note("ended", {"by": end.by, "left": end.left})
 
     def _tell_of_judges(self) -> None:
         """Note how reliable grades are by what was seen of them, and say once that they are not."""

@@ -11,17 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from dataclasses import replace as changed
 from itertools import pairwise
 
 import numpy as np
 
+from equal_hf.collection.fill_round import fill_round, those
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.selection.selector import Draw, Selector
 from equal_hf.types import Decision, QAPair, Rejection, Round, Usage
 
 NOT_RECORDED = "not_recorded"
 RowKey = tuple[int, int]  # cluster, position in its stored order
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRows:
+    """What a round extracted.
+
+    Args:
+        rows (`frozenset[RowKey]`): The documents.
+        refused (`int`): Documents that were drawn and did not fit the budget.
+    """
+
+    rows: frozenset[RowKey]
+    refused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +116,7 @@ def replay(
     seed: int,
     max_documents: int | Sequence[int | None] | None = None,
     feedback_lag: int = 0,
-    extracted: Mapping[int, frozenset[RowKey]] | None = None,
+    extracted: Mapping[int, RecordedRows] | None = None,
 ) -> Iterator[ReplayedRound]:
     """Select round by round, from the records instead of an extractor.
 
@@ -114,8 +127,8 @@ def replay(
         arms_per_round, documents_per_arm, seed, feedback_lag: As in [`CollectorConfig`].
         max_documents (`int` or `Sequence[int | None]`, *optional*): As there; where it was changed in the run, one
             for each round.
-        extracted (`Mapping[int, frozenset[RowKey]]`, *optional*): Documents of each round of the run, by
-            [`rows_by_round`]: where the same ones and more are drawn, its budget ended the round there.
+        extracted (`Mapping[int, RecordedRows]`, *optional*): What each round of the run extracted, by
+            [`rows_by_round`]: where the same ones and more are drawn, its budget had no room for the others.
 
     Yields:
         [`ReplayedRound`]: Ends early where documents or budget run out, or after a round of which nothing is recorded.
@@ -124,11 +137,11 @@ def replay(
     for index in range(rounds):
         limit = max_documents if max_documents is None or isinstance(max_documents, int) else max_documents[index]
         selector.advance(index - 1 - feedback_lag)
-        rng = np.random.default_rng([seed, index])
-        draws = selector.draw(arms_per_round, documents_per_arm, rng, None if limit is None else limit - drawn)
+        budget = None if limit is None else limit - drawn
+        sizes = (arms_per_round, documents_per_arm, seed, index, budget)
+        draws = _draw(selector, sizes, (extracted or {}).get(index))
         if not draws:
             return
-        draws = _cut(draws, (extracted or {}).get(index, frozenset()))
         round, embeddings, missing, usage = _round(index, draws, recorded)
         vectors = [draw.embeddings for draw in draws if draw.embeddings is not None]
         known = selector.take(round, embeddings, np.concatenate(vectors) if vectors else None, usage)
@@ -140,26 +153,42 @@ def replay(
         drawn += round.documents
 
 
-def rows_by_round(records: RoundRecords) -> dict[int, frozenset[RowKey]]:
-    """The documents of each round of a run, by its index."""
+def rows_by_round(records: RoundRecords) -> dict[int, RecordedRows]:
+    """What each round of a run extracted, by its index."""
     rounds = {index: records.load(index) for index in records.indices()}
     return {
-        index: frozenset((decision.arm, row) for decision in round.decisions for row in decision.rows)
+        index: RecordedRows(
+            frozenset((decision.arm, row) for decision in round.decisions for row in decision.rows), round.refused
+        )
         for index, round in rounds.items()
     }
 
 
-def _cut(draws: list[Draw], kept: frozenset[RowKey]) -> list[Draw]:
-    """The draws less what a budget of tokens or money had no room for; as they are where others were extracted."""
-    if not kept < {(draw.arm, row) for draw in draws for row in draw.rows} or not kept:
-        return draws
-    cut = []
-    for draw in draws:
-        places = [place for place, row in enumerate(draw.rows) if (draw.arm, row) in kept]
-        if places:
-            vectors = None if draw.embeddings is None else draw.embeddings[places]
-            cut.append(changed(draw, rows=tuple(draw.rows[place] for place in places), embeddings=vectors))
-    return cut
+def _draw(
+    selector: Selector, sizes: tuple[int, int, int, int, int | None], recorded: RecordedRows | None
+) -> list[Draw]:
+    """The draws of a round; where the run's round is found so, less what a budget of tokens or money had no room for
+    and with what took its place."""
+    first: list[Draw] = []
+    refused = 0
+
+    def fits(draws: list[Draw]) -> list[list[bool]]:
+        nonlocal refused
+        first.extend(draws if not first else [])
+        told = [[recorded is None or (draw.arm, row) in recorded.rows for row in draw.rows] for draw in draws]
+        refused += sum(fitting.count(False) for fitting in told)
+        if recorded is not None and refused > recorded.refused:  # these are not the run's draws
+            return [[True] * len(fitting) for fitting in told]
+        return told
+
+    filled, _ = fill_round(selector, *sizes, fits)
+    if recorded is not None:
+        if {(draw.arm, row) for draw in filled for row in draw.rows} == recorded.rows:
+            return filled
+        if recorded.rows < {(draw.arm, row) for draw in first for row in draw.rows}:  # cut by an earlier version
+            cut = [those(draw, [(draw.arm, row) in recorded.rows for row in draw.rows]) for draw in first]
+            return [draw for draw in cut if draw.rows]
+    return first
 
 
 def _round(

@@ -1,9 +1,10 @@
-"""The parts of a round: the documents drawn for it, and, after extraction, its decisions, pairs and usage."""
+"""The parts of a round: the documents drawn for it, extracted, and its decisions, pairs and usage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,25 +20,51 @@ if TYPE_CHECKING:
     from equal_hf.corpus.clustered_corpus import ClusteredCorpus
 
 
-def draw_documents(
-    selector: Selector, corpus: ClusteredCorpus, args: CollectorConfig, index: int, drawn: int
-) -> tuple[list[tuple[Draw, list[Document]]], bool]:
-    """What is drawn for a round, with its documents; and whether budget or corpus ends with it.
+class ExtractedDraws:
+    """What a round draws, extracted.
 
     Args:
-        selector ([`Selector`]): Knows all rounds before.
         corpus ([`ClusteredCorpus`]): Where documents come from.
-        args ([`CollectorConfig`]): Size of the round, seed and budget.
-        index (`int`): The round.
-        drawn (`int`): Documents of all rounds before.
+        extract (`Callable`): Extracts documents, given what those of the round before them used.
+        first (`Callable`, *optional*): Called with the first draws, before they are extracted.
+
+    Attributes:
+        by_arm (`dict[int, list[tuple[Document, Extraction]]]`): Documents that the budget had room for, by cluster.
+        extractions (`list[Extraction]`): Of all documents.
     """
-    budget = None if args.max_documents is None else args.max_documents - drawn
-    draws = selector.draw(args.arms_per_round, args.documents_per_arm, _generator(args, index), budget)
-    with_documents = [
-        (draw, corpus.draw(draw.arm, len(draw.rows), order=np.array(draw.rows, dtype=np.int64))) for draw in draws
-    ]
-    count = sum(len(draw.rows) for draw in draws)
-    return with_documents, count == budget or count == int(selector.remaining.sum())
+
+    def __init__(
+        self,
+        corpus: ClusteredCorpus,
+        extract: Callable[[list[Document], Usage], list[Extraction]],
+        first: Callable[[list[Draw]], None] | None = None,
+    ) -> None:
+        self._corpus, self._extract, self._first = corpus, extract, first
+        self.by_arm: dict[int, list[tuple[Document, Extraction]]] = {}
+        self.extractions: list[Extraction] = []
+
+    @property
+    def documents(self) -> dict[str, Document]:
+        """The documents by id."""
+        return {document.id: document for done in self.by_arm.values() for document, _ in done}
+
+    def fits(self, draws: list[Draw]) -> list[list[bool]]:
+        """Extract; of each row of each draw, whether the budget had room for it."""
+        batches = [
+            self._corpus.draw(draw.arm, len(draw.rows), order=np.array(draw.rows, dtype=np.int64)) for draw in draws
+        ]
+        if self._first is not None and not self.extractions:
+            self._first(draws)
+        used = sum((extraction.usage for extraction in self.extractions), Usage())
+        extractions = self._extract([document for batch in batches for document in batch], used)
+        self.extractions += extractions
+        results = iter(extractions)
+        told: list[list[bool]] = []
+        for draw, batch in zip(draws, batches, strict=True):
+            done = list(zip(batch, results, strict=False))
+            told.append([extraction.finish_reason != "budget" for _, extraction in done])
+            self.by_arm.setdefault(draw.arm, []).extend(compress(done, told[-1]))
+        return told
 
 
 def prefetch_documents(
@@ -46,20 +73,18 @@ def prefetch_documents(
     """While a round is extracted, fetch what round `index` would draw if that round taught nothing.
 
     Args:
-        selector, corpus, args, index: As of [`draw_documents`].
+        selector ([`Selector`]): Knows all rounds before.
+        corpus ([`ClusteredCorpus`]): Where documents come from.
+        args ([`CollectorConfig`]): Size of the round and seed.
+        index (`int`): The next round.
         draws (`Sequence[Draw]`): What the round under way drew.
     """
     if index >= args.planned_rounds or not corpus.prefetches:
         return
     then = selector.after(draws)
-    pulls = then.pulls(args.arms_per_round, args.documents_per_arm, _generator(args, index))
+    pulls = then.pulls(args.arms_per_round, args.documents_per_arm, np.random.default_rng([args.seed, index]))
     # The order inside a cluster may still change; twice as many of those that are first now hold most of them.
     corpus.prefetch([(pull.arm, 2 * pull.documents, 0) for pull in pulls], then.order_of)
-
-
-def _generator(args: CollectorConfig, index: int) -> np.random.Generator:
-    """Each round has a generator of its own, so that there is no generator state to save or to lose."""
-    return np.random.default_rng([args.seed, index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +97,6 @@ class RoundParts:
         rejected (`tuple[Rejection, ...]`): What extraction and filters rejected.
         usage_by_arm (`list[Usage]`): What each decision's documents used.
         document_embeddings (`np.ndarray` of shape `(documents, d)`, *optional*): Where selection learns from them.
-        complete (`bool`): Every document that was drawn was extracted; `False` where a limit left some out.
     """
 
     decisions: tuple[Decision, ...]
@@ -80,20 +104,19 @@ class RoundParts:
     rejected: tuple[Rejection, ...]
     usage_by_arm: list[Usage]
     document_embeddings: np.ndarray | None
-    complete: bool
 
 
 def assemble(
-    drawn: Sequence[tuple[Draw, list[Document]]],
-    extractions: Sequence[Extraction],
+    draws: Sequence[Draw],
+    by_arm: Mapping[int, Sequence[tuple[Document, Extraction]]],
     filters: Sequence[Filter],
     raw_reply: Callable[[QAPair], str],
 ) -> RoundParts:
     """Filter what was extracted and sort it by arm.
 
     Args:
-        drawn (`Sequence[tuple[Draw, list[Document]]]`): What was drawn.
-        extractions (`Sequence[Extraction]`): One a document, in the order drawn.
+        draws (`Sequence[Draw]`): What was drawn, one a cluster.
+        by_arm (`Mapping[int, Sequence[tuple[Document, Extraction]]]`): What came of it, in the order drawn.
         filters (`Sequence[Filter]`): In the order they run.
         raw_reply (`Callable`): The reply a pair came from, for the records of rejected ones.
     """
@@ -102,20 +125,13 @@ def assemble(
     rejected: list[Rejection] = []
     usage_by_arm: list[Usage] = []
     embeddings: list[np.ndarray] = []
-    complete = True
-    results = iter(extractions)
-    for draw, batch in drawn:
-        done = [result for _, result in zip(batch, results, strict=False)]
-        extracted = [index for index, result in enumerate(done) if result.finish_reason != "budget"]
-        complete = complete and len(extracted) == len(batch)
-        if not extracted:
-            continue
-        ids, rows = tuple(batch[index].id for index in extracted), tuple(draw.rows[index] for index in extracted)
-        decisions.append(Decision(draw.arm, draw.score, ids, rows, draw.expected_value))
-        usage_by_arm.append(sum((done[index].usage for index in extracted), Usage()))
+    for draw in draws:
+        ids = tuple(document.id for document, _ in by_arm[draw.arm])
+        decisions.append(Decision(draw.arm, draw.score, ids, draw.rows, draw.expected_value))
+        usage_by_arm.append(sum((result.usage for _, result in by_arm[draw.arm]), Usage()))
         if draw.embeddings is not None:
-            embeddings.append(draw.embeddings[extracted])
-        for document, result in ((batch[index], done[index]) for index in extracted):
+            embeddings.append(draw.embeddings)
+        for document, result in by_arm[draw.arm]:
             kept, dropped = apply_filters(result.pairs, {document.id: document}, filters, raw_reply)
             pairs += [_without_protected(pair, filters) for pair in share_cost(result.pairs, kept)]
             rejected += withhold([*result.rejected, *dropped], filters)
@@ -125,7 +141,6 @@ def assemble(
         tuple(rejected),
         usage_by_arm,
         np.concatenate(embeddings) if embeddings else None,
-        complete,
     )
 
 

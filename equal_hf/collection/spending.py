@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.collection.config import CollectorConfig
+from equal_hf.collection.run_end import left_of
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import NANO, Prices, nano
 from equal_hf.extraction.protocol import PaidExtractor
@@ -170,7 +171,9 @@ class Spending:
         """
         usage = history.usage
         used = {"cached_tokens": usage.cached_tokens, "reasoning_tokens": usage.reasoning_tokens}
-        return {name: value for name, value in (used | self.totals()).items() if value}
+        told = {name: value for name, value in (used | self.totals()).items() if value}
+        left = left_of(self.args, self.spent(history))
+        return told | {name.replace("max_", "left_"): value for name, value in left.items()}
 
     def lost(self) -> dict[str, int]:
         """Tokens of requests that brought no reply although the server may have generated one; empty without any."""

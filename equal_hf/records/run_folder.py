@@ -125,6 +125,7 @@ class RoundRecords:
                     "index": round.index,
                     "rewards_through": round.rewards_through,
                     "last": round.last,
+                    "refused": round.refused,
                     "documents": round.documents,
                     "pairs": len(round.pairs),
                     "usage": asdict(round.usage),
@@ -157,9 +158,10 @@ class RoundRecords:
         with reading(path):
             facts = current_round(facts)
             check_rewards(facts, len(made))
-            numbers = [facts["index"], facts["rewards_through"], *facts["usage"].values()]
+            refused = facts.get("refused", 0)  # where one was, rounds of earlier versions were cut and the last
+            numbers = [facts["index"], facts["rewards_through"], refused, *facts["usage"].values()]
             if not all(isinstance(number, int) for number in numbers):
-                raise TypeError("`index`, `rewards_through` and `usage` are not whole numbers")
+                raise TypeError("`index`, `rewards_through`, `refused` and `usage` are not whole numbers")
             return Round(
                 index=facts["index"],
                 decisions=made,
@@ -169,6 +171,7 @@ class RoundRecords:
                 rejected=dropped,
                 rewards_through=facts["rewards_through"],
                 last=facts["last"],
+                refused=refused,
             )
 
     def pair_table(self, index: int) -> pa.Table:

@@ -44,9 +44,11 @@ def test_bounds_are_bounds_and_close_ones(tgi, llama, documents) -> None:
         for text in texts:
             (extraction,) = endpoint.extract([Document("d", text)], Allowance(100_000))
             needed = extraction.usage.prompt_tokens // extraction.usage.requests
-            # Just below twice the real prompt nothing goes; with the margins on top it does.
-            (refused,) = endpoint.extract([Document("d", text)], Allowance(2 * needed - 1))
+            # Just below the real prompt nothing goes; with the margin on top it does, with that of a repair as well.
+            (refused,) = endpoint.extract([Document("d", text)], Allowance(needed - 1))
             assert refused.finish_reason == "budget"
+            (once,) = endpoint.extract([Document("d", text)], Allowance(needed + 8))
+            assert once.usage.requests == 1
             (admitted,) = endpoint.extract([Document("d", text)], Allowance(2 * needed + 200))
             assert admitted == extraction
 
@@ -61,8 +63,30 @@ def test_a_repair_is_inside_the_allowance(documents) -> None:
         allowance = Allowance(completion_tokens=900)
         extractions = endpoint.extract(documents, allowance)
         worst_case_fits(extractions, allowance)
-        # 900 = 2 × 400 + 100: a third document could not pay for its repair.
+        # 900 = 2 × 400 + 100: no third document.
         assert [e.finish_reason for e in extractions[:3]] == ["stop", "stop", "budget"]
+
+
+def test_what_cannot_pay_for_a_repair_goes_without_one(documents) -> None:
+    """Also where a first attempt was lost: the repair's share pays for another one, and none is asked for then."""
+    usage = {"prompt_tokens": 150, "completion_tokens": 200}
+    no = completion("no", usage=usage)
+    with FaultyServer(pages=MODELS, faults=[completion()]) as server:
+        endpoint = extractor(server.url, concurrency=1)
+        endpoint.check()
+        server.faults = [no] * 3
+        extractions = endpoint.extract(documents[:3], Allowance(completion_tokens=799))
+        assert [(e.finish_reason, e.usage.requests) for e in extractions] == [("stop", 2), ("stop", 1), ("budget", 0)]
+        assert extractions[1].dropped == {"not_json": 1} and len(server.chats) == 1 + 3
+        for lost, reply in ((1, no), (2, no), (1, completion(usage=usage))):
+            server.faults = [Fault(action="drop")] * lost + [reply] * 2
+            before = len(server.chats)
+            (extraction,) = endpoint.extract(
+                [Document("d", f"{lost} {reply is no}.")], Allowance(completion_tokens=400)
+            )
+            assert extraction.finish_reason == ("budget" if lost == 2 else "stop")
+            assert extraction.lost.completion_tokens == 200 * lost and len(server.chats) == before + 2
+            assert len(extraction.pairs) == (reply is not no)
 
 
 def test_stored_replies_count_as_new_ones_do(tgi, documents, tmp_path) -> None:
@@ -83,8 +107,8 @@ def test_a_long_stored_reply_counts_in_full_under_a_lower_limit(documents, tmp_p
         extractor(server.url, store=store).extract(documents[:1])
         server.faults = [completion()]
         endpoint = extractor(server.url, store=store, max_new_tokens=50)
-        assert endpoint.extract(documents[:1], Allowance(completion_tokens=180))[0].finish_reason == "budget"
-        (served,) = endpoint.extract(documents[:1], Allowance(completion_tokens=230))
+        assert endpoint.extract(documents[:1], Allowance(completion_tokens=179))[0].finish_reason == "budget"
+        (served,) = endpoint.extract(documents[:1], Allowance(completion_tokens=180))
         assert served.usage.completion_tokens == 180 and len(served.pairs) == 1
 
 
@@ -103,7 +127,7 @@ def test_the_models_tokenizer_bounds_as_closely_as_a_server_that_counts(world, d
         blind = extractor(server.url)
         counting = extractor(server.url, tokenizer=str(world / "model"))
         one = [Document("l", long)]
-        reasons = [each.extract(one, Allowance(prompt_tokens=3000))[0].finish_reason for each in (blind, counting)]
+        reasons = [each.extract(one, Allowance(prompt_tokens=1500))[0].finish_reason for each in (blind, counting)]
         assert reasons == ["budget", "stop"], "a byte is the least a token stands for"
         before = len(server.chats)
         extractor(server.url, tokenizer=str(world / "model"), max_input_tokens=400).extract([Document("l", long)])

@@ -26,6 +26,8 @@ class DocumentReservation:
         admission ([`Admission`]): Whose allowance it is.
         reserved (`Usage`): The most it can use.
         reserved_cost (`int`): The most it can cost.
+        repairs (`bool`, *optional*, defaults to `True`): Whether that is enough to ask once more where a reply cannot
+            be read.
 
     Attributes:
         paid (`int`): What it cost.
@@ -35,6 +37,7 @@ class DocumentReservation:
     admission: Admission
     reserved: Usage = field(default_factory=Usage)
     reserved_cost: int = 0
+    repairs: bool = True
     paid: int = 0
     lost: Usage = field(default_factory=Usage)
 
@@ -47,6 +50,33 @@ class DocumentReservation:
             self.reserved_cost += cost
             return True
         return False
+
+
+@dataclass
+class StepReservation:
+    """A document's reservation, as the two requests of one step use it.
+
+    Attributes:
+        spare (`bool`): Whether the second of them is reserved and not spent.
+    """
+
+    document: DocumentReservation
+    spare: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spare = self.document.repairs
+
+    def pay(self, cost: int) -> None:
+        """Book what an answer cost, in billionths of the currency."""
+        self.document.paid += cost
+
+    def lose(self, usage: Usage, cost: int) -> bool:
+        """Write an attempt off; returns whether another one is paid for: by the allowance, else by giving up the
+        second request."""
+        if self.document.lose(usage, cost):
+            return True
+        spare, self.spare = self.spare, False
+        return spare
 
 
 class Asker(Protocol):
@@ -74,7 +104,7 @@ class Asker(Protocol):
 class LedgerAttemptLog:
     """The ledger entries of one request, over all its attempts."""
 
-    def __init__(self, requests: Asker, request: Request, reservation: DocumentReservation, tier: str = "") -> None:
+    def __init__(self, requests: Asker, request: Request, reservation: StepReservation, tier: str = "") -> None:
         self._requests, self._request, self._reservation, self._tier = requests, request, reservation, tier
         self.attempt = 0
         self.worst = Usage(request.bound, requests.settings.completion_limit, 1)

@@ -14,7 +14,7 @@ from equal_hf.extraction.budget import NANO
 from equal_hf.extraction.requests.activity import Activity
 from equal_hf.extraction.requests.answers import Terms
 from equal_hf.extraction.requests.answers import received as received_of
-from equal_hf.extraction.requests.attempts import BudgetSpentError, DocumentReservation, LedgerAttemptLog
+from equal_hf.extraction.requests.attempts import BudgetSpentError, LedgerAttemptLog, StepReservation
 from equal_hf.extraction.requests.in_batches import RequestsInBatches
 from equal_hf.extraction.requests.request import Request, Settings
 from equal_hf.extraction.responses.leases import RENEW_EVERY_S, owner_id
@@ -104,13 +104,13 @@ class CachedRequests:
         return next((refusal for refusal in refusals if refusal is not None), None)
 
     async def ask(
-        self, request: Request, reservation: DocumentReservation, watch: Callable[[], Watch] | None = None
+        self, request: Request, reservation: StepReservation, watch: Callable[[], Watch] | None = None
     ) -> Response:
         """The stored response, or a new one.
 
         Args:
             request ([`Request`]): The request.
-            reservation ([`DocumentReservation`]): What its document may use.
+            reservation ([`StepReservation`]): What its document may use.
             watch (`Callable`, *optional*): Makes a [`Watch`] that says where a reply that is streamed may be ended.
 
         Raises:
@@ -200,7 +200,7 @@ class CachedRequests:
             await asyncio.to_thread(self.store.renew_leases, self.owner)
 
     async def _pay(
-        self, request: Request, reservation: DocumentReservation, watch: Callable[[], Watch] | None
+        self, request: Request, reservation: StepReservation, watch: Callable[[], Watch] | None
     ) -> Response:
         settings = self.settings
         attempts = LedgerAttemptLog(self, request, reservation, settings.service_tier)
@@ -228,7 +228,7 @@ class CachedRequests:
                 raise BudgetSpentError(str(fault)) from fault
             raise
         received = received_of(request.key, request.bound, attempts.attempt, answer, terms)
-        reservation.paid += received.cost
+        reservation.pay(received.cost)
         stored = await self.writer.write(received)
         self.in_flight.pop(attempts.attempt, None)
         if received.key != request.key:

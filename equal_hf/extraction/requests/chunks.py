@@ -15,7 +15,7 @@ from equal_hf.extraction.prompts.parse_reply import Parsed, parse_pairs
 from equal_hf.extraction.prompts.refine_judge import REFINE, Pair, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.prompts.thoughts import split_thoughts
-from equal_hf.extraction.requests.attempts import DocumentReservation
+from equal_hf.extraction.requests.attempts import BudgetSpentError, DocumentReservation, StepReservation
 from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunking import MARGIN_TOKENS, Chunk, TokenBounds
 from equal_hf.extraction.requests.request import Request
@@ -85,18 +85,25 @@ class ChunkExtractor:
         quoted = max_new_tokens * (1 if counts else _BYTES_PER_TOKEN) + MARGIN_TOKENS
         return max((max(0, overhead) + quoted for overhead in overheads), default=0)
 
-    def worst(self, document: Document, text: str, chunks: Sequence[Chunk], allowance: Allowance) -> tuple[Usage, int]:
+    def worst(
+        self, document: Document, text: str, chunks: Sequence[Chunk], allowance: Allowance, *, repairs: bool
+    ) -> tuple[Usage, int]:
         """The most a document can use, and the most it can cost in billionths of the currency.
 
         Tokens are bounded as if nothing were stored, so that what is stored decides about no document; money is
         bounded without what is stored.
+
+        Args:
+            document, text, chunks: The document.
+            allowance ([`Allowance`]): What is limited.
+            repairs (`bool`): Whether each step's second request counts.
         """
-        settings = self.requests.settings
+        settings, requests = self.requests.settings, 2 if repairs else 1
         worst, cost = Usage(), 0
 
         def bound_tokens(step: Step) -> None:
             nonlocal worst
-            for attempt, bound in enumerate(step.bounds):
+            for attempt, bound in enumerate(step.bounds[:requests]):
                 stored = self._look_up(step, attempt)
                 # A response obtained under a higher `max_new_tokens` still serves, so it counts as what it is.
                 used = stored[1].usage if stored else Usage()
@@ -107,7 +114,7 @@ class ChunkExtractor:
         def bound_cost(step: Step) -> Outcome | None:
             nonlocal cost
             missing, outcome = self._stored(step)
-            unpaid = step.bounds[len(step.bounds) - missing :]
+            unpaid = step.bounds[len(step.bounds) - missing : requests]
             worst_uses = (Usage(bound, settings.completion_limit, 1) for bound in unpaid)
             cost += sum(settings.prices.cost(use, self.requests.batches.worst_tier) for use in worst_uses)
             return outcome
@@ -155,10 +162,11 @@ class ChunkExtractor:
                 outcome = await self._ask(step, reservation, replies)
         except StopIteration as end:
             result: _Pairs = end.value
-        except TransportFault as fault:
+        except (TransportFault, BudgetSpentError) as fault:
+            reason = "budget" if isinstance(fault, BudgetSpentError) else "error"
             rejection = Rejection(document.id, "transport_error", raw=str(fault))
             usage = sum((reply.usage for reply in replies), Usage())
-            return Extraction(document.id, usage=usage, finish_reason="error", rejected=(rejection,))
+            return Extraction(document.id, usage=usage, finish_reason=reason, rejected=(rejection,))
         cost = _share([reply.cost for reply in replies], len(result.pairs))
         pairs = tuple(
             self._pair(document, chunk, pair, grade, result, cost)
@@ -230,25 +238,30 @@ class ChunkExtractor:
         return 0, outcome
 
     async def _ask(self, step: Step, reservation: DocumentReservation, replies: list[Response]) -> Outcome:
-        """Send a step's request, and the second one where the first response cannot be read; `replies` takes down
-        each response.
+        """Send a step's request, and the second one where the first response cannot be read and that is paid for;
+        `replies` takes down each response.
 
         A second pass is done without where it cannot be asked: it gets an outcome without a response.
         """
         assert step.messages is not None, "a chunk that is sent knows its pairs"
-        outcome = Outcome()
+        outcome, held = Outcome(), StepReservation(reservation)
         try:
             bounds = step.bounds if step.name == "extract" else await self._counted(step)
             for attempt, bound in enumerate(bounds):
+                if attempt and not held.spare:
+                    break
+                held.spare = held.spare and not attempt
                 request = self.requests.request(step.messages[attempt], bound, step.schema, attempt)
                 # Replies of second passes go by the pairs' places, so theirs may repeat themselves.
                 watch = ReplyWatch if step.name == "extract" else None
-                response = await self.requests.ask(request, reservation, watch)
+                response = await self.requests.ask(request, held, watch)
                 replies.append(response)
                 outcome = step.outcome(request, response)
                 if step.is_done(outcome):
                     break
-        except (TransportFault, Refusal):
+        except (TransportFault, Refusal, BudgetSpentError) as fault:
+            if isinstance(fault, BudgetSpentError) and outcome.response is not None:
+                return outcome
             if step.name == "extract":
                 raise
             return Outcome()

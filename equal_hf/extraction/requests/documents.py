@@ -16,7 +16,7 @@ import anyio
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.budget import Admission, Verdict
-from equal_hf.extraction.requests.attempts import BudgetSpentError, DocumentReservation
+from equal_hf.extraction.requests.attempts import DocumentReservation
 from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunking import Chunk, Chunker
 from equal_hf.extraction.requests.chunks import ChunkExtractor
@@ -125,16 +125,16 @@ class ExtractCall:
                         outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
                         bar.update()
                         continue
-                    verdict, worst, worst_cost = await self._decide(document, plan, admission, limited=limited)
+                    reservation = await self._admitted(document, plan, admission, limited=limited)
                     if self._error is not None:
                         break
-                    if verdict == "refused":
+                    if reservation is None:
                         outcomes.append(Extraction(document.id, finish_reason="budget"))
                         bar.update()
                         continue
                     with self._activity.parked():
                         await room.acquire()
-                    task = asyncio.create_task(self._extract(document, plan, worst, worst_cost, admission))
+                    task = asyncio.create_task(self._extract(document, plan, reservation))
                     tasks.add(task)
                     task.add_done_callback(done)
                     outcomes.append(task)
@@ -154,23 +154,34 @@ class ExtractCall:
             raise self._error
         return [outcome if isinstance(outcome, Extraction) else outcome.result() for outcome in outcomes]
 
-    async def _decide(
+    async def _admitted(
         self, document: Document, chunks: Sequence[Chunk], admission: Admission, *, limited: bool
-    ) -> tuple[Verdict, Usage, int]:
-        """Wait until a document may go or is refused; with it the most that it can use and cost."""
+    ) -> DocumentReservation | None:
+        """Wait until a document may go, with its repairs or, where these do not fit, without; `None` where it is
+        refused."""
         if not limited:
-            return admission.decide(Usage()), Usage(), 0
+            return DocumentReservation(admission)
         text = sendable(document.text)
-        worst, worst_cost = self.chunk_extractor.worst(document, text, chunks, admission.allowance)
+        bounds = [
+            (repairs, *self.chunk_extractor.worst(document, text, chunks, admission.allowance, repairs=repairs))
+            for repairs in (True, False)
+        ]
         held, held_cost = self.chunk_extractor.carried(document, text, chunks)
         admission.move(held, held_cost)
+        # What is held may be for a repair that is under way.
+        for repairs, worst, cost in bounds[: 1 if held.requests else 2]:
+            if await self._decide(admission, worst, cost) == "go":
+                return DocumentReservation(admission, worst, cost, repairs)
+        admission.move(Usage() - held, -held_cost)
+        return None
+
+    async def _decide(self, admission: Admission, worst: Usage, worst_cost: int) -> Verdict:
+        """Wait until what may be used and paid fits, or never will."""
         while (verdict := admission.decide(worst, worst_cost)) == "wait" and self._error is None:
             self._came_back.clear()
             with self._activity.parked():
                 await self._came_back.wait()
-        if verdict != "go":
-            admission.move(Usage() - held, -held_cost)
-        return verdict, worst, worst_cost
+        return verdict
 
     async def _wind_down(self, tasks: set[asyncio.Task[Any]]) -> None:
         """After an interrupt: send nothing more, and wait a while for what is in flight, for it is paid for."""
@@ -228,9 +239,8 @@ class ExtractCall:
         raise AssertionError("unreachable")
 
     async def _extract(
-        self, document: Document, chunks: Sequence[Chunk], worst: Usage, worst_cost: int, admission: Admission
+        self, document: Document, chunks: Sequence[Chunk], reservation: DocumentReservation
     ) -> Extraction:
-        reservation = DocumentReservation(admission, worst, worst_cost)
         text = sendable(document.text)
         used = Usage()
         try:
@@ -244,13 +254,14 @@ class ExtractCall:
                         used += result.usage
                 raise
             used = sum((outcome.usage for outcome in outcomes), used)
-        except BudgetSpentError:
-            return Extraction(document.id, finish_reason="budget", lost=reservation.lost)
         finally:
             spent = used + reservation.lost
-            admission.settle(reservation.reserved, spent, reservation.reserved_cost, reservation.paid)
+            reservation.admission.settle(reservation.reserved, spent, reservation.reserved_cost, reservation.paid)
             self._came_back.set()
         reasons = {outcome.finish_reason for outcome in outcomes}
+        if reasons == {"budget"}:  # nothing came of it, so that it can be drawn again
+            return Extraction(document.id, finish_reason="budget", lost=reservation.lost)
+        reasons = {"error" if reason == "budget" else reason for reason in reasons}
         return Extraction(
             document.id,
             pairs=tuple(pair for outcome in outcomes for pair in outcome.pairs),

@@ -8,7 +8,7 @@ from typing import Any
 
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.batch.sender import BatchSender
-from equal_hf.extraction.requests.attempts import Asker, BudgetSpentError, DocumentReservation, LedgerAttemptLog
+from equal_hf.extraction.requests.attempts import Asker, BudgetSpentError, LedgerAttemptLog, StepReservation
 from equal_hf.extraction.requests.request import Request
 from equal_hf.extraction.responses.batch_table import BatchedRequest, BatchEnded, lease_key
 from equal_hf.extraction.responses.ledger import LeaseWanted, Response
@@ -63,12 +63,12 @@ class RequestsInBatches:
         """Whether a request goes in a batch, or is in one that is kept here."""
         return self.sender is not None and (self.sends or self.sender.holds(key))
 
-    async def pay(self, request: Request, reservation: DocumentReservation) -> Response:
+    async def pay(self, request: Request, reservation: StepReservation) -> Response:
         """The response to a request whose lease is held, in whatever batch it is or will be.
 
         Args:
             request ([`Request`]): The request.
-            reservation ([`DocumentReservation`]): What its document may use.
+            reservation ([`StepReservation`]): What its document may use.
 
         Raises:
             `TransportFault`: If none came after all retries.
@@ -108,16 +108,16 @@ class RequestsInBatches:
             self._requests.balancer.breaker.add(None)
             self.carried.pop(request.key, None)
             if answered.run == self._requests.run:
-                reservation.paid += answered.cost
+                reservation.pay(answered.cost)
             self._requests.look_at(answered.response, request.bound)
             return answered.response
 
-    async def settle_carried(self, request: Request, reservation: DocumentReservation) -> None:
+    async def settle_carried(self, request: Request, reservation: StepReservation) -> None:
         """Book what an attempt from before came to, whose reservation was moved to the document.
 
         Args:
             request ([`Request`]): What was asked for.
-            reservation ([`DocumentReservation`]): Of its document.
+            reservation ([`StepReservation`]): What its document may use.
 
         Raises:
             [`BudgetSpentError`]: If it was lost, and the allowance has no room to try again.
@@ -127,7 +127,7 @@ class RequestsInBatches:
             return
         state, usage, cost = await asyncio.to_thread(self._requests.store.attempt, carried.attempt)
         if state == "answered":
-            reservation.paid += cost
+            reservation.pay(cost)
         elif state == "lost" and not reservation.lose(usage, cost):
             raise BudgetSpentError("its batch is lost")
 
