@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from equal_hf.collection.config import CALLS
 from equal_hf.corpus.config import CorpusConfig
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import Prices
@@ -18,6 +19,7 @@ from equal_hf.publishing.config import PublishConfig
 from equal_hf.selection.config import PER_COST, SelectionConfig
 from equal_hf.target.config import TargetConfig
 from equal_hf.training.exact_match.config import ExactMatchConfig
+from equal_hf.utils.effective import AllNeeds
 from equal_hf.utils.settings import check_settings, prefixed, setting, take
 from equal_hf.utils.typed_values import NULL, Range
 
@@ -26,7 +28,7 @@ _PREFIX = "extractor_"
 
 
 @dataclass
-@prefixed(EndpointConfig, _PREFIX)
+@prefixed(EndpointConfig, _PREFIX, needs=CALLS)
 class RunArguments(PublishConfig, ExactMatchConfig, SelectionConfig, TargetConfig, CorpusConfig):
     """Arguments of a recipe: those of [`CorpusConfig`], [`TargetConfig`], [`SelectionConfig`], [`ExactMatchConfig`],
     [`PublishConfig`] and, with `extractor_` before their names, those of [`EndpointConfig`]; and these. Each field
@@ -34,6 +36,17 @@ class RunArguments(PublishConfig, ExactMatchConfig, SelectionConfig, TargetConfi
 
     required: ClassVar[tuple[str, ...]] = ("corpus", "target")
     renamed: ClassVar[dict[str, str]] = {"extractor_flavour": "extractor_dialect"}
+
+    needs: ClassVar[AllNeeds] = {
+        **dict.fromkeys(
+            (
+                "extractor_prompt extractor_examples extractor_grade response_store price_factor_flex "
+                "price_per_million_prompt_tokens price_per_million_completion_tokens price_per_million_cached_tokens"
+            ).split(),
+            CALLS,
+        ),
+        "price_factor_batch": {**CALLS, "extractor_batch": [True]},
+    }
 
     extractor: str = setting(
         "endpoint", "What extracts pairs: `endpoint`, or `explicit` for pairs that documents state.", EXTRACTORS

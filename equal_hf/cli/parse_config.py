@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from equal_hf.errors import ConfigError, EqualError
+from equal_hf.utils.effective import without_effect
 from equal_hf.utils.redaction import mask_text, remember_settings
 from equal_hf.utils.settings import types_of
 from equal_hf.utils.typed_values import fit, refuse_infinite
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from equal_hf.cli.arguments import RunArguments
     from equal_hf.training.config import EqualConfig
+
+logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "env"  # the key of TRL's YAMLs that sets environment variables
 
@@ -77,9 +81,10 @@ def parse_config(dataclass_types: tuple[Any, ...], argv: list[str], default: str
                 refuse_infinite(name, getattr(config, name))
             values |= vars(config)
         # For the record: what makes the run again, without what libraries set by themselves.
-        parsed[min(1, len(parsed) - 1)].given = {
-            name: values[name] for name in [*content, *_named(flags)] if name in values
-        }
+        given = {name: values[name] for name in [*content, *_named(flags)] if name in values}
+        parsed[min(1, len(parsed) - 1)].given = given
+        for line in without_effect(dataclass_types, values, given):
+            logger.warning("%s.", line)
         return tuple(parsed)
     except EqualError:
         raise

@@ -9,14 +9,23 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.config import FilterConfig
 from equal_hf.selection.document_costs import BUDGETS
 from equal_hf.selection.pair_value import DEFAULT_PAIR_VALUES, PAIR_VALUES, check_pair_values
+from equal_hf.utils.effective import SEVERAL, AllNeeds, Needs, Unless
 
 DOCUMENT_ORDERS = ("value", "nearest", "random")
 DRAWS = ("document", "cluster")
+CALLS: Needs = {"extractor": ["endpoint"]}  # what calls of an endpoint need
+# What drawing by document needs: a policy whose scores are expectations and a correction, and what predicts them.
+BY_DOCUMENT: Needs = {
+    "bandit": ["ucb", "thompson", "greedy"],
+    "document_order": ["value"],
+    "reward_funcs": ["value"],
+}
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +100,19 @@ class CollectorConfig(FilterConfig):
         target_weights (`list[float]`, *optional*): With several targets, what each counts; the same where left out.
         reward_weights (`list[float]`, *optional*): One weight a reward function; all 1 where it is left out.
     """
+
+    needs: ClassVar[AllNeeds] = {
+        "max_prompt_tokens": CALLS,
+        "max_completion_tokens": CALLS,
+        "document_order": {"bandit": Unless(("uniform",))},
+        "draw_by": BY_DOCUMENT,
+        "explore": {"draw_by": ["document"], **BY_DOCUMENT},
+        "discount": {"bandit": Unless(("uniform",)), "document_order": ["value"]},
+        "pair_values: grade": {**CALLS, "extractor_grade": [True]},
+        "pair_value_weights": {"pair_values": SEVERAL},
+        "target_weights": {"target": SEVERAL},
+        "reward_weights": {"reward_funcs": SEVERAL},
+    }
 
     output_dir: str = field(
         default="equal_output", metadata={"help": "The run folder: records, checkpoints and the dataset."}

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.transport.dialects import DIALECTS
 from equal_hf.extraction.transport.url import Address
+from equal_hf.utils.effective import AllNeeds
 from equal_hf.utils.settings import check_settings, setting
 from equal_hf.utils.typed_values import Range
 
@@ -87,6 +88,17 @@ class EndpointConfig:
     Raises:
         [`ConfigError`]: If a value is out of range.
     """
+
+    needs: ClassVar[AllNeeds] = {
+        "judge_min_score": {"judge": [True]},
+        "stream": {"batch": [False]},
+        "timeout_s": {"service_tier": [None]},
+        "flex_timeout_s": {"service_tier": ["flex"]},
+        "flex_fallback": {"service_tier": ["flex"]},
+        "batch_poll_s": {"batch": [True]},
+        "batch_max_requests": {"batch": [True]},
+        "batch_min_requests": {"batch": [True]},
+    }
 
     # Four that may hold secrets, and so are no part of what is printed.
     url: list[str] | None = field(default=None, repr=False, metadata={"help": "The endpoint's URL, or several."})

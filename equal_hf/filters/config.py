@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from equal_hf.errors import ConfigError
 from equal_hf.filters.benchmarks import Benchmark
@@ -15,6 +15,7 @@ from equal_hf.filters.grounding import GroundingFilter
 from equal_hf.filters.lengths import LengthFilter
 from equal_hf.filters.near_duplicate import NearDuplicateFilter
 from equal_hf.filters.reasons import FILTERS, check_filters
+from equal_hf.utils.effective import AllNeeds
 from equal_hf.utils.settings import check_settings, setting
 from equal_hf.utils.typed_values import Range
 
@@ -22,6 +23,15 @@ from equal_hf.utils.typed_values import Range
 @dataclass
 class FilterConfig:
     """Which quality filters pairs have to pass, and their thresholds. Each field says what it is."""
+
+    needs: ClassVar[AllNeeds] = {
+        "max_question_characters": {"filters": ["lengths"]},
+        "max_answer_characters": {"filters": ["lengths"]},
+        "min_grounding": {"filters": ["grounding"]},
+        "near_duplicate_similarity": {"filters": ["near_duplicate"]},
+        "decontamination_ngram": {"filters": ["contaminated"]},
+        "decontaminate_against": {"filters": ["contaminated"]},
+    }
 
     filters: list[str] = setting(list(FILTERS), f"Quality filters that pairs have to pass: {', '.join(FILTERS)}.")
     max_question_characters: int = setting(4000, "Longest question that passes, in characters.")

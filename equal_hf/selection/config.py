@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.budget import Prices
@@ -35,6 +35,7 @@ from equal_hf.selection.rewards import (
     value_reward,
     yield_reward,
 )
+from equal_hf.utils.effective import AllNeeds, Unless
 from equal_hf.utils.settings import check_settings, setting
 from equal_hf.utils.typed_values import Range
 
@@ -62,6 +63,14 @@ REWARDS = (*REWARD_FUNCTIONS, f"value{PER_COST}", f"yield{PER_COST}")
 @dataclass
 class SelectionConfig:
     """Which policy selects clusters, and which rewards pay it. Each field says what it is."""
+
+    needs: ClassVar[AllNeeds] = {
+        "alpha": {"bandit": ["ucb", "linucb"]},
+        "prior_weight": {"bandit": ["ucb", "thompson"]},
+        "neighbour_radius": {"bandit": ["ucb", "thompson"]},
+        "neighbours": {"bandit": ["ucb", "thompson"], "neighbour_radius": Unless((0,))},
+        "bandit_discount": {"bandit": ["ucb", "thompson", "linucb", "exp3"]},
+    }
 
     bandit: str = setting("ucb", "Policy that selects clusters.", BANDITS)
     alpha: Annotated[float, Range(0)] = setting(0.1, "Exploration weight of `ucb` and `linucb`.")

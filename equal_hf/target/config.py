@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from equal_hf.errors import ConfigError
+from equal_hf.utils.effective import SEVERAL, AllNeeds
 from equal_hf.utils.settings import check_settings, setting
 from equal_hf.utils.typed_values import NULL, Range
 
@@ -21,6 +22,8 @@ class TargetConfig:
 
     Each field says what it is.
     """
+
+    needs: ClassVar[AllNeeds] = {"target_names": {"target": SEVERAL}}
 
     target: PerTarget = setting(
         [], "Questions and answers of the target task, or of several: Hub dataset, file, folder."

@@ -12,6 +12,7 @@ from trl import SFTConfig
 
 from equal_hf.collection.config import CollectorConfig
 from equal_hf.errors import ConfigError
+from equal_hf.utils.effective import AllNeeds
 
 POOL_EPOCHS = 3.0  # as transformers' own default
 
@@ -65,6 +66,11 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
         "do_predict": "test items are measured at the end of a run, where the target has some",
         "include_for_metrics": "no metrics are computed but losses and exact match",
         "batch_eval_metrics": "no metrics are computed but losses and exact match",
+    }
+
+    needs: ClassVar[AllNeeds] = {
+        "reward_metric": {"closed_loop": [True]},
+        "reward_metric_rises": {"closed_loop": [True]},
     }
 
     lr_scheduler_type: str = field(

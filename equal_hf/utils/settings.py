@@ -21,6 +21,7 @@ from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from equal_hf.errors import ConfigError
+from equal_hf.utils.effective import Needs, needs_of
 from equal_hf.utils.typed_values import fit
 
 
@@ -81,22 +82,27 @@ def _check_choices(name: str, value: Any, one: Field[Any]) -> None:
             raise ConfigError(f"`{name}` is {item!r}: set it to one of {', '.join(map(str, choices))}")
 
 
-def prefixed(config: type, prefix: str) -> Any:
+def prefixed(config: type, prefix: str, needs: Needs | None = None) -> Any:
     """A class decorator, below `@dataclass`: adds the fields of a config dataclass, named with a prefix.
 
     Args:
         config (`type`): The dataclass.
         prefix (`str`): What stands before its fields' names.
+        needs (`Mapping[str, Any]`, *optional*): What other settings have to be for any of them to have an effect,
+            beside what the dataclass says of each.
     """
     assert is_dataclass(config)
     hints = get_type_hints(config, include_extras=True)
 
-    def decorate(kind: type) -> type:
+    def decorate(kind: Any) -> Any:
+        kind.needs = {**vars(kind).get("needs", {})}
         for one in fields(config):
             if one.init:
                 name = prefix + one.name
                 kind.__annotations__[name] = hints[one.name]
                 setattr(kind, name, _copied(one))
+                own = needs_of([config]).get(one.name, {})
+                kind.needs[name] = {**(needs or {}), **{prefix + other: wanted for other, wanted in own.items()}}
         return kind
 
     return decorate

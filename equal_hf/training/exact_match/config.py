@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
+from equal_hf.utils.effective import AllNeeds, Unless
 from equal_hf.utils.settings import check_settings, setting
 from equal_hf.utils.typed_values import Range
 
@@ -14,6 +15,13 @@ FORMS = ("chat", "few_shot")
 @dataclass
 class ExactMatchConfig:
     """How test items with a result are answered and read. Each field says what it is."""
+
+    needs: ClassVar[AllNeeds] = {
+        "exact_match_forms": {"exact_match_items": Unless((0,))},
+        "exact_match_new_tokens": {"exact_match_items": Unless((0,))},
+        "exact_match_shots": {"exact_match_items": Unless((0,)), "exact_match_forms": ["few_shot"]},
+        "exact_match_batch_tokens": {"exact_match_items": Unless((0,))},
+    }
 
     exact_match_forms: list[str] = setting(
         ["chat"],
