@@ -6,10 +6,15 @@ import argparse
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError
 from equal_hf.selection.rewards import current_reward_name
+
+if TYPE_CHECKING:
+    from equal_hf.cli.arguments import RunArguments
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.selection.selector import Selector
 
 SHOWN_MISSING = 5
 
@@ -99,27 +104,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _selector(args: argparse.Namespace, run_json: dict[str, Any]) -> Any:
+def _arguments(args: argparse.Namespace, settings: dict[str, Any]) -> RunArguments:
+    """The recipe's arguments as the run had them, but for those that are given."""
     from equal_hf.cli.arguments import RunArguments
-    from equal_hf.collection.config import check_explore, current_document_order
-    from equal_hf.collection.fingerprint import EARLIER_DRAWING, EARLIER_PAIR_VALUES
-    from equal_hf.collection.spending import document_costs
-    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
-    from equal_hf.corpus.run_corpus import open_corpus
-    from equal_hf.records.changes import limits_at_start
-    from equal_hf.selection.pair_value import weighted_pair_values
-    from equal_hf.selection.selector import Selector
-    from equal_hf.target.load import load_targets
-    from equal_hf.target.shares import target_shares
 
-    settings, fingerprint = run_json["config"], run_json["fingerprint"]
     known = {field.name for field in fields(RunArguments)}
     if not {"corpus", "target"} <= set(settings):
         raise ConfigError(f"{args.run}/run.json does not say what `corpus` and `target` were: only recipe runs do")
     changed = {name: value for name, value in vars(args).items() if name in known and value is not None}
-    run = RunArguments(
+    return RunArguments(
         **{name: value for name, value in settings.items() if name in known} | changed | {"corpus": settings["corpus"]}
     )
+
+
+def _corpus(args: argparse.Namespace, run: RunArguments, fingerprint: dict[str, Any]) -> ClusteredCorpus:
+    """The corpus that the run drew from."""
+    from equal_hf.corpus.clustered_corpus import ClusteredCorpus
+    from equal_hf.corpus.run_corpus import open_corpus
+
     corpus = (
         ClusteredCorpus.load(args.corpus)
         if args.corpus
@@ -127,6 +129,23 @@ def _selector(args: argparse.Namespace, run_json: dict[str, Any]) -> Any:
     )
     if corpus.fingerprint != fingerprint["corpus"]:
         raise ConfigError(f"{corpus.source} is not the corpus that {args.run} ran on: name that one with `--corpus`")
+    return corpus
+
+
+def _selector(args: argparse.Namespace, run_json: dict[str, Any]) -> Selector:
+    """The run's selection, but for what is given."""
+    from equal_hf.collection.config import check_explore, current_document_order
+    from equal_hf.collection.fingerprint import EARLIER_DRAWING, EARLIER_PAIR_VALUES
+    from equal_hf.collection.spending import document_costs
+    from equal_hf.records.changes import limits_at_start
+    from equal_hf.selection.pair_value import weighted_pair_values
+    from equal_hf.selection.selector import Selector
+    from equal_hf.target.load import load_targets
+    from equal_hf.target.shares import target_shares
+
+    settings, fingerprint = run_json["config"], run_json["fingerprint"]
+    run = _arguments(args, settings)
+    corpus = _corpus(args, run, fingerprint)
     targets = load_targets(run, fingerprint["seed"])
     embedder = corpus.open_embedder()
     pair_values = fingerprint.get("pair_values", EARLIER_PAIR_VALUES)

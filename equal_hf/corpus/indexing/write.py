@@ -88,32 +88,40 @@ def write(state: IndexState, aligned: Path | None, draw: Draw | None) -> dict[st
     if state.ranks.first:
         warn_of_sizes(rows, state.centroids)
     facts = _write_files(state, inputs, runs, plans, samples, layout)
-
-    def finish() -> None:
-        building, written = state.building, state.work.folder / "written"
-        corpus_folder.clean(building, {name for of_file in facts.values() for name in of_file["names"]})
-        parts = [
-            FilePart(
-                plans[number].clusters,
-                of_file["index"],
-                ClusterProfiles.load(written / f"{number:05d}-profiles.safetensors"),
-                [ClusterWords(**words) for words in of_file["words"]],
-                of_file["names"],
-                of_file["arrow_bytes"],
-                Provenance.of_json([of_file["provenance"]]),
-            )
-            for number, of_file in sorted(facts.items())
-        ]
-        if aligned is not None:
-            shutil.copytree(aligned, building / EMBEDDER_FOLDER)
-        about, files = _facts(state, inputs, aligned is not None), _hashes(facts, written)
-        finish_corpus(building, parts, state.centroids, state.embedder, about, files, draw=draw)
-        if state.revisable:
-            corpus_folder.note_made(state.work.folder, inputs)
-        corpus_folder.take_place(building, state.corpus_dir.absolute())
-
-    state.ranks.once(finish)
+    state.ranks.once(lambda: _finish(state, inputs, plans, facts, aligned, draw))
     return _summary(state)
+
+
+def _finish(
+    state: IndexState,
+    inputs: str,
+    plans: Sequence[FilePlan],
+    facts: dict[int, dict[str, Any]],
+    aligned: Path | None,
+    draw: Draw | None,
+) -> None:
+    """Make a corpus of the data files, and put it in its place."""
+    building, written = state.building, state.work.folder / "written"
+    corpus_folder.clean(building, {name for of_file in facts.values() for name in of_file["names"]})
+    parts = [
+        FilePart(
+            plans[number].clusters,
+            of_file["index"],
+            ClusterProfiles.load(written / f"{number:05d}-profiles.safetensors"),
+            [ClusterWords(**words) for words in of_file["words"]],
+            of_file["names"],
+            of_file["arrow_bytes"],
+            Provenance.of_json([of_file["provenance"]]),
+        )
+        for number, of_file in sorted(facts.items())
+    ]
+    if aligned is not None:
+        shutil.copytree(aligned, building / EMBEDDER_FOLDER)
+    about, files = _facts(state, inputs, aligned is not None), _hashes(facts, written)
+    finish_corpus(building, parts, state.centroids, state.embedder, about, files, draw=draw)
+    if state.revisable:
+        corpus_folder.note_made(state.work.folder, inputs)
+    corpus_folder.take_place(building, state.corpus_dir.absolute())
 
 
 def _write_files(
