@@ -117,6 +117,12 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
             )
         if self.rows_per_round < 1:
             raise ConfigError(f"`rows_per_round` is {self.rows_per_round}: set it to 1 or more")
+        self._refuse_without_effect()
+        self._refuse_unusable()
+        super().__post_init__()
+
+    def _refuse_unusable(self) -> None:
+        """Refuse settings of `SFTConfig` that do not go with rounds."""
         refused: dict[str, tuple[Any, str]] = {
             "packing": (
                 self.packing,
@@ -135,7 +141,6 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 "it needs the lengths of all rows when training begins; `group_by_length` takes those of each round",
             ),
         }
-        self._refuse_without_effect()
         for name, (value, reason) in refused.items():
             if value:
                 raise ConfigError(f"`{name}` cannot be used here: {reason}. Leave `{name}` out.")
@@ -154,7 +159,6 @@ class EqualConfig(SFTConfig, CollectorConfig):  # type: ignore[misc]
                 f"`hub_strategy` is {strategy!r}, with which transformers pushes a pickle of all arguments, folders "
                 "of this machine among them: set it to 'end', or leave it out"
             )
-        super().__post_init__()
 
     def _refuse_without_effect(self) -> None:
         """Refuse settings that would change nothing; from a YAML they are refused with their defaults too."""
