@@ -94,7 +94,7 @@ def train(job: Job) -> dict[str, Any]:
                     repo_id=args.hub_model_id,
                 )
                 wall_s = round(time.monotonic() - began, 1)
-                write_json(result_path, {**came_to(trainer), **measures, "wall_s": wall_s})
+                write_json(result_path, {**used_and_found(trainer), **measures, "wall_s": wall_s})
             if args.push_to_hub:
                 again = f"hf upload {trainer.hub_model_id or args.hub_model_id or 'user/name'} {folder}"
                 with pushing("model", again):
@@ -104,7 +104,7 @@ def train(job: Job) -> dict[str, Any]:
     return json.loads(result_path.read_text(encoding="utf-8"))
 
 
-def came_to(trainer: EqualTrainer) -> dict[str, Any]:
+def used_and_found(trainer: EqualTrainer) -> dict[str, Any]:
     """What a run used and found, as `result.json` says it.
 
     Args:
