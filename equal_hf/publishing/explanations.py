@@ -72,9 +72,11 @@ MEASURES = {
     "useful_pairs": "pairs of at least half the value that a pair can have, without near-copies",
     "found_share": "useful pairs found, of all that the budget was expected to find",
     "cost_paid": "money paid, in the currency of the prices",
+    r"mean_\w+": "mean of that reward over the pulls",
     "steps": "optimizer steps",
     "pool_steps": "steps of the training on all pairs at the end",
 }
+SHOWN = 30  # columns of the corpus that are named
 UNSHOWN = re.compile(r"wall_s|cost_paid/.*")  # of the last start only; told elsewhere
 
 
@@ -101,7 +103,8 @@ def _rows(names: Iterable[str], known: dict[str, str]) -> Iterable[list[str]]:
         what = next((text for pattern, text in known.items() if re.fullmatch(pattern, name)), "column of the corpus")
         groups.setdefault(what, []).append(name)
     for what, alike in groups.items():
-        yield [", ".join(code(name, 60) for name in alike[:30]), what]
+        more = f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else ""
+        yield [", ".join(code(name, 60) for name in alike[:SHOWN]) + more, what]
 
 
 def measure_rows(names: Iterable[str]) -> list[str]:
