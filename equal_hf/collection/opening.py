@@ -82,7 +82,7 @@ def _note_review(run: Any, recorded: int) -> None:
 
 def _note_corpus(run: Any) -> None:
     """For cards, when a run begins: later, the folder that a name is of may not be at hand."""
-    from equal_hf.publishing.dataset_metadata import hub_id
+    from equal_hf.utils.hub_repository import hub_id
 
     if "corpus" not in run.run_file.read():
         name = str(run.config.get("corpus"))

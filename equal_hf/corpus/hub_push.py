@@ -12,9 +12,10 @@ from equal_hf.corpus.made_from import corpus_name
 from equal_hf.corpus.manifest import CARD_FILE, FORMAT, MANIFEST_FILE, corpus_files, manifest_text, read_manifest
 from equal_hf.errors import PublishError
 from equal_hf.utils.files import describe_file
-from equal_hf.utils.hub_repository import Repository, open_repository
+from equal_hf.utils.hub_repository import Repository, hub_id, open_repository
 from equal_hf.utils.hub_retry import retry_hub
 from equal_hf.utils.known_secrets import remember_secret
+from equal_hf.utils.markdown import code
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -26,15 +27,24 @@ _EMBEDDER_CARD = """\
 ---
 library_name: sentence-transformers
 pipeline_tag: feature-extraction
-tags:
+{base_model}tags:
 - equal-hf
 - sentence-transformers
 ---
 
 # Embedder aligned for EQUAL
 
-A sentence-transformers model, trained by `equal-hf index` with `align: true` so that documents lie near the questions
-and answers extracted from them ([arXiv:2505.12250](https://arxiv.org/abs/2505.12250)).
+{base} trained on question-answer pairs extracted from documents{corpus}, so that documents lie near them
+([arXiv:2505.12250](https://arxiv.org/abs/2505.12250)).{verdict}
+
+```python
+from sentence_transformers import SentenceTransformer
+
+embedder = SentenceTransformer("{repo_id}")
+```
+
+Who passes it on keeps to the terms of the model that it was trained from. No licence of its own has been chosen: the
+card's metadata is where it belongs (`license`).
 """
 
 
@@ -66,7 +76,16 @@ def push_corpus(folder: Path, repo_id: str, *, private: bool | None, token: str 
     return push.run("Upload clustered corpus", show_progress=True)
 
 
-def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: str | bool | None) -> str:
+def push_embedder(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool | None,
+    token: str | bool | None,
+    base: str | None = None,
+    corpus: str | None = None,
+    verdict: str | None = None,
+) -> str:
     """Upload a tuned embedder as a model repository.
 
     Args:
@@ -74,6 +93,9 @@ def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: st
         repo_id (`str`): The model repository; made where there is none.
         private (`bool`, *optional*): As for [`push_corpus`].
         token (`str` or `bool`, *optional*): As for [`push_corpus`].
+        base (`str`, *optional*): The model that it was trained from, for the card.
+        corpus (`str`, *optional*): The corpus whose documents the pairs were extracted from, for the card.
+        verdict (`str`, *optional*): What its training was measured to bring, for the card.
 
     Returns:
         `str`: Address of the commit.
@@ -88,10 +110,23 @@ def push_embedder(folder: Path, repo_id: str, *, private: bool | None, token: st
     files = {path.relative_to(folder).as_posix(): describe_file(path) for path in paths if path.name != CARD_FILE}
     for name, facts in files.items():
         push.add(folder, name, facts)
-    push.contents[CARD_FILE] = _EMBEDDER_CARD.encode()
+    push.contents[CARD_FILE] = _embedder_card(repo_id, base, corpus, verdict).encode()
     text = json.dumps({"format": EMBEDDER_FORMAT, "files": files}, indent=2, ensure_ascii=False)
     push.contents[EMBEDDER_MANIFEST] = f"{text}\n".encode()
     return push.run("Upload aligned embedder")
+
+
+def _embedder_card(repo_id: str, base: str | None, corpus: str | None, verdict: str | None) -> str:
+    name = corpus_name(base) if base else None
+    on_hub = name == base and hub_id(base)
+    link = f"[{name}](https://huggingface.co/{name})" if on_hub else f"The local model {code(name)}"
+    return _EMBEDDER_CARD.format(
+        base_model=f"base_model: {name}\n" if on_hub else "",
+        base=f"{link}," if name else "A sentence-transformers model,",
+        corpus=f" of {code(corpus_name(corpus))}" if corpus else "",
+        verdict=f" Measured: {code(verdict, 300)}." if verdict else "",
+        repo_id=repo_id,
+    )
 
 
 def check_corpus_repository(repo_id: str, private: bool | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equal_hf.publishing.dataset_metadata import hub_id
+from equal_hf.utils.hub_repository import hub_id
 from equal_hf.utils.markdown import code, split_front_matter
 
 _FROM = ("_name_or_path", "base_model_name_or_path")

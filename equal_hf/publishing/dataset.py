@@ -26,7 +26,7 @@ from equal_hf.errors import MissingDependencyError, PublishError
 from equal_hf.extraction.responses.ledger_lines import money_rows
 from equal_hf.extraction.responses.store_stats import run_ledger
 from equal_hf.publishing.dataset_card import dataset_card
-from equal_hf.publishing.dataset_metadata import CONFIGS, Published, dataset_metadata, hub_id
+from equal_hf.publishing.dataset_metadata import CONFIGS, Published, dataset_metadata
 from equal_hf.publishing.dataset_shards import Shards, refuse_link, write_once
 from equal_hf.publishing.dataset_tables import decision_table, filters_hash, masked, pair_table, rejected_table
 from equal_hf.publishing.previous_export import (
@@ -44,6 +44,7 @@ from equal_hf.records.run_file import RunFile
 from equal_hf.records.run_folder import RoundRecords, read_parquet
 from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunStatistics
+from equal_hf.utils.hub_repository import hub_id
 from equal_hf.utils.known_secrets import mask_known
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from equal_hf.corpus.licence_text import licence_section
-from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, hub_id, merge_metadata
+from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, merge_metadata
 from equal_hf.publishing.explanations import UNSHOWN, columns_section, measure_rows
 from equal_hf.publishing.reproduce import reproduce_section, short_path
 from equal_hf.records.statistics import RoundStatistics, RunStatistics
+from equal_hf.utils.hub_repository import hub_id
 from equal_hf.utils.markdown import (
     code,
     join_front_matter,

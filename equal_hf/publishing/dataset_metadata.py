@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -75,17 +74,6 @@ def dataset_metadata(stats: RunStatistics, published: Published | None = None) -
         if name != "rejected" or stats.rejected  # `datasets` cannot open what has no row
     ]
     return metadata
-
-
-def hub_id(name: Any) -> bool:
-    """Whether a name has the form of a Hub repository's id, and not that of a path.
-
-    >>> hub_id("math-ai/AutoMathText"), hub_id("./corpus"), hub_id("data/x.parquet"), hub_id(None)
-    (True, False, False, False)
-    """
-    if not isinstance(name, str) or name.endswith((".parquet", ".jsonl", ".json", ".csv")):
-        return False
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
 
 
 def merge_metadata(ours: Mapping[str, Any], card: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.publishing.base_model import BaseModel
-from equal_hf.publishing.dataset_metadata import hub_id
 from equal_hf.publishing.model_results import eval_results, results_section
 from equal_hf.publishing.previous_export import CARD, last_push
 from equal_hf.publishing.reproduce import short_path
 from equal_hf.records.json_files import read_json
 from equal_hf.records.run_file import RunFile
 from equal_hf.utils.files import write_file
+from equal_hf.utils.hub_repository import hub_id
 from equal_hf.utils.markdown import END, START, code, join_front_matter, replace_generated, split_front_matter
 
 TAG, ADAPTER = "equal-hf", "adapter_config.json"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from equal_hf.errors import ConfigError, PublishError
 from equal_hf.utils.hub_retry import DamagedAnswer
@@ -21,6 +22,17 @@ logger = logging.getLogger(__name__)
 
 _VISIBILITY = {True: "private", False: "public", None: "of the account's default visibility"}
 _noted: set[str] = set()
+
+
+def hub_id(name: Any) -> bool:
+    """Whether a name has the form of a Hub repository's id, and not that of a path.
+
+    >>> hub_id("math-ai/AutoMathText"), hub_id("./corpus"), hub_id("data/x.parquet"), hub_id(None)
+    (True, False, False, False)
+    """
+    if not isinstance(name, str) or name.endswith((".parquet", ".jsonl", ".json", ".csv")):
+        return False
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
 
 
 def check_repository_name(repo_id: str, setting: str) -> None:

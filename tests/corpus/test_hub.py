@@ -326,7 +326,8 @@ from equal_hf.errors import PublishError
 corpus, model = ClusteredCorpus.load(sys.argv[1]), Path(sys.argv[2])
 pushes = {
     "dataset": lambda name, private: corpus.push_to_hub(name, private=private),
-    "model": lambda name, private: push_embedder(model, name, private=private, token=None),
+    "model": lambda name, private: push_embedder(
+        model, name, private=private, token=None, base="org/small", corpus="/home/me/notes.jsonl", verdict="kept"),
 }
 refused, cards = [], []
 for kind, push in pushes.items():
@@ -369,4 +370,13 @@ def test_what_a_repository_holds_is_looked_at_before_a_push(hub, local, tmp_path
     for card, title in zip(cards, ("# Clustered corpus", "# Embedder"), strict=True):
         assert "license: mit" in card and "Mine." in card and card.count(title) == 1
     assert 'ClusteredCorpus.from_hub("tester/open-dataset")' in cards[0]
+    for text in (
+        "base_model: org/small",
+        "[org/small](https://huggingface.co/org/small), trained on question-answer pairs",
+        "of `notes.jsonl`, so that documents lie near them",
+        "Measured: `kept`.",
+        'SentenceTransformer("tester/open-model")',
+    ):
+        assert text in cards[1], text
+    assert "/home/me" not in cards[1]
     assert json.loads(manifest)["embedder"]["name"] == Path(local.embedder_name).name, "no folder of this machine"

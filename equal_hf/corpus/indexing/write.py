@@ -213,8 +213,12 @@ def push(state: IndexState, config: IndexConfig, aligned: Path | None) -> dict[s
         )
     if (model := config.hub_embedder_id) and aligned is not None:
         inputs = {"embedder": state.embedder.fingerprint(), "repo": model}
+        told = {"base": state.config.embedder, "corpus": state.config.corpus or None}
+        told["verdict"] = (state.alignment or {}).get("verdict")
         commits["embedder_commit"] = piece(
-            "pushed-embedder", inputs, lambda: hub_push.push_embedder(aligned, model, private=private, token=None)
+            "pushed-embedder",
+            inputs,
+            lambda: hub_push.push_embedder(aligned, model, private=private, token=None, **told),
         )
     return commits
 
