@@ -137,7 +137,8 @@ def encode_resumable(
         made (`Callable[[float], None]`): Is given the share that is done, after each batch.
     """
     kept = UnfinishedShard(folder, {**inputs, "texts": fingerprint([text_digest(text).hex() for text in texts])})
-    found(kept.share)
+    if kept.found is not None:
+        found(kept.share)
 
     def take(rows: np.ndarray, share: float) -> None:
         kept.add(rows, share)
