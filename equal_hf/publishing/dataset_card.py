@@ -113,11 +113,13 @@ def _introduction(stats: RunStatistics, name: str) -> str:
     rejected = rejected if stats.rejected else ""
     paper = "[arXiv:2505.12250](https://arxiv.org/abs/2505.12250)"
     title = "Question-answer pairs selected by EQUAL"
+    fingerprint = stats.run.get("fingerprint", {})
+    chose = "a value model and a bandit" if fingerprint.get("draw_by") == "document" else "a bandit"
     method = (
-        f"In {rounds} rounds a bandit chose which documents were worth extracting, pulling {arms} clusters of them: "
-        f"the method of\n{paper}."
+        f"In {rounds} rounds {chose} chose which documents were worth extracting, from {arms} clusters: after the "
+        f"method of\n{paper}."
     )
-    if stats.run.get("fingerprint", {}).get("bandit", {}).get("policy") == "uniform":
+    if fingerprint.get("bandit", {}).get("policy") == "uniform":
         title = "Question-answer pairs from documents drawn uniformly"
         method = (
             f"In {rounds} rounds documents were drawn uniformly at random, from {arms} clusters: the control that "

@@ -42,6 +42,7 @@ def test_the_numbers_are_those_of_the_run(run_dir: Path):
     card = card_of(run_dir)
     for line in (
         "12 question-answer pairs for instruction tuning, extracted from 12 documents of `someone/corpus`",
+        "In 3 rounds a bandit chose which documents were worth extracting, from 4 clusters: after the method of",
         "| prompt tokens | 300 |",
         "| share of completion tokens in kept pairs |",
         "| requests | 12 |",
