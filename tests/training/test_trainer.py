@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import threading
 import time
 import urllib.request
@@ -735,7 +736,12 @@ def test_lora_trains_an_adapter_and_exports_it(world, tmp_path):
     card = (folder / "README.md").read_text()
     assert "equal" in card and "2505.12250" in card
     assert "fine-tuned version of" not in card and "licence: license" not in card and str(world) not in card
-    assert "model.merge_and_unload()" in card
+    # The card's example runs, with the folders in the places of the names.
+    (example,) = re.findall(r"```python\n(from peft .*?)```", card, re.DOTALL)
+    example = example.replace("path/to/this/folder", str(folder)).replace("path/to/model", str(world / "model"))
+    loaded: dict = {}
+    exec(example.replace("max_new_tokens=128", "max_new_tokens=2"), loaded)
+    assert "merge_and_unload" in example and type(loaded["model"]).__name__ == "LlamaForCausalLM"
     assert not (folder / "training_args.bin").exists()
 
 
