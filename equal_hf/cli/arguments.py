@@ -40,7 +40,8 @@ class RunArguments(PublishConfig, ExactMatchConfig, SelectionConfig, TargetConfi
     needs: ClassVar[AllNeeds] = {
         **dict.fromkeys(
             (
-                "extractor_prompt extractor_examples extractor_grade response_store price_factor_flex "
+                "extractor_prompt extractor_examples extractor_grade response_store "
+                "price_factor_flex price_factor_priority "
                 "price_per_million_prompt_tokens price_per_million_completion_tokens price_per_million_cached_tokens"
             ).split(),
             CALLS,
@@ -77,6 +78,9 @@ class RunArguments(PublishConfig, ExactMatchConfig, SelectionConfig, TargetConfi
     )
     price_factor_batch: Annotated[float, Range(0)] = setting(
         0.5, "What a request in a provider's batch costs, as a share of the full price."
+    )
+    price_factor_priority: Annotated[float, Range(0)] = setting(
+        2.0, "What a request of the priority tier costs, as a share of the full price."
     )
     response_store: str | None = setting(
         None, "File of responses, `<output_dir>/responses.sqlite` if unset; runs that share it never pay twice."
@@ -116,6 +120,7 @@ class RunArguments(PublishConfig, ExactMatchConfig, SelectionConfig, TargetConfi
             self.price_per_million_cached_tokens,
             self.price_factor_flex,
             self.price_factor_batch,
+            self.price_factor_priority,
         )
 
     def store_path(self, output_dir: str | Path) -> Path:

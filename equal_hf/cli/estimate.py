@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from equal_hf.extraction.budget import NANO, Prices
+from equal_hf.extraction.budget import NANO, TIERS, Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.survey import SampledDocument
 from equal_hf.types import Allowance, Usage
@@ -76,8 +76,9 @@ class Load:
 
     @property
     def tier(self) -> str:
-        """The service tier: `"flex"`, `"batch"`, or empty for the full price."""
-        return "batch" if self.endpoint.batch else self.endpoint.service_tier or ""
+        """The service tier, if it is one of a price of its own; else empty."""
+        asked = "batch" if self.endpoint.batch else self.endpoint.service_tier or self.endpoint.body_tier
+        return asked if asked in TIERS else ""
 
     def per_minute(self, what: str) -> int | None:
         """The cap of all endpoints together on `"requests"` or `"tokens"`."""
@@ -171,7 +172,7 @@ def estimate(
     calls, prompt, completion = needs.calls, needs.prompt, needs.completion
     cost = needs.cost(load)
     if load.tier:
-        factor = {"flex": load.prices.flex, "batch": load.prices.batch}[load.tier]
+        factor = getattr(load.prices, load.tier)
         assumptions.append(f"every reply is paid at the {load.tier} tier, {factor:.0%} of the full price")
 
     caps = {

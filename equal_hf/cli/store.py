@@ -1,9 +1,11 @@
-"""`equal-hf store stats|export|prune STORE`: look after the file that holds every response that was paid for."""
+"""`equal-hf store stats|export|prune|cancel STORE`: look after the file of all responses that were paid for."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from equal_hf.errors import ConfigError
+from equal_hf.extraction.budget import NANO
 from equal_hf.extraction.responses.bill import Difference, compare, read_bill
 from equal_hf.extraction.responses.maintenance import Selection, export, prune
 from equal_hf.extraction.responses.store_stats import ledger_lines, stats
@@ -78,6 +81,21 @@ def add_parser(subparsers: Any) -> None:
     )
     action.add_argument("--dry-run", action="store_true", help="only count them")
     action.set_defaults(func=_prune)
+    action = actions.add_parser(
+        "cancel",
+        parents=[where],
+        help="cancel the batches that are under way at a provider",
+        description="Cancel the batches that a stopped run left under way, and wait until they have ended. What was "
+        "answered by then is paid for and stored; the rest is not billed. The key is EQUAL_API_KEY.",
+        epilog=example("cancel", ""),
+    )
+    action.add_argument("--url", help="`extractor_url`, where it holds more than is shown")
+    action.add_argument(
+        "--forget",
+        action="store_true",
+        help="book batches that the provider does not know at the most they can cost, and ask for them no more",
+    )
+    action.set_defaults(func=_cancel)
 
 
 def _path(args: argparse.Namespace) -> Path:
@@ -122,7 +140,10 @@ def _stats(args: argparse.Namespace) -> int:
     for batch in summary["batches"]:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(batch["made_unix_s"]))
         name = f"{escape(batch['batch_id']) or '(on its way)'} at {escape(batch['endpoint'])}"
-        print(f"  batch {name}: {batch['requests']:,} requests under way since {since}; the run takes it up again")
+        print(
+            f"  batch {name}: {batch['requests']:,} requests under way since {since}; the run takes it up again, "
+            "`equal-hf store cancel` ends it"
+        )
     return 0
 
 
@@ -181,4 +202,34 @@ def _prune(args: argparse.Namespace) -> int:
         print(json.dumps({"responses": count, "deleted": not args.dry_run}))
     else:
         print(f"{count:,} responses {'would be ' if args.dry_run else ''}deleted")
+    return 0
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from equal_hf.extraction.batch.cancel import cancel_batches
+    from equal_hf.extraction.batch.openai_batches import OpenAIBatches
+    from equal_hf.extraction.batch.submission import Patience
+    from equal_hf.extraction.responses.response_store import ResponseStore
+    from equal_hf.extraction.transport.url import Address
+
+    path, key = _path(args), os.environ.get("EQUAL_API_KEY")
+    if not path.is_file():
+        raise ConfigError(f"{path} is no response store: name one, or a run folder that holds one")
+
+    def provider(endpoint: str) -> OpenAIBatches:
+        named = Address.parse(args.url, key) if args.url else None
+        return OpenAIBatches(named if named and named.shown == endpoint else Address.parse(endpoint, key))
+
+    with ResponseStore(path) as store:
+        ended = asyncio.run(cancel_batches(store, provider, Patience(poll_s=10.0), forget=args.forget))
+    if args.json:
+        print(json.dumps([asdict(one) | {"cost": one.cost / NANO} for one in ended], indent=2))
+        return 0
+    for one in ended:
+        print(
+            f"batch {escape(one.batch)} at {escape(one.endpoint)} is over: {one.answered:,} of {one.requests:,} "
+            f"requests were answered, which are stored; cost {one.cost / NANO:,.4f}"
+        )
+    if not ended:
+        print("no batch is under way")
     return 0

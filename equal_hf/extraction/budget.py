@@ -35,6 +35,7 @@ from equal_hf.types import Allowance, Usage
 
 Verdict = Literal["go", "wait", "refused"]
 NANO = 1_000_000_000
+TIERS = ("flex", "batch", "priority")  # service tiers of a price of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Prices:
         prompt (`float`): Price of a million prompt tokens.
         completion (`float`): Price of a million completion tokens.
         cached (`float`, *optional*): Price of a million prompt tokens that the provider had cached; `prompt` if unset.
-        flex, batch (`float`): What a request of that service tier costs, as a share of the full price.
+        flex, batch, priority (`float`): What a request of that service tier costs, as a share of the full price.
 
     Raises:
         [`ConfigError`]: If one is below 0, or `cached` above `prompt`.
@@ -65,13 +66,14 @@ class Prices:
     cached: float | None = None
     flex: float = 0.5
     batch: float = 0.5
+    priority: float = 2.0
 
     def __post_init__(self) -> None:
         for name in ("prompt", "completion", "cached"):
             price = getattr(self, name)
             if price is not None and not 0 <= price < math.inf:
                 raise ConfigError(f"`price_per_million_{name}_tokens` is {price}. Set it to 0 or more.")
-        for name in ("flex", "batch"):
+        for name in TIERS:
             if not 0 <= (factor := getattr(self, name)) < math.inf:
                 raise ConfigError(f"`price_factor_{name}` is {factor}. Set it to 0 or more.")
         if self.cached is not None and self.cached > self.prompt:
@@ -92,7 +94,7 @@ class Prices:
             listed (`Sequence[Mapping[str, float]]`): Prices of a million tokens by kind, one mapping an endpoint.
 
         >>> Prices(batch=0.4).or_listed([{"prompt": 1.0, "completion": 2.0}, {"prompt": 0.5, "completion": 3.0}])
-        Prices(prompt=1.0, completion=3.0, cached=None, flex=0.5, batch=0.4)
+        Prices(prompt=1.0, completion=3.0, cached=None, flex=0.5, batch=0.4, priority=2.0)
         """
         told = [prices for prices in listed if prices]
         if not self.free or not told or len(told) != len(listed):
@@ -106,8 +108,8 @@ class Prices:
 
         Args:
             usage ([`Usage`]): Tokens of one request.
-            tier (`str`, *optional*, defaults to `""`): The service tier it is answered at: `"flex"`, `"batch"`, or any
-                other at the full price.
+            tier (`str`, *optional*, defaults to `""`): The service tier it is answered at, one of `TIERS`; any
+                other is at the full price.
         """
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         full = (
@@ -115,7 +117,7 @@ class Prices:
             + cached * _exact(self.prompt if self.cached is None else self.cached)
             + usage.completion_tokens * _exact(self.completion)
         )
-        factor = {"flex": self.flex, "batch": self.batch}.get(tier, 1)
+        factor = getattr(self, tier) if tier in TIERS else 1
         return math.ceil(full * _exact(factor) * NANO / 1_000_000)
 
 

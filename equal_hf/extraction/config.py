@@ -178,6 +178,11 @@ class EndpointConfig:
         """Further fields of every chat request."""
         return self.body if isinstance(self.body, dict) else {}  # a text is parsed above
 
+    @property
+    def body_tier(self) -> str:
+        """The service tier that `body` asks for; empty for none."""
+        return str(self.extra_body.get("service_tier") or "")
+
     def addresses(self) -> list[Address]:
         """Where the endpoints are and how to get in, each once.
 

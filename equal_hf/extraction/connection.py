@@ -98,6 +98,10 @@ class Connection:
                     listed.completion,
                 )
             settings = agree(findings, shown, config, sampling, listed)
+            # It can be set for a whole project, too.
+            tiers = (config.body_tier, *(reply.tier for _, reply in replies))
+            if "priority" in tiers and listed.priority > 1:
+                settings = replace(settings, dearest_tier="priority")
             bounds = findings[0].bounds
             reserve = ChunkExtractor.reserve(config.max_new_tokens, findings[0].overheads, counts=bounds.counts)
             bounds.require_room(settings.prompt_limit, reserve)

@@ -23,7 +23,7 @@ from equal_hf.errors import ConfigError
 from equal_hf.extraction.batch.openai_batches import OpenAIBatches
 from equal_hf.extraction.batch.sender import BatchSender
 from equal_hf.extraction.batch.submission import Patience
-from equal_hf.extraction.budget import Prices
+from equal_hf.extraction.budget import TIERS, Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.connection import Connection
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
@@ -293,7 +293,7 @@ class EndpointExtractor:
                 reply.price(prices),
                 model,
                 shown,
-                "flex" if reply.tier == "flex" else "",
+                reply.tier if reply.tier in TIERS else "",
             )
             for shown, reply in connection.first_replies
         ]

@@ -50,6 +50,7 @@ class Plan:
         errors (`int`): Every so many-th request fails; 0 for none.
         status (`int`): With this status.
         expire, cancel (`float`, *optional*): It ends so with this share of its requests done.
+        stops (`int`, *optional*): It answers so many, and then nothing until it is cancelled.
         fail (`str`): It fails with this code.
         drop_upload, drop_submit (`bool`): Its file is kept, or it is made, but the answer says 503.
         lose (`bool`): Nobody knows it afterwards.
@@ -62,6 +63,7 @@ class Plan:
     status: int = 500
     expire: float | None = None
     cancel: float | None = None
+    stops: int | None = None
     fail: str = ""
     drop_upload: bool = False
     drop_submit: bool = False
@@ -101,15 +103,16 @@ class BatchStandIn(StandIn):
         self._lock = threading.RLock()
 
     def routes(self) -> list[Route]:
+        base = self.rules.prefix + self.rules.chat_path.removesuffix("/chat/completions")
         batches = [
-            Route("/v1/files", self.upload, methods=["POST"]),
-            Route("/v1/files", self.list_files, methods=["GET"]),
-            Route("/v1/files/{id}/content", self.content),
-            Route("/v1/files/{id}", self.delete_file, methods=["DELETE"]),
-            Route("/v1/batches", self.submit, methods=["POST"]),
-            Route("/v1/batches", self.list_batches, methods=["GET"]),
-            Route("/v1/batches/{id}", self.show_batch),
-            Route("/v1/batches/{id}/cancel", self.cancel, methods=["POST"]),
+            Route(f"{base}/files", self.upload, methods=["POST"]),
+            Route(f"{base}/files", self.list_files, methods=["GET"]),
+            Route(f"{base}/files/{{id}}/content", self.content),
+            Route(f"{base}/files/{{id}}", self.delete_file, methods=["DELETE"]),
+            Route(f"{base}/batches", self.submit, methods=["POST"]),
+            Route(f"{base}/batches", self.list_batches, methods=["GET"]),
+            Route(f"{base}/batches/{{id}}", self.show_batch),
+            Route(f"{base}/batches/{{id}}/cancel", self.cancel, methods=["POST"]),
         ]
         return batches + super().routes()
 
@@ -280,8 +283,9 @@ class BatchStandIn(StandIn):
             return batch
         done = self.read(f"{name}.done")
         ends = [share for share in (plan.expire, plan.cancel) if share is not None]
-        most = min([len(requests), *(int(share * len(requests)) for share in ends)])
-        for number in range(len(done), min(most, int(went_s * plan.per_s))):
+        most = max(len(done), min([len(requests), *(int(share * len(requests)) for share in ends)]))
+        by_now = int(went_s * plan.per_s) if plan.stops is None else min(int(went_s * plan.per_s), plan.stops)
+        for number in range(len(done), min(most, by_now)):
             one = self._work(requests[number], plan, number)
             self.append(f"{name}.done", one)
             done.append(one)

@@ -33,6 +33,8 @@ _SLOWER = 1.5
 _ANSWERS_A_COMMIT = 200
 # A gateway may say once that it knows no such batch.
 _UNKNOWN_TIMES = 3
+# Providers have a day to do a batch: after two, one that cannot be asked about is over.
+BATCH_KEPT_S = 2 * 86_400.0
 # An ended batch tells its files at once, or nearly.
 _POLLS_FOR_FILES = 5
 _SHOWN_CHARACTERS = 600
@@ -51,6 +53,10 @@ class Answered:
     response: Response
     cost: int
     run: str
+
+
+class BatchCancelledError(EndpointError):
+    """A batch was cancelled at the provider."""
 
 
 class BatchKeeper:
@@ -81,6 +87,7 @@ class BatchKeeper:
         self.requests = {one.key: one for one in store.batched(batch=batch.name)}
         self.status: BatchStatus | None = None
         self.total = len(self.requests)
+        self.is_own = False  # whether this process sent it, with the key that it has
         self._answer = answer
         self._submission = Submission(provider, store, batch, patience)
         self._random = Random()
@@ -106,6 +113,7 @@ class BatchKeeper:
 
     async def send(self, file: BinaryIO) -> None:
         """Upload the requests and make a batch of them, as [`Submission.send`]."""
+        self.is_own = True
         self.status = await self._submission.send(file)
         logger.info(
             "%d requests are under way as %s at %s, for up to 24 hours. A run that is stopped leaves it running, and "
@@ -141,6 +149,13 @@ class BatchKeeper:
         """
         status = await self._ended()
         name = self.batch.name
+        if status is None and not self.is_own and time.time() - self.batch.made_unix_s < BATCH_KEPT_S:
+            raise EndpointError(
+                f"{self.provider.shown} does not know {self.label}, which an earlier start sent and which may be paid "
+                "for: set `extractor_api_key` to one of the account that sent it. If it is lost, `equal-hf store "
+                "cancel --forget` books its requests at the most they can cost; they are asked again then, and paid "
+                "for."
+            )
         if status is None:
             logger.warning(
                 "%s does not know %s any more: its %d requests count as paid, at the most they can cost, and are "
@@ -171,7 +186,7 @@ class BatchKeeper:
         if blocked is not None:
             raise blocked
         if status.state == "cancelled":
-            raise EndpointError(
+            raise BatchCancelledError(
                 f"{self.label} at {self.provider.shown} was cancelled there: {self.total - left} of "
                 f"{self.total} requests were answered and are stored. Run again to send the others."
             )
@@ -247,7 +262,9 @@ class BatchKeeper:
                 raise TransportFault(f"{self.label} did not answer: {escape(answer.error)}", kind="failed")
             if not 200 <= answer.status < 300:
                 raise judge(answer.status, {}, escape(mask_known(json.dumps(answer.body))[:_SHOWN_CHARACTERS]))
-            found: ChatResponse | Refusal = ChatResponse.read(answer.body)
+            found: ChatResponse | Refusal = ChatResponse.read(
+                answer.body, thoughts_in_total=self.provider.thoughts_in_total
+            )
         except Refusal as refusal:
             found = refusal
         except Blocked as blocked:

@@ -47,6 +47,7 @@ class OpenAIBatches:
     def __init__(self, address: Address) -> None:
         self.exchange = Exchange(address)
         self.shown = address.shown
+        self.thoughts_in_total = address.is_gemini
 
     async def close(self) -> None:
         """Close all connections."""
@@ -115,8 +116,15 @@ class OpenAIBatches:
 
     async def status(self, batch_id: str) -> BatchStatus | None:
         """How far a batch is."""
+        return await self._known("GET", f"/v1/batches/{batch_id}")
+
+    async def cancel(self, batch_id: str) -> BatchStatus | None:
+        """Do nothing more of a batch."""
+        return await self._known("POST", f"/v1/batches/{batch_id}/cancel")
+
+    async def _known(self, method: str, path: str) -> BatchStatus | None:
         try:
-            return self._status(await self._json("GET", f"/v1/batches/{batch_id}"))
+            return self._status(await self._json(method, path))
         except StatusError as error:
             if error.status in (404, 410):
                 return None

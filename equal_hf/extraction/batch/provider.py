@@ -62,11 +62,13 @@ class BatchProvider(Protocol):
         max_requests (`int`): Requests of one batch at most.
         max_bytes (`int`): Bytes of one batch's file at most.
         shown (`str`): Where it is, without secrets.
+        thoughts_in_total (`bool`): Whether its answers count thoughts in the total alone.
     """
 
     max_requests: int
     max_bytes: int
     shown: str
+    thoughts_in_total: bool
 
     def line(self, custom_id: str, body: dict[str, Any]) -> bytes:
         """A chat request as a line of a batch's file.
@@ -104,6 +106,10 @@ class BatchProvider(Protocol):
 
     async def status(self, batch_id: str) -> BatchStatus | None:
         """How far a batch is; `None` where the provider has none of this id."""
+
+    async def cancel(self, batch_id: str) -> BatchStatus | None:
+        """Do nothing more of a batch; what was answered by then is billed, and is there when it has ended. `None`
+        where the provider has none of this id."""
 
     def answers(self, status: BatchStatus) -> AsyncIterator[BatchAnswer]:
         """What became of the requests of a batch that has ended, in any order; some may be missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 
-from equal_hf.extraction.budget import Prices
+from equal_hf.extraction.budget import TIERS, Prices
 from equal_hf.extraction.responses.ledger import Response, ResponseReceived, refusal_key
 from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.faults import Refusal
@@ -27,7 +27,8 @@ class Terms:
         endpoint (`str`): Where it is, as it may be shown.
         max_new_tokens (`int`): Limit of a reply.
         prices ([`Prices`]): What tokens cost there.
-        tier (`str`, *optional*, defaults to `""`): The service tier that it is asked at.
+        tier (`str`, *optional*, defaults to `""`): The service tier that all of them are answered at.
+        untold_tier (`str`, *optional*, defaults to `""`): The tier of one that tells none.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Terms:
     max_new_tokens: int
     prices: Prices
     tier: str = ""
+    untold_tier: str = ""
 
     def cost(self, usage: Usage) -> int:
         """What tokens cost, in billionths of the currency."""
@@ -74,8 +76,9 @@ def received(key: str, bound: int, attempt: int, answer: ChatResponse | Refusal,
         finish_reason = "length" if answer.cut_short else "stopped_early" if answer.ended_early else "stop"
         if answer.refused:
             finish_reason, key = "refused", refusal_key(key, terms.server)
-        # What was served is what is billed; where the provider does not tell, the full price is the safe one.
-        tier = terms.tier or ("flex" if answer.tier == "flex" else "")
+        # What was served is what is billed; where the provider does not tell, the dearest is the safe one.
+        served = answer.tier or terms.untold_tier
+        tier = terms.tier or (served if served in TIERS else "")
         cost = answer.price(terms.prices, usage, tier)
         response = Response(answer.text, finish_reason, usage, answer.reasoning, cost)
     return ResponseReceived(key, response, limit, terms.dialect, terms.model, attempt, cost, terms.endpoint, tier)

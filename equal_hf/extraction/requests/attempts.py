@@ -109,7 +109,7 @@ class LedgerAttemptLog:
         self.attempt = 0
         self.worst = Usage(request.bound, requests.settings.completion_limit, 1)
         # A flex request may be answered at the full price.
-        self._worst_tier = tier if tier == "batch" else ""
+        self._worst_tier = tier if tier == "batch" else requests.settings.dearest_tier
         self.cost = requests.settings.prices.cost(self.worst, self._worst_tier)
         self.spent = False
 

@@ -246,7 +246,14 @@ class CachedRequests:
         settings, server = self.settings, endpoint.server
         shown = endpoint.client.address.shown
         return Terms(
-            settings.model, server.dialect, endpoint.identity, shown, settings.completion_limit, settings.prices, tier
+            settings.model,
+            server.dialect,
+            endpoint.identity,
+            shown,
+            settings.completion_limit,
+            settings.prices,
+            tier,
+            settings.dearest_tier,
         )
 
     def _warn_untold_tier(self, endpoint: EndpointState) -> None:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from equal_hf.errors import EndpointError
+from equal_hf.extraction.batch.keeper import BATCH_KEPT_S
 from equal_hf.extraction.batch.sender import BatchSender
 from equal_hf.extraction.requests.attempts import Asker, BudgetSpentError, LedgerAttemptLog, StepReservation
 from equal_hf.extraction.requests.request import Request
@@ -15,9 +16,6 @@ from equal_hf.extraction.responses.ledger import LeaseWanted, Response
 from equal_hf.extraction.transport.chat_body import chat_body
 from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS
 from equal_hf.extraction.transport.faults import TransportFault
-
-# Providers have a day to do a batch: after two, one that cannot be asked about is over.
-BATCH_KEPT_S = 2 * 86_400.0
 
 
 class RequestsInBatches:
@@ -42,7 +40,9 @@ class RequestsInBatches:
     @property
     def worst_tier(self) -> str:
         """The dearest service tier that a request may be answered at."""
-        return "batch" if self.sender is not None and self.sends and self.sender.fewest <= 1 else ""
+        if self.sender is not None and self.sends and self.sender.fewest <= 1:
+            return "batch"
+        return self._requests.settings.dearest_tier
 
     async def take_up(self, sender: BatchSender, *, send: bool) -> None:
         """Before the first request: keep the batches that nobody keeps.

@@ -26,6 +26,8 @@ class Settings:
         record_reasoning (`bool`): Whether pairs carry what the model thought.
         service_tier (`str`): What single requests are asked at; empty for the provider's usual tier.
         extra (`dict[str, Any]`): Further fields of every body.
+        dearest_tier (`str`): The service tier that single requests may be answered at and that costs more than the
+            full price; empty for none.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Settings:
     extra: dict[str, Any]
     record_reasoning: bool = False
     service_tier: str = ""
+    dearest_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)

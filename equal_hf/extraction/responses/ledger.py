@@ -95,7 +95,7 @@ class AttemptStarted:
         worst (`Usage`): The most tokens it can use.
         cost (`int`): The most it can cost, in billionths of the currency.
         model (`str`): Model id.
-        tier (`str`): Service tier it is sent at: `"flex"`, `"batch"`, or empty.
+        tier (`str`): Service tier it is sent at: `"flex"`, `"batch"`, `"priority"`, or empty.
         endpoint (`str`): Where it goes, as it may be shown; empty where that is not known yet.
     """
 
@@ -165,7 +165,7 @@ class PaidBeside:
         cost (`int`): What it cost, in billionths of the currency.
         model (`str`): Model id.
         endpoint (`str`): Where it went, as it may be shown.
-        tier (`str`): The service tier it was answered at: `"flex"`, or empty.
+        tier (`str`): The service tier it was answered at: `"flex"`, `"priority"`, or empty.
     """
 
     attempt: int

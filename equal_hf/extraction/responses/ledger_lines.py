@@ -32,7 +32,7 @@ class LedgerLine:
         day (`str`): The day of UTC on which they ended, as `2026-11-26`.
         endpoint (`str`): Where they went, as it may be shown; empty where that is not known.
         model (`str`): Model id.
-        tier (`str`): `"flex"`, `"batch"`, or empty for the full price.
+        tier (`str`): `"flex"`, `"batch"`, `"priority"`, or empty for the full price.
         state (`str`): `"answered"`; `"lost"` or `"sent"` where no answer came, at what they can have used at most.
         usage ([`Usage`]): Tokens and attempts.
         cost (`int`): Billionths of the currency.
