@@ -12,6 +12,7 @@ from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN
 from equal_hf.cli.machine_checks import Check
 from equal_hf.cli.settings_checks import NO_PRICES
 from equal_hf.errors import EndpointError, EqualError
+from equal_hf.extraction.transport.schema_forms import JSON_MODE
 from equal_hf.types import Document, Extraction
 from equal_hf.utils.redaction import mask_text
 from equal_hf.utils.waiting import duration
@@ -124,6 +125,8 @@ def _asked(endpoint: Mapping[str, Any]) -> str:
     """
     form, limit = endpoint["schema_form"], endpoint["limit_field"]
     parts = [f"schema {endpoint['schema']}" + (f" (as {form})" if form else "")]
+    if form == JSON_MODE:
+        parts = ["schema refused, in JSON mode"]
     parts += [f"{limit} in place of max_tokens"] if limit != "max_tokens" else []
     parts += [f"without {' and '.join(endpoint['left_out'])}"] if endpoint["left_out"] else []
     return ", ".join([*parts, *(["thinks before it replies"] if endpoint["thinks"] else [])])

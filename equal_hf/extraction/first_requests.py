@@ -1,7 +1,7 @@
 """The first chat requests to an endpoint: which parameters it takes, whether it heeds a schema, whether it thinks.
 
-The forms of a schema are tried one after the other until a reply fits (`schema_forms`). What a model refuses is
-renamed or left out from there on (`Capabilities.without`).
+The forms of a schema are tried one after the other until a reply fits (`schema_forms`), then JSON mode. What a model
+refuses is renamed or left out from there on (`Capabilities.without`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from equal_hf.extraction.transport.chat_response import ChatResponse
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import Server
 from equal_hf.extraction.transport.faults import Refusal, TransportFault, leaves_no_room
-from equal_hf.extraction.transport.schema_forms import SCHEMA_FIELDS, schema_forms
+from equal_hf.extraction.transport.schema_forms import JSON_MODE, SCHEMA_FIELDS, schema_forms
 from equal_hf.utils.retry import backoff_s
 
 logger = logging.getLogger(__name__)
 
 # A question nobody answers in JSON unless made to, so the reply shows whether the schema was heeded.
 MESSAGES = [{"role": "user", "content": "Say hello in one short sentence."}]
+# Providers take no request for JSON without that word.
+JSON_MESSAGES = [{"role": "user", "content": "Say hello in one short sentence, as JSON."}]
 _MAX_TOKENS = 16
 # Few, for all forms together: a server that is broken from the start is better told of at once.
 _RETRIES = 4
@@ -40,8 +42,8 @@ class FirstReplies:
 
     Args:
         capabilities ([`Capabilities`]): What the server takes.
-        schema (`str`): `"heeded"`, `"ignored"` (validation alone will tell), `"refused"` (it is not sent), or
-            `"unknown"` where there was no reply to tell by.
+        schema (`str`): `"heeded"`, `"ignored"` (validation alone will tell), `"refused"` (it is not sent),
+            `"json_mode"` (it is not sent, but replies are JSON), or `"unknown"` where there was no reply to tell by.
         prompt_tokens (`int`, *optional*): How many tokens of `MESSAGES` the server counted.
         thinks (`bool`): Whether the model thinks before it replies.
     """
@@ -62,6 +64,7 @@ class FirstRequests:
         extra (`Mapping[str, Any]`): Further fields of every body.
         completion_limit (`int`): Limit of a reply of the run, thoughts included.
         schema (`Mapping[str, Any]`): What replies of the run are guided by.
+        json_mode (`bool`, *optional*, defaults to `False`): Whether its prompts can be sent in JSON mode.
     """
 
     def __init__(
@@ -72,9 +75,12 @@ class FirstRequests:
         extra: Mapping[str, Any],
         completion_limit: int,
         schema: Mapping[str, Any],
+        json_mode: bool = False,
     ) -> None:
         self.client, self.server, self.sampling, self.extra = client, server, sampling, extra
         self.schema = schema
+        self.json_mode = json_mode
+        self._messages = MESSAGES
         self.completion_limit = completion_limit
         self.capabilities = Capabilities()
         self._max_tokens = min(_MAX_TOKENS, completion_limit)
@@ -113,6 +119,9 @@ class FirstRequests:
                 "%s ignores the JSON schema: replies follow the prompt alone, and more of them may be invalid.", shown
             )
             return self._found("ignored", ignored[1])
+        if self.json_mode and (in_json := await self._in_json_mode()) is not None:
+            logger.info("%s refuses a JSON schema (%s): replies are asked for in JSON mode.", shown, problem)
+            return self._found(JSON_MODE, in_json)
         self.capabilities = replace(self.capabilities, schema_form=None)
         try:
             response = await self._reply()
@@ -122,6 +131,19 @@ class FirstRequests:
         if not response.text.strip():
             self._tell_of_no_reply(response)
         return self._found("refused", response)
+
+    async def _in_json_mode(self) -> ChatResponse | None:
+        """A reply in JSON mode; `None` where it is refused, or no JSON."""
+        self.capabilities, self._messages = replace(self.capabilities, schema_form=JSON_MODE), JSON_MESSAGES
+        try:
+            response = await self._reply()
+        except (Refusal, TransportFault) as refused:
+            if isinstance(refused, TransportFault) and refused.kind not in ("odd", "failed"):
+                raise
+            return None
+        finally:
+            self._messages = MESSAGES
+        return response if response.text.lstrip().startswith("{") else None
 
     def _found(self, schema: str, response: ChatResponse) -> FirstReplies:
         capabilities, shown = self.capabilities, self.client.address.shown
@@ -172,7 +194,9 @@ class FirstRequests:
         while True:
             schema = None if self.capabilities.schema_form is None else self.schema
             model = self.server.requested_model
-            body = chat_body(self.capabilities, model, MESSAGES, schema, self._max_tokens, self.sampling, self.extra)
+            body = chat_body(
+                self.capabilities, model, self._messages, schema, self._max_tokens, self.sampling, self.extra
+            )
             try:
                 return await self.client.chat(body)
             except TransportFault as fault:

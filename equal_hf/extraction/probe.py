@@ -21,6 +21,7 @@ from equal_hf.extraction.transport.chat_body import Capabilities
 from equal_hf.extraction.transport.client import ChatClient
 from equal_hf.extraction.transport.dialects import OLLAMA_CONTEXT, Server, identify, with_loaded_context
 from equal_hf.extraction.transport.faults import TransportFault
+from equal_hf.extraction.transport.schema_forms import JSON_MODE
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,13 @@ async def probe(
         replies = None
         if generate:
             first = FirstRequests(
-                client, server, sampling or {}, config.extra_body, config.completion_limit, prompt.schema
+                client,
+                server,
+                sampling or {},
+                config.extra_body,
+                config.completion_limit,
+                prompt.schema,
+                json_mode=_names_json(prompt, second),
             )
             replies = await first.ask()
             server = await with_loaded_context(client.get, server)
@@ -104,6 +111,12 @@ async def probe(
             raise client.error("what answers is no model server. Correct `extractor_url`.") from fault
         raise client.error(f"it keeps failing: {fault}. {fault.remedy}") from fault
     return Findings(server, replies, bounds, tuple(overheads))
+
+
+def _names_json(prompt: PromptTemplate, second: Sequence[SecondPass]) -> bool:
+    """Whether every request says that JSON is wanted, without which providers refuse JSON mode."""
+    asked = [prompt.messages(""), *(step.messages("", []) for step in second)]
+    return all("json" in "".join(message["content"] for message in messages).lower() for messages in asked)
 
 
 def _not_understood(server: Server, fault: TransportFault) -> str:
@@ -210,7 +223,7 @@ def agree(
         completion_limit=config.completion_limit,
         sampling={name: value for name, value in sampling.items() if name not in left_out},
         asked_sampling=sampling,
-        guided=all(found.schema != "refused" for found in findings),
+        guided=all(found.schema not in ("refused", JSON_MODE) for found in findings),
         prices=prices,
         record_reasoning=config.record_reasoning,
         service_tier=config.service_tier or "",

@@ -82,7 +82,8 @@ def test_tokens_of_every_kind_have_their_price() -> None:
     assert prices.cost(usage) == full
     assert prices.cost(usage, "batch") == full // 2
     assert prices.cost(usage, "flex") == full * 4 // 10
-    assert prices.cost(usage, "priority") == full, "a tier of no price of its own"
+    assert prices.cost(usage, "priority") == 2 * full
+    assert prices.cost(usage, "scale") == full, "a tier of no price of its own"
     assert Prices(2.0, 8.0).cost(usage) == Prices(2.0, 8.0).cost(Usage(1000, 100)), "cached at the prompt's price"
     assert prices.cost(Usage(10, 0, 1, cached_tokens=999)) == 10 * 500, "no server caches more than it was sent"
 

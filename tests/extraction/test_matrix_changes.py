@@ -315,7 +315,7 @@ def test_a_schema_refused_by_its_place_in_the_body_is_not_asked_for_again() -> N
         endpoint = connected(server)
         assert pairs_of(endpoint.extract(DOCUMENTS)) == PAIRS
         assert endpoint.describe()["endpoints"][0]["schema"] == "refused"
-        assert len(server.chats) == 3 + len(DOCUMENTS), "each form of it once"
+        assert len(server.chats) == 4 + len(DOCUMENTS), "each form of it once, then JSON mode, then without"
 
 
 def test_an_error_of_the_provider_behind_a_router_is_no_reply() -> None:

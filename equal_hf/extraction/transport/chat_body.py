@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from equal_hf.extraction.transport.schema_forms import guided
+from equal_hf.extraction.transport.schema_forms import JSON_MODE, guided
 from equal_hf.types import Messages
 
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
@@ -19,8 +19,8 @@ class Capabilities:
     """What a server takes in a chat request, as it was found out.
 
     Args:
-        schema_form (`str`, *optional*, defaults to `"json_schema"`): How it is given a JSON schema; `None` if it takes
-            none.
+        schema_form (`str`, *optional*, defaults to `"json_schema"`): How it is given a JSON schema, or asked for JSON
+            (`JSON_MODE`); `None` if it takes neither.
         limit_field (`str`, *optional*, defaults to `"max_tokens"`): What it calls the limit of a reply.
         left_out (`frozenset[str]`, *optional*): Sampling parameters that it refuses.
     """
@@ -76,6 +76,7 @@ def chat_body(
     """
     body: dict[str, Any] = {"messages": messages, "model": model, capabilities.limit_field: max_tokens}
     body |= capabilities.sampling(sampling)
-    if schema is not None and capabilities.schema_form is not None:
-        body |= guided(capabilities.schema_form, schema)
+    form = capabilities.schema_form
+    if form is not None and (schema is not None or form == JSON_MODE):
+        body |= guided(form, schema or {})
     return body | dict(extra or {})

@@ -20,6 +20,7 @@ from equal_hf.extraction.transport.endpoint_state import EndpointState, Permit
 from equal_hf.extraction.transport.error_rate import PATIENT_ATTEMPTS, ErrorRateBreaker
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.extraction.transport.queue import RequestQueue
+from equal_hf.extraction.transport.schema_forms import JSON_MODE
 from equal_hf.extraction.transport.service_tier import ServiceTier
 from equal_hf.extraction.transport.streamed_chat import Stream, Watch
 from equal_hf.types import Messages, Usage
@@ -143,6 +144,8 @@ class LoadBalancer:
                 body |= tier.fields()
                 completion = await endpoint.client.chat(body, stream)
             except TransportFault as fault:
+                if sent.schema_form == JSON_MODE and "json_validate_failed" in str(fault):
+                    fault.parameter = "response_format"  # as of one that was cut short
                 adapted = fault.parameter is not None and (
                     endpoint.give_up(sent, fault.parameter)
                     or (stream is not None and endpoint.stop_streaming(fault.parameter))

@@ -6,6 +6,7 @@
 | `json_object` | `response_format: {"type": "json_object", "schema": …}` | llama.cpp, and some hosted services |
 | `structured_outputs` | `structured_outputs: {"json": …}` | vLLM |
 | `json` | `response_format: {"type": "json", "value": …}` | Text Generation Inference |
+| `json_mode` | `response_format: {"type": "json_object"}` | DeepSeek, some models of Groq: JSON, whatever is in it |
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _LADDERS = {
 # All that OpenAI's strict subset and those of Azure and Groq have in common; the bounds of lengths are not among it.
 _STRICT = {"type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "description"}
 _NAME = "reply"
+JSON_MODE = "json_mode"  # where no form is taken; the schema is not sent, so that it is no part of a reply's key
 
 
 def schema_forms(dialect: str) -> tuple[str, ...]:
@@ -46,6 +48,8 @@ def guided(form: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     >>> guided("structured_outputs", {"type": "object"})
     {'structured_outputs': {'json': {'type': 'object'}}}
     """
+    if form == JSON_MODE:
+        return {"response_format": {"type": "json_object"}}
     if form == "json":
         # TGI compiles a schema to an automaton, where each repetition of a bound is another state.
         return {"response_format": {"type": "json", "value": _without(schema, ("maxItems", "maxLength"))}}
