@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from equal_hf.corpus.licence_text import licence_section
 from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, merge_metadata
-from equal_hf.publishing.explanations import UNSHOWN, columns_section, measure_rows
+from equal_hf.publishing.explanations import REASONS, UNSHOWN, columns_section, measure_rows
 from equal_hf.publishing.reproduce import reproduce_section, short_path
 from equal_hf.records.statistics import RoundStatistics, RunStatistics
 from equal_hf.utils.hub_repository import hub_id
@@ -170,9 +170,12 @@ def _cost(stats: RunStatistics) -> str:
             ]
         )
     drops = [
-        [code(reason), count] for reason, count in sorted(stats.rejected.items(), key=lambda item: (-item[1], item[0]))
+        [code(reason), count, REASONS.get(reason, "")]
+        for reason, count in sorted(stats.rejected.items(), key=lambda item: (-item[1], item[0]))
     ]
-    dropped = "\n\nRejected or skipped, by reason:\n\n" + table(["reason", "count"], drops) if drops else ""
+    dropped = (
+        "\n\nRejected or skipped, by reason:\n\n" + table(["reason", "count", "what it means"], drops) if drops else ""
+    )
     note = "\n\nNo model was asked: the tokens are those that one would have read and written." if estimated else ""
     return f"## Cost and yield\n\n{table(['', 'total'], rows)}{note}{dropped}"
 

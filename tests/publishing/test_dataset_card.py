@@ -14,9 +14,11 @@ from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from equal_hf.filters.reasons import REASONS as FILTER_REASONS
 from equal_hf.publishing.dataset import export_dataset
 from equal_hf.publishing.dataset_metadata import dataset_metadata
 from equal_hf.publishing.dataset_tables import PUBLISHED_AS
+from equal_hf.publishing.explanations import REASONS
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.records.schema import PAIR_COLUMNS
 from equal_hf.records.statistics import RunStatistics
@@ -47,7 +49,7 @@ def test_the_numbers_are_those_of_the_run(run_dir: Path):
         "| share of completion tokens in kept pairs |",
         "| requests | 12 |",
         "| share of the corpus that was not extracted | 75.0% of 48 documents |",
-        "| `duplicate` | 3 |",
+        "| `duplicate` | 3 | kept before |",
         "| 0 | 4 | 4 | 100 | 0.25 | 0.5 | 3 |",  # round 0 with its rewards and evaluation loss
         "| 1 | 2 | 4 | 4 | 0.625 |",  # arm 1: two pulls, mean mixed reward
         "- Models that wrote pairs: `m/big @ abc` (12).",
@@ -72,6 +74,10 @@ def test_every_column_of_our_own_is_explained(run_dir: Path):
         "eval_loss",
     ]:
         assert f"`{name}`" in columns, name
+
+
+def test_every_reason_of_a_filter_is_explained():
+    assert not {reason for reasons in FILTER_REASONS.values() for reason in reasons} - REASONS.keys()
 
 
 def test_tokens_of_a_run_that_asked_no_model_are_told_as_estimates(run_dir: Path):
