@@ -7,13 +7,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from equal_hf.errors import ConfigError
 from equal_hf.extraction.batch.openai_batches import require_batches
-from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
+from equal_hf.extraction.first_ledger import FirstLedger
 from equal_hf.extraction.probe import Findings, agree, probe
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
@@ -44,15 +43,12 @@ class Connection:
         chunker ([`Chunker`]): Turns documents into requests within their limits.
         settings ([`Settings`]): What is asked of them all.
         findings (`list[Findings]`): What each of them is.
-        first_replies (`list[tuple[str, ChatResponse]]`): What they replied to find that out, with where that came
-            from, as it may be shown: it is billed like any other.
     """
 
     balancer: LoadBalancer
     chunker: Chunker
     settings: Settings
     findings: list[Findings]
-    first_replies: list[tuple[str, ChatResponse]]
 
     @classmethod
     async def open(
@@ -62,7 +58,7 @@ class Connection:
         prompt: PromptTemplate,
         sampling: dict[str, Any],
         second: Sequence[SecondPass],
-        prices: Prices,
+        ledger: FirstLedger,
     ) -> Connection:
         """Contact the endpoints.
 
@@ -72,7 +68,7 @@ class Connection:
             prompt ([`PromptTemplate`]): The prompt in use.
             sampling (`dict[str, Any]`): Sampling parameters.
             second (`Sequence[SecondPass]`): Second requests to come.
-            prices ([`Prices`]): What tokens cost.
+            ledger ([`FirstLedger`]): Where first requests are booked; knows what tokens cost.
 
         Raises:
             `EndpointError`: If one cannot be used, or they serve different models.
@@ -80,11 +76,14 @@ class Connection:
         """
         tokenizer = _load_tokenizer(config.tokenizer) if config.tokenizer is not None else None
         clients = [ChatClient(address, config.request_timeout_s) for address in addresses]
-        replies: list[tuple[str, ChatResponse]] = []
+        replies: list[ChatResponse] = []
         for client in clients:
-            client.on_reply = partial(_take_down, replies, client.address.shown)
+            client.on_reply = replies.append
+        prices = ledger.prices
         try:
-            contacts = (probe(client, config, prompt, sampling, second, tokenizer) for client in clients)
+            contacts = (
+                probe(client, config, prompt, sampling, second, tokenizer, ledger=ledger) for client in clients
+            )
             shown = [client.address.shown for client in clients]
             with waiting(f"the first reply of {', '.join(shown)}"):
                 findings = await asyncio.gather(*contacts)
@@ -99,7 +98,7 @@ class Connection:
                 )
             settings = agree(findings, shown, config, sampling, listed)
             # It can be set for a whole project, too.
-            tiers = (config.body_tier, *(reply.tier for _, reply in replies))
+            tiers = (config.body_tier, *(reply.tier for reply in replies))
             if "priority" in tiers and listed.priority > 1:
                 settings = replace(settings, dearest_tier="priority")
             bounds = findings[0].bounds
@@ -138,7 +137,7 @@ class Connection:
             )
         balancer = LoadBalancer(endpoints, config)
         chunker = Chunker(balancer.post, bounds, prompt, settings.prompt_limit, reserve)
-        return cls(balancer, chunker, settings, findings, replies)
+        return cls(balancer, chunker, settings, findings)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -166,10 +165,6 @@ class Connection:
             }
             for endpoint, findings in zip(self.balancer.endpoints, self.findings, strict=True)
         ]
-
-
-def _take_down(replies: list[tuple[str, ChatResponse]], shown: str, reply: ChatResponse) -> None:
-    replies.append((shown, reply))
 
 
 def _load_tokenizer(name: str) -> Tokenizer:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -23,15 +22,16 @@ from equal_hf.errors import ConfigError
 from equal_hf.extraction.batch.openai_batches import OpenAIBatches
 from equal_hf.extraction.batch.sender import BatchSender
 from equal_hf.extraction.batch.submission import Patience
-from equal_hf.extraction.budget import TIERS, Prices
+from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
 from equal_hf.extraction.connection import Connection
+from equal_hf.extraction.first_ledger import FirstLedger
 from equal_hf.extraction.prompts.refine_judge import JUDGE, REFINE, SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
 from equal_hf.extraction.requests.cached_requests import CachedRequests
 from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.documents import WIND_DOWN_S, ExtractCall
-from equal_hf.extraction.responses.ledger import Paid, PaidBeside
+from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.ledger_lines import LedgerLine
 from equal_hf.extraction.responses.response_store import ResponseStore
 from equal_hf.extraction.transport.error_rate import ErrorRateBreaker
@@ -41,8 +41,6 @@ from equal_hf.utils.hashing import fingerprint
 
 logger = logging.getLogger(__name__)
 
-# What the ledger calls the requests of first contacts.
-PROBES = "probes"
 # One document or two that fail may be odd ones; the third says something of the endpoint.
 _MIN_FAILED = 3
 
@@ -275,30 +273,16 @@ class EndpointExtractor:
     def _connected(self) -> Connection:
         if self._connection is None:
             contact = Connection.open(
-                self._addresses, self.config, self.prompt, self._sampling, self._second, self._prices
+                self._addresses,
+                self.config,
+                self.prompt,
+                self._sampling,
+                self._second,
+                FirstLedger(self._store, self._prices),
             )
             self._connection = self._loop.run(contact)
             self._loop.at_stop(self._connection.close)
-            self._book(self._connection)
         return self._connection
-
-    def _book(self, connection: Connection) -> None:
-        """Put what the first contact cost into the ledger, under a name of its own: no allowance counts it."""
-        model, prices = connection.settings.model, connection.settings.prices
-        booked = [
-            PaidBeside(
-                secrets.randbits(62),
-                PROBES,
-                reply.usage(0, 0),
-                reply.price(prices),
-                model,
-                shown,
-                reply.tier if reply.tier in TIERS else "",
-            )
-            for shown, reply in connection.first_replies
-        ]
-        if booked:
-            self._store.commit(booked)
 
     async def _extract(
         self, connection: Connection, documents: Sequence[Document], allowance: Allowance | None

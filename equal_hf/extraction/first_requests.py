@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from equal_hf.extraction.first_ledger import FirstLedger
 from equal_hf.extraction.prompts.parse_reply import parse_pairs
 from equal_hf.extraction.transport.chat_body import Capabilities, chat_body
 from equal_hf.extraction.transport.chat_response import ChatResponse
@@ -65,6 +66,7 @@ class FirstRequests:
         completion_limit (`int`): Limit of a reply of the run, thoughts included.
         schema (`Mapping[str, Any]`): What replies of the run are guided by.
         json_mode (`bool`, *optional*, defaults to `False`): Whether its prompts can be sent in JSON mode.
+        ledger ([`FirstLedger`], *optional*): Where they are booked.
     """
 
     def __init__(
@@ -76,10 +78,11 @@ class FirstRequests:
         completion_limit: int,
         schema: Mapping[str, Any],
         json_mode: bool = False,
+        ledger: FirstLedger | None = None,
     ) -> None:
         self.client, self.server, self.sampling, self.extra = client, server, sampling, extra
         self.schema = schema
-        self.json_mode = json_mode
+        self.json_mode, self.ledger = json_mode, ledger
         self._messages = MESSAGES
         self.completion_limit = completion_limit
         self.capabilities = Capabilities()
@@ -198,7 +201,9 @@ class FirstRequests:
                 self.capabilities, model, self._messages, schema, self._max_tokens, self.sampling, self.extra
             )
             try:
-                return await self.client.chat(body)
+                if self.ledger is None:
+                    return await self.client.chat(body)
+                return await self.ledger.ask(self.client, self.server, body, self._max_tokens)
             except TransportFault as fault:
                 if fault.parameter is not None and (adapted := self.capabilities.without(fault.parameter)) is not None:
                     self.capabilities = adapted

@@ -12,6 +12,7 @@ from typing import Any
 from equal_hf.errors import EndpointError
 from equal_hf.extraction.budget import Prices
 from equal_hf.extraction.config import EndpointConfig
+from equal_hf.extraction.first_ledger import FirstLedger
 from equal_hf.extraction.first_requests import MESSAGES, FirstReplies, FirstRequests
 from equal_hf.extraction.prompts.refine_judge import SecondPass
 from equal_hf.extraction.prompts.template import PromptTemplate
@@ -62,6 +63,7 @@ async def probe(
     tokenizer: Tokenizer | None = None,
     *,
     generate: bool = True,
+    ledger: FirstLedger | None = None,
 ) -> Findings:
     """Ask a server what it is and how it counts, and make one short chat request.
 
@@ -73,6 +75,7 @@ async def probe(
         second (`Sequence[SecondPass]`, *optional*): Second requests to come.
         tokenizer (`PreTrainedTokenizerBase`, *optional*): The model's tokenizer, to count without asking.
         generate (`bool`, *optional*, defaults to `True`): Whether to make the chat request.
+        ledger ([`FirstLedger`], *optional*): Where that is booked.
 
     Raises:
         `EndpointError`: If the endpoint cannot be used.
@@ -94,6 +97,7 @@ async def probe(
                 config.completion_limit,
                 prompt.schema,
                 json_mode=_names_json(prompt, second),
+                ledger=ledger,
             )
             replies = await first.ask()
             server = await with_loaded_context(client.get, server)

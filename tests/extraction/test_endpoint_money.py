@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from equal_hf.cli import main
 from equal_hf.extraction.budget import Prices, nano
+from equal_hf.extraction.first_ledger import PROBES
 from equal_hf.extraction.responses.ledger import Paid
 from equal_hf.extraction.responses.ledger_lines import add_up
 from equal_hf.extraction.responses.response_store import ResponseStore
@@ -127,6 +128,24 @@ endpoint = extractor(sys.argv[1], store=sys.argv[2], **options)
 endpoint.begin("killed")
 endpoint.extract(apples(int(sys.argv[4])))
 """
+
+
+def test_a_kill_in_the_first_contact_leaves_no_request_that_the_ledger_does_not_know(tmp_path) -> None:
+    """It is booked before it is sent, and no more once it is answered."""
+    path = tmp_path / "responses.sqlite"
+    with FaultyServer(pages=MODELS, faults=[Fault(action="hang")] * 3) as server:
+        process = subprocess.Popen([sys.executable, "-c", CLIENT, server.url, str(path), "1", "1"], cwd=ROOT)
+        while not server.chats:
+            time.sleep(0.02)
+            assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        server.faults = [completion()] * 9
+        with ResponseStore(path) as store:
+            left = store.paid(PROBES)
+            assert left.unanswered == 1 and left.cost >= PRICES.cost(Usage(20, 16))
+            extractor(server.url, store=store, prices=PRICES, max_new_tokens=100).check()
+            assert store.paid(PROBES).usage == Usage(5, 2, 1) and store.paid(PROBES).unanswered == 1
 
 
 @pytest.mark.parametrize(("concurrency", "asked", "sent", "unanswered"), [(64, 4, 4, 4), (1, 20, 1, 2)])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from equal_hf.extraction.budget import Prices
-from equal_hf.extraction.endpoint_extractor import PROBES, EndpointExtractor
+from equal_hf.extraction.endpoint_extractor import EndpointExtractor
+from equal_hf.extraction.first_ledger import PROBES
 from equal_hf.types import Document
 from tests.extraction.endpoints import SHORT, total
 from tests.servers.faults import FaultyServer

@@ -189,8 +189,12 @@ class BatchSender:
         async with self._turn:
             if self._stopped is not None:
                 raise self._stopped
-            keeper = await self._sent(name, lines)
-            await keeper.see_through()
+            try:
+                keeper = await self._sent(name, lines)
+                await keeper.see_through()
+            except Exception as error:  # before the next one has its turn
+                self._stopped = self._stopped or error
+                raise
 
     async def _sent(self, name: str, lines: Sequence[_Line]) -> BatchKeeper:
         self._sending += 1
