@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from equal_hf.corpus.licence_text import licence_section
 from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, merge_metadata
-from equal_hf.publishing.explanations import REASONS, UNSHOWN, columns_section, measure_rows
+from equal_hf.publishing.explanations import UNSHOWN, columns_section, measure_rows, reason_text
 from equal_hf.publishing.reproduce import reproduce_section, short_path
 from equal_hf.records.statistics import RoundStatistics, RunStatistics
 from equal_hf.utils.hub_repository import hub_id
@@ -170,7 +170,7 @@ def _cost(stats: RunStatistics) -> str:
             ]
         )
     drops = [
-        [code(reason), count, REASONS.get(reason, "")]
+        [code(reason), count, reason_text(reason)]
         for reason, count in sorted(stats.rejected.items(), key=lambda item: (-item[1], item[0]))
     ]
     dropped = (

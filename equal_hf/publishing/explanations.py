@@ -114,6 +114,17 @@ SHOWN = 30  # columns of the corpus that are named
 UNSHOWN = re.compile(r"wall_s|cost_paid/.*")  # of the last start only; told elsewhere
 
 
+def reason_text(reason: str) -> str:
+    """What a reason for a rejection means; empty for one that is not known.
+
+    >>> reason_text("duplicate"), reason_text("doctest_too_long")
+    ('kept before', 'a doctest that gives no pair: too long')
+    """
+    if reason.startswith("doctest_"):
+        return f"a doctest that gives no pair: {reason.removeprefix('doctest_').replace('_', ' ')}"
+    return REASONS.get(reason, "")
+
+
 def columns_section(columns: dict[str, list[str]]) -> str:
     """The card's section: a table of the pairs' columns, and folded ones of the others.
 
