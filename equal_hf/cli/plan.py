@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN, Extracted, Load, Plan, estimate, mean_request_s
-from equal_hf.errors import ConfigError
+from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.types import Allowance, Document, Extraction, Usage
 from equal_hf.utils.logging import messages_shown
 from equal_hf.utils.printable import escape, only_results_on_stdout
@@ -60,16 +60,17 @@ def run(args: argparse.Namespace) -> int:
     if args.timed < 0:
         raise ConfigError(f"`--timed` is {args.timed}: set it to 0 or more")
     with only_results_on_stdout(), messages_shown():
-        plan, assumptions = _plan(args)
+        plan, assumptions, embedding = _plan(args)
     if args.json:
-        print(json.dumps(asdict(plan) | {"assumptions": assumptions}, indent=2))
+        told = {"embedding_s": embedding[0], "embedding": embedding[1], "assumptions": assumptions}
+        print(json.dumps(asdict(plan) | told, indent=2))
     else:
-        for line in render(plan, assumptions):
+        for line in render(plan, assumptions, embedding[1]):
             print(line)
     return 0
 
 
-def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
+def _plan(args: argparse.Namespace) -> tuple[Plan, list[str], tuple[float | None, str]]:
     from equal_hf.cli.parse_config import parse_run
     from equal_hf.corpus.sample_texts import sample_texts
     from equal_hf.extraction.budget import nano
@@ -93,7 +94,21 @@ def _plan(args: argparse.Namespace) -> tuple[Plan, list[str]]:
     assumptions = [*_basis(measured, len(texts), size), *plan.assumptions, *known]
     if run.control:
         assumptions.append(f"the {run.control} control is not counted: at most as much again")
-    return plan, [*assumptions, *yields, useful_pairs(Path(str(how.output_dir)))]
+    assumptions += [*yields, useful_pairs(Path(str(how.output_dir)))]
+    return plan, assumptions, _embedding(run, str(how.output_dir), texts, size, how.seed)
+
+
+def _embedding(
+    run: RunArguments, output_dir: str, texts: list[str], size: int | None, seed: int
+) -> tuple[float | None, str]:
+    """How long embedding takes, in seconds and in words; `None` where it cannot be timed here."""
+    from equal_hf.corpus.indexing.embedding_time import embedding_time
+
+    mixed = random.Random(seed).sample(texts, len(texts))
+    try:
+        return embedding_time(run, output_dir, mixed, size)
+    except (ConfigError, CorpusError) as error:
+        return None, f"embedding could not be timed: {error}"
 
 
 def useful_pairs(run_dir: Path) -> str:
@@ -116,7 +131,7 @@ def useful_pairs(run_dir: Path) -> str:
     )
 
 
-def render(plan: Plan, assumptions: list[str]) -> Iterator[str]:
+def render(plan: Plan, assumptions: list[str], embedding: str = "") -> Iterator[str]:
     """The lines that are shown."""
     minutes = plan.seconds / 60
     time = f"{minutes / 60:,.1f} h" if minutes >= 120 else f"{minutes:,.1f} min"
@@ -126,6 +141,8 @@ def render(plan: Plan, assumptions: list[str]) -> Iterator[str]:
     yield f"completion tokens  {plan.completion_tokens:>14,}"
     yield f"cost               {plan.cost:>14,.2f}"
     yield f"time in extraction {time:>14}"
+    if embedding:
+        yield escape(embedding)
     yield "assumed:"
     for assumption in assumptions:
         yield f"- {escape(assumption)}"

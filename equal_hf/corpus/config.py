@@ -24,7 +24,8 @@ class CorpusConfig:
     )
     corpus_config: str | None = setting(None, "Configuration of the Hub dataset.")
     corpus_split: str | None = setting(
-        None, "Split; if unset all files of a local folder, and `train` of a Hub dataset."
+        None,
+        "Split, or a part of one (`train[:300]`); if unset all files of a local folder, `train` of a Hub dataset.",
     )
     corpus_revision: str | None = setting(None, "Revision of the Hub dataset.")
     text_column: str = setting("text", "Column that holds the text.")

@@ -141,6 +141,7 @@ def test_a_run_costs_what_its_plan_said_to_within_a_tenth(rules, almanac, world,
         ran = json.loads(capsys.readouterr().out)
         billed = server.bill.total.cost - before
     assert planned["documents"] == ran["documents"] == 128
+    assert planned["embedding_s"] > 0 and planned["embedding"].startswith("embedding 160 documents: about ")
     assert planned["cost"] == pytest.approx(ran["cost_paid"], rel=0.1)
     lines = ledger_lines(tmp_path / "run/responses.sqlite")
     assert sum(line.cost for line in lines) == billed, "with what the first contacts cost"
@@ -170,6 +171,7 @@ def test_a_plan_asks_the_endpoint_to_count_and_never_to_generate(flags) -> None:
         assert not server.chats
         assert [seen for seen in server.seen if seen.path == "/chat_tokenize"]
     assert found["documents"] == 40 and found["ends_by"] == "max_documents"
+    assert found["embedding_s"] is None and "could not be timed: `embedder`" in found["embedding"]
     assert found["calls"] == 40 and found["prompt_tokens"] > 40 * 300
     assert any("counted the tokens" in assumption for assumption in found["assumptions"])
     assert "cannot be said before documents are extracted" in found["assumptions"][-1]
