@@ -33,7 +33,7 @@ SHOWN_ROUNDS, SHOWN_ARMS = 40, 15
 PICTURE_TEXTS = {
     "progress.png": "Mean reward and evaluation loss by documents and by tokens spent",
     "pulls.png": "Documents drawn from each cluster, by round",
-    "clusters.png": "Clusters by mean reward",
+    "clusters.png": "Clusters by mean mixed reward",
     "drops.png": "Rejected and skipped, by reason",
 }
 
@@ -222,7 +222,8 @@ def _rounds(stats: RunStatistics) -> str:
     note = "" if len(shown) == len(stats.rounds) else f" {len(shown)} of {len(stats.rounds)} are shown."
     header += ["evaluation loss"] if losses else []
     text = table([*header, *(f"of {code(name)}" for name in targets)], rows)
-    return f"## Rounds\n\nRewards are means over the round's arms.{note}\n\n{text}"
+    told = "Rewards are means over the round's arms, each in its own unit; the bandit gets their mixture on one scale."
+    return f"## Rounds\n\n{told}{note}\n\n{text}"
 
 
 def _arms(stats: RunStatistics) -> str:

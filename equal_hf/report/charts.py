@@ -37,7 +37,8 @@ class LineChart(NamedTuple):
 def line_charts(runs: Mapping[str, RunStatistics], measures: Sequence[str]) -> dict[str, LineChart]:
     """Rewards and evaluation loss over documents and over tokens spent; charts without a value are left out."""
     charts = {}
-    for what, title, names in (("reward", "mean reward", measures), ("loss", "evaluation loss", ("",))):
+    rewards = f"mean {measures[0]} reward" if len(measures) == 1 else "mean reward"
+    for what, title, names in (("reward", rewards, measures), ("loss", "evaluation loss", ("",))):
         for spent in ("documents", "tokens"):
             lines = []
             for run_index, (run_name, run) in enumerate(runs.items()):

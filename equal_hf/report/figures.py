@@ -83,7 +83,7 @@ def _clusters(run: RunStatistics, where: ClusterMap, terms: Mapping[int, list[st
     """The cluster map; hover tells what each cluster holds."""
     figure = graph_objects().Figure()
     sizes = relative_sizes(where)
-    bar = {"title": "mean reward", "thickness": 12}
+    bar = {"title": "mean mixed reward", "thickness": 12}
     for group in cluster_groups(run, where):
         by_reward = {"color": group.rewards, "colorscale": SCALE, "showscale": True, "colorbar": bar}
         colours = by_reward if group.colour is None else {"color": group.colour, "opacity": group.opacity}
@@ -108,7 +108,7 @@ def _about(where: ClusterMap, index: int, arm: ClusterStatistics | None, terms: 
     if arm is None:
         return "<br>".join([*lines, "never pulled"])
     lines.append(f"{arm.pulls} pulls, {arm.documents} documents extracted, {arm.pairs} pairs")
-    lines.append(f"mean reward {number(arm.reward)}")
+    lines.append(f"mean mixed reward {number(arm.reward)}")
     if words := terms.get(arm.arm):
         lines.append("terms: " + hover(", ".join(words)))
     for pair in arm.samples:
@@ -140,7 +140,7 @@ def _yields(run: RunStatistics, terms: Mapping[int, list[str]]) -> Figure:
             "size": [7 + 15 * (arm.documents / most) ** 0.5 for arm in arms],
             "color": [math.nan if arm.reward is None else arm.reward for arm in arms],
             "colorscale": SCALE,
-            "colorbar": {"title": "mean reward", "thickness": 12},
+            "colorbar": {"title": "mean mixed reward", "thickness": 12},
         },
         hovertext=[
             f"<b>cluster {arm.arm}</b><br>{arm.documents} documents, {arm.pairs} pairs, {arm.rejected} rejected"

@@ -58,7 +58,7 @@ def draw_pictures(
 
 
 def cluster_picture(run: RunStatistics, where: ClusterMap) -> bytes:
-    """The cluster map as a PNG: those never pulled in grey, the others by mean reward."""
+    """The cluster map as a PNG: those never pulled in grey, the others by mean mixed reward."""
     figure, (axes,) = _figure(1, 6.4, 5.2)
     sizes = [20 + 160 * size for size in relative_sizes(where)]
     for group in cluster_groups(run, where):
@@ -67,7 +67,7 @@ def cluster_picture(run: RunStatistics, where: ClusterMap) -> bytes:
             drawn = axes.scatter(
                 points[:, 0], points[:, 1], s=areas, label=group.name, c=group.rewards, cmap=SCALE.lower()
             )
-            figure.colorbar(drawn, ax=axes, label="mean reward")
+            figure.colorbar(drawn, ax=axes, label="mean mixed reward")
         else:
             alpha = group.opacity
             axes.scatter(points[:, 0], points[:, 1], s=areas, label=group.name, color=group.colour, alpha=alpha)

@@ -2,7 +2,7 @@
 
 >>> view = ProgressView(CollectorConfig(num_rounds=4, max_documents=40), "quickstart")
 >>> print(view.line({"equal/round": 0, "equal/pairs": 9, "equal/documents": 10, "equal/documents_total": 10}))
-quickstart round 1/4: 10 documents (10 of 40), 9 pairs
+quickstart round 0 (1 of 4): 10 documents (10 of 40), 9 pairs
 """
 
 from __future__ import annotations
@@ -103,14 +103,19 @@ class ProgressView:
         parts.append(
             f"{metrics.get('equal/pairs', 0):,.0f} pairs" + ("" if useful is None else f" ({useful:,.0f} useful)")
         )
-        for name, label in (("reward/mixed/mean", "reward"), ("eval_loss", "evaluation loss")):
+        for name, label in (("reward/mixed/mean", "mean mixed reward"), ("eval_loss", "evaluation loss")):
             if (value := metrics.get(f"equal/{name}")) is not None:
                 parts.append(f"{label} {value:.4f}")
         if best is not None:
             parts.append(f"best cluster {best[0]} with {best[1]:.2f}")
         if (ahead := next_dollar(metrics)) is not None:
             parts.append(ahead)
-        return f"{self.name} round {metrics['equal/round'] + 1:.0f}/{self.config.planned_rounds}: {', '.join(parts)}"
+        return f"{self.name} round {self._round(metrics)}: {', '.join(parts)}"
+
+    def _round(self, metrics: Mapping[str, float]) -> str:
+        """The round as records and folders number it, from 0, and how many are done of all."""
+        index = int(metrics["equal/round"])
+        return f"{index} ({index + 1} of {self.config.planned_rounds})"
 
     def time_left_s(self) -> float | None:
         """Seconds left at the pace so far, by documents or rounds, whichever ends first; `None` before the first."""
@@ -130,7 +135,7 @@ class ProgressView:
         from rich.text import Text
 
         metrics, grid = self._metrics, Table.grid(padding=(0, 2))
-        rows = {"round": f"{metrics.get('equal/round', -1) + 1:.0f} of {self.config.planned_rounds}"}
+        rows = {"round": self._round(metrics) if "equal/round" in metrics else f"0 of {self.config.planned_rounds}"}
         if "equal/arms_pulled" in metrics:
             rows["clusters"] = f"{metrics['equal/arms_pulled']:,.0f} pulled in the last round"
         rows |= {
@@ -145,7 +150,7 @@ class ProgressView:
             rows["forecast"] = ahead
         if self._dropped:
             rows["dropped"] = ", ".join(f"{name} {count:,}" for name, count in self._dropped.most_common(4))
-        for name, label in (("reward/mixed/mean", "reward"), ("eval_loss", "evaluation loss")):
+        for name, label in (("reward/mixed/mean", "mean mixed reward"), ("eval_loss", "evaluation loss")):
             if (value := metrics.get(f"equal/{name}")) is not None:
                 rows[label] = f"{value:.4f}"
         if (progress := getattr(self.extractor, "progress", None)) is not None:

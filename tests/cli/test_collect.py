@@ -97,7 +97,7 @@ def test_it_collects_goes_on_and_tells(collected):
     assert (found["rounds"], found["documents"]) == (3, 24) and found["pairs"] > 0
     assert (Path(found["dataset"]) / "README.md").is_file()
     assert "Left out of `reward_funcs`" in second.stderr or "Left out of `reward_funcs`" in first.stderr
-    assert "run round 3/3: 8 documents (24), " in second.stderr
+    assert "run round 2 (3 of 3): 8 documents (24), " in second.stderr
     run = json.loads((home / "run" / "run.json").read_text())
     assert run["fingerprint"]["reward_weights"] == {"value": 1.0}
 
@@ -258,4 +258,4 @@ def test_on_two_processes_both_build_the_corpus_and_one_collects(config, world, 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rounds"] == 3, "one result, of one process"
-    assert done.stderr.count("round 3/3") == 1
+    assert done.stderr.count("round 2 (3 of 3)") == 1

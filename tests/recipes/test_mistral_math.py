@@ -74,7 +74,7 @@ def test_it_ends_with_a_table_and_a_summary(finished):
     assert summary["untouched"].keys() == {"test_loss", "exact_match", "exact_match_stderr"}
     assert re.search(r"^ +untouched +equal +uniform$", output, re.MULTILINE)
     assert summary.keys() >= {"dataset", "model", "seed"}
-    assert "test_loss" in output and "round 3/3" in output
+    assert "test_loss" in output and "round 2 (3 of 3)" in output
     assert "Traceback" not in output
 
 
@@ -238,7 +238,7 @@ def test_on_two_ranks(config, tmp_path):
     output = run(arguments, tmp_path / "log", WANDB_MODE="offline")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["equal"]["documents"] == 36
-    assert output.count("round 3/3") == 2  # one for each of the two runs, from one rank
+    assert output.count("round 2 (3 of 3)") == 2  # one for each of the two runs, from one rank
     for folder in (tmp_path / "run", tmp_path / "run/control"):
         assert len(list(folder.glob("wandb/offline-run-*"))) == 1, "one run of several ranks"
 

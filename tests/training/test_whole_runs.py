@@ -37,7 +37,7 @@ def on_main(world: Path, folder: Path) -> list[str]:
 def uninterrupted(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     said = run(on_main(world, folder), folder / "log", **offline(folder))
-    assert "run round 4/4: 12 documents (48), " in said and "evaluation loss" in said
+    assert "run round 3 (4 of 4): 12 documents (48), " in said and "evaluation loss" in said
     return folder
 
 
@@ -90,7 +90,7 @@ def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterr
     for label in ("round", "clusters", "documents", "pairs", "reward", "evaluation loss", "training", "speed", "time"):
         assert re.search(rf"^{label} +\S", shown, re.MULTILINE), label
     assert re.search(r"^training +step \d+ of 12$", shown, re.MULTILINE)
-    assert re.search(r"^.*run round 4/4: 12 documents \(48\), ", shown, re.MULTILINE)
+    assert re.search(r"^.*run round 3 \(4 of 4\): 12 documents \(48\), ", shown, re.MULTILINE)
 
     # One run, however often it was started.
     identity = json.loads((output / "run.json").read_text())["id"]
@@ -130,7 +130,7 @@ def test_a_round_that_is_collected_ahead_is_cancelled_with_the_run_and_paid_once
         assert before["answered"] < 2 * 12, "and nothing more was asked for"
         said = run(arguments, tmp_path / "again")
         after = stats()
-    assert "run round 2/2" in said and RoundRecords(output).indices() == [0, 1]
+    assert "run round 1 (2 of 2)" in said and RoundRecords(output).indices() == [0, 1]
     store = ResponseStore(output / "responses.sqlite")
     paid = store.paid(RunFile(output).run_id())
     assert (paid.usage.requests, paid.unanswered) == (2 * 12, 0), "each document once"
@@ -161,6 +161,6 @@ def test_a_run_goes_on_with_another_number_of_processes_but_not_with_another_bat
     assert len(list(rounds.glob("*/extracted"))) == len(list(rounds.glob("*/rewards.json"))) == 4
     rewards = [json.loads((rounds / f"round-{index:05d}/rewards.json").read_text()) for index in range(4)]
     assert all(sum(record["metrics"]["trained_rows"]) > 0 for record in rewards), "every round was trained on"
-    assert "run round 4/4" in said
+    assert "run round 3 (4 of 4)" in said
     state = json.loads((tmp_path / "run/checkpoint-12/trainer_state.json").read_text())
     assert (state["global_step"], state["stateful_callbacks"]["EqualTrainer"]["attributes"]["rounds"]) == (12, 4)
