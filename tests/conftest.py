@@ -1,5 +1,6 @@
 """Fixtures shared by all tests; nothing here leaves the machine."""
 
+import logging
 import os
 import signal
 
@@ -25,6 +26,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No test fails because the machine is busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def library_log() -> None:
+    """Messages go to the root logger, as with any library, also after a command ran in this process."""
+    ours = logging.getLogger("equal_hf")
+    ours.handlers, ours.propagate = [], True
+    ours.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
