@@ -4,7 +4,7 @@
     python recipes/equal_loop.py --assets runs/quickstart_assets
 
 For reading beside `mistral_math.py`, which does the same with everything a real run needs. Expect the validation loss
-to go from about 7.6 to about 2.6 in two minutes on two cores.
+to go from about 7.6 to about 2.8 in two minutes on two cores.
 """
 
 from __future__ import annotations

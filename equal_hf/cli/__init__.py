@@ -84,7 +84,8 @@ def in_one_line(work: Callable[[], int]) -> int:
     except KeyboardInterrupt as stop:
         terminated = isinstance(stop, Terminated)
         hush()
-        print("terminated" if terminated else "interrupted", file=sys.stderr)
+        how = "terminated" if terminated else "interrupted"
+        print(f"{how}: what is complete is kept, and the same command goes on from there", file=sys.stderr)
         return 143 if terminated else 130
     except BrokenPipeError:  # `equal-hf … | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

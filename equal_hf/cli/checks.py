@@ -67,8 +67,8 @@ def checks(
     if not _is_built(run, output_dir):
         yield from check_corpus_files(run)
     yield check_device(train=model is not None, use_cpu=bool(args.use_cpu))
-    for key, folder in _folders(run, output_dir).items():
-        yield check_disk(folder, key)
+    disks = [check_disk(folder, key) for key, folder in _folders(run, output_dir).items()]
+    yield from dict.fromkeys(disks)  # folders of one place are told once
     yield from check_settings_fit(run, args)
     if model is not None:
         yield from check_waiting(run, args)
@@ -87,7 +87,10 @@ def checks(
         yield from check_publishing(run, args, model)
     else:
         yield check_hub(run.hub_dataset_id, bool(args.push_to_hub), args.hub_token, output_dir)
-    yield check_wandb(wanted="wandb" in (args.report_to or []))
+    if {"wandb", "all"} & set(args.report_to or []):
+        yield check_wandb(wanted="wandb" in (args.report_to or []))
+    elif not start:
+        yield Check("W&B", "ok", "`report_to` does not name it, so nothing is logged there")
 
 
 def require(checks: Iterable[Check]) -> None:

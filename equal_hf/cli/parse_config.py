@@ -132,7 +132,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_unique_keys())  # a loader of plain values too
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path} ({error}): name a YAML file with --config") from error
+        raise ConfigError(f"cannot read the configuration {path}: {error}. Name a YAML file that is there.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Where, but not what: the line may hold a key.
         mark = getattr(error, "problem_mark", None)

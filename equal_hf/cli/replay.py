@@ -208,7 +208,12 @@ def _as_lines(played: list[Any]) -> list[str]:
             f"{len(round.pairs):>6}"
         )
     missing = [key for step in played for key in step.missing]
-    lines.append(f"exact: the first {_exact(played)} of {len(played)} rounds need no document that is not on record")
+    exact = _exact(played)
+    lines.append(
+        f"exact: the first {exact} of {len(played)} rounds, whose documents are all on record"
+        if exact
+        else "not exact: round 0 would already draw documents that are not on record"
+    )
     if missing:
         shown = ", ".join(f"cluster {arm} row {row}" for arm, row in missing[:SHOWN_MISSING])
         more = f" and {len(missing) - SHOWN_MISSING:,} more" if len(missing) > SHOWN_MISSING else ""

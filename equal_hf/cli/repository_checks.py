@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.cli.machine_checks import Check
+from equal_hf.corpus.local_files import looks_local
 from equal_hf.errors import CorpusError, MissingDependencyError
 from equal_hf.filters.benchmarks import Benchmark
 from equal_hf.utils.hub_retry import wait_for_hub
@@ -84,6 +85,8 @@ def unreadable(name: str, kind: str, wait: bool = False) -> str | None:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 
+    if kind == "dataset" and looks_local(name):
+        return "no such file or folder here"
     if constants.HF_HUB_OFFLINE:
         return _not_cached(name, kind)
 

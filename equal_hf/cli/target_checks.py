@@ -38,7 +38,8 @@ def check_targets(run: RunArguments, args: EqualConfig, model: Any, tokenizer: A
             for name, target in targets.items():
                 yield from _check_lengths(name, target, args, tokenizer)
     counts = ", ".join(
-        f"{name}: {len(target.reference):,} reference, {len(target.validation):,} validation, "
+        ("" if name == "target" else f"{name}: ")
+        + f"{len(target.reference):,} reference, {len(target.validation):,} validation, "
         f"{len(target.test):,} test"
         for name, target in targets.items()
     )

@@ -52,9 +52,20 @@ def local_paths(dataset: DatasetName) -> tuple[Path | None, list[Path] | None]:
         plain = [part for part in path.parts if not glob.has_magic(part)]
         root = Path(*path.parts[: next((i for i, part in enumerate(path.parts) if part not in plain), len(plain))])
         return root, list(dict.fromkeys(one for group in nested for one in group))
-    if source.startswith(("/", ".", "~")) or source.count("/") > 1 or path.suffix in (*FORMATS, *COMPRESSIONS):
+    if looks_local(source):
         raise CorpusError(f"`{setting}`: nothing is at {source}. Name an existing file, a folder or a Hub dataset id.")
     return None, None
+
+
+def looks_local(source: str) -> bool:
+    """Whether a name can only be meant as a path: no repository on the Hub is called so.
+
+    >>> looks_local("nothere.parquet"), looks_local("./notes"), looks_local("org/name")
+    (True, True, False)
+    """
+    return (
+        source.startswith(("/", ".", "~")) or source.count("/") > 1 or Path(source).suffix in (*FORMATS, *COMPRESSIONS)
+    )
 
 
 def _declares_configs(folder: Path) -> bool:

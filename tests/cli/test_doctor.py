@@ -71,6 +71,8 @@ def test_all_is_well(doctor: Doctor, tgi: str, tmp_path: Path):
     assert set(checks) >= {"packages", "faiss", "accelerator", "disk", "hub", "W&B", "endpoint"}
     assert all(check.keys() == {"name", "status", "found", "remedy"} for check in checks.values())
     assert "token role: write" in checks["hub"]["found"]
+    assert "`report_to` does not name it" in checks["W&B"]["found"]
+    assert checks["target"]["found"][0].isdecimal()
     found = checks["endpoint"]["found"]
     assert f"{tgi} is tgi, model equal-hf/tiny-random (5c1f0e0d" in found and "schema heeded" in found
     assert "A short document took" in found and "up to 128 at once" in found
@@ -124,6 +126,7 @@ def test_a_wrong_key_is_a_problem(doctor: Doctor, tgi: str, wrong: str | None):
     code, checks, said = doctor(**endpoint(tgi, extractor_api_key=wrong))
     assert (code, checks["endpoint"]["status"]) == (1, "problem")
     assert "answers 401" in checks["endpoint"]["found"] and "`extractor_api_key`" in checks["endpoint"]["found"]
+    assert "Set EQUAL_API_KEY in the environment" in checks["endpoint"]["found"]
     assert wrong is None or wrong not in said
 
 
@@ -182,6 +185,8 @@ def test_what_a_run_would_not_find_is_a_problem_here_too(
     code, checks, _ = doctor(target=str(tmp_path / "nowhere"), model_name_or_path=str(world / "embedder"))
     assert (code, checks["repositories"]["status"]) == (1, "problem")
     assert f"no access to `target` {tmp_path / 'nowhere'}" in checks["repositories"]["found"]
+    code, checks, _ = doctor(corpus="nothere.parquet")
+    assert code == 1 and checks["repositories"]["found"].endswith("nothere.parquet: no such file or folder here")
     code, checks, _ = doctor(corpus=str(tmp_path / "papers"))
     assert (code, checks["corpus"]["status"]) == (1, "problem")
     assert "paper.pdf takes pypdf to read" in checks["corpus"]["found"] and "[documents]" in checks["corpus"]["found"]

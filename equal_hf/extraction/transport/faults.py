@@ -187,7 +187,11 @@ def judge(status: int, headers: Mapping[str, str], text: str) -> TransportFault 
     if is_documents_own(status, lower) or leaves_no_room(status, lower):
         return Refusal(status, said)
     if status == 401 or (status == 403 and not _is_page(text)):
-        return Blocked(status, f"it answers {status}, the key is missing or wrong. Set `extractor_api_key`.{shown}")
+        return Blocked(
+            status,
+            f"it answers {status}, the key is missing or wrong. Set EQUAL_API_KEY in the "
+            f"environment; `extractor_api_key` of the settings comes before it.{shown}",
+        )
     if status in (404, 405, 410):
         remedy = "Correct `extractor_model` or `extractor_url`."
         return Blocked(status, f"it answers {status}, the model or the path is not there. {remedy}{shown}")
