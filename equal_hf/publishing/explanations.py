@@ -72,6 +72,7 @@ MEASURES = {
     "useful_pairs": "pairs of at least half the value that a pair can have, without near-copies",
     "found_share": "useful pairs found, of all that the budget was expected to find",
     "cost_paid": "money paid, in the currency of the prices",
+    r"left_(cost|prompt_tokens|completion_tokens)": "what was left of that limit at the end of the run",
     r"mean_\w+": "mean of that reward over the pulls",
     "steps": "optimizer steps",
     "pool_steps": "steps of the training on all pairs at the end",

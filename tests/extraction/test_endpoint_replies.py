@@ -27,11 +27,11 @@ def test_a_server_that_ignores_the_schema_is_told_of(llama, documents, caplog) -
 
 def test_a_server_that_refuses_the_schema_is_asked_without(documents, caplog) -> None:
     refusal = Fault(400, body='{"error": "response_format is not supported"}')
-    with FaultyServer(pages=MODELS, faults=[refusal, refusal, completion("Hello!"), completion()]) as server:
+    with FaultyServer(pages=MODELS, faults=[*[refusal] * 3, completion("Hello!"), completion()]) as server:
         (extraction,) = extractor(server.url).extract(documents[:1])
         assert [pair.answer for pair in extraction.pairs] == ["Twelve."]
         sent = [seen.body.get("response_format", {}).get("type") for seen in server.chats]
-        assert sent == ["json_schema", "json_object", None, None]
+        assert sent == ["json_schema", "json_object", "json_object", None, None], "the third without a schema"
     assert "refuses a JSON schema" in caplog.text
 
 
