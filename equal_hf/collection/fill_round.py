@@ -14,8 +14,8 @@ import numpy as np
 
 from equal_hf.selection.selector import Draw, Selector
 
-# Documents in a row that do not fit, after which none is looked for any more.
-MOST_REFUSED = 1000
+# Draws in a row of which nothing fits, after which no more is looked for.
+MOST_DRAWS = 10
 
 Fits = Callable[[list[Draw]], list[list[bool]]]
 
@@ -49,8 +49,8 @@ def fill_round(
                 own = those(draw, fitting)
                 kept[draw.arm] = _joined(kept[draw.arm], own) if draw.arm in kept else own
         drawn, refused = sum(map(len, told)), sum(fitting.count(False) for fitting in told)
-        in_a_row = in_a_row + refused if refused == drawn else 0
-        if not refused or in_a_row >= MOST_REFUSED:
+        in_a_row = in_a_row + 1 if refused == drawn else 0
+        if not refused or in_a_row == MOST_DRAWS:
             return list(kept.values()), bool(drawn) and not refused
         ahead, wanted = ahead.after(draws), refused
     raise AssertionError("unreachable")
