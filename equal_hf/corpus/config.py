@@ -54,7 +54,7 @@ class CorpusConfig:
         None, "Folder of what a stopped build goes on from, `<output_dir>/index` if unset; every process must see it."
     )
     shard_documents: Annotated[int, Range(1)] = setting(
-        1024, "Number of documents in a piece of work: what a kill costs, and what processes share out."
+        1024, "Number of documents in a piece of work: what processes share out, and what is read anew after a kill."
     )
     max_shard_bytes: Annotated[int, Range(1)] = setting(256_000_000, "Bytes at which a data file is closed.")
     on_bad_file: str = setting(
