@@ -32,6 +32,7 @@ class Policy:
         grades (`str`, *optional*): What pairs carry as the extracting model's grade: `"graded"`, a grader's that errs;
             `"oracle"`, what the labels say.
         terms (`bool`): Whether documents are seen by their terms, too.
+        answer_length (`bool`): Whether the likeness of pairs looks at the length of answers, too.
         settings (`Mapping[str, object]`): Further arguments of the [`Selector`].
     """
 
@@ -43,6 +44,7 @@ class Policy:
     unscaled_alpha: float | None = None
     grades: str | None = None
     terms: bool = True
+    answer_length: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -92,6 +94,7 @@ POLICIES: dict[str, Policy] = BASELINES | {
     "ours-explore-0": _by_value(UCB, settings={"explore": 0.0}),
     "ours-explore-10": _by_value(UCB, settings={"explore": 0.1}),
     "ours-by-cluster": _by_value(UCB, settings={"draw_by": "cluster"}),
+    "ours-answer-length": _by_value(UCB, answer_length=True),
     "ours-nearness": _by_value(UCB, settings={"pair_values": ["nearness"]}),
     "ours-nearest": _by_value(UCB, settings={"pair_values": ["nearest"]}),
     "ours-no-terms": _by_value(UCB, terms=False),

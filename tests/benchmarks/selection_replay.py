@@ -13,6 +13,7 @@ from equal_hf.selection.document_costs import DocumentCosts
 from equal_hf.selection.selector import Selector
 from equal_hf.target import TargetItem
 from equal_hf.types import Decision, QAPair, Round
+from tests.benchmarks.selection_answer_form import AnswerLengths
 from tests.benchmarks.selection_embed import Embedded
 from tests.benchmarks.selection_grader import Grader
 from tests.benchmarks.selection_inputs import COMPLETION_PRICE, Inputs, affordable
@@ -122,6 +123,9 @@ class Replay:
                 **policy.settings,
             },
         )
+        if policy.answer_length:
+            own = setting.profiles
+            self.selector.pair_values = AnswerLengths(setting.items, [setting.reference], own.samples, own.count)
         if policy.unscaled_alpha is not None:
             # The paper does not scale its rewards; scaling its exploration with them comes to the same.
             self.selector.bandit.alpha = policy.unscaled_alpha / self.selector.scaler.spread("transport")
