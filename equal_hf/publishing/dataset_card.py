@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from equal_hf.corpus.licence_text import licence_section
+from equal_hf.publishing.citation import PAPER_BIBTEX
 from equal_hf.publishing.dataset_metadata import Published, dataset_metadata, merge_metadata
 from equal_hf.publishing.explanations import UNSHOWN, columns_section, measure_rows, reason_text
 from equal_hf.publishing.reproduce import reproduce_section, short_path
@@ -37,23 +38,15 @@ PICTURE_TEXTS = {
     "drops.png": "Rejected and skipped, by reason",
 }
 
-CITATION = """\
+CITATION = f"""\
 ```bibtex
-@inproceedings{zhang2026equal,
-  title     = {Not All Documents Are What You Need for Extracting Instruction Tuning Data},
-  author    = {Chi Zhang and Huaping Zhong and Hongtao Li and Chengliang Chai and Jiawei Hong and Yuhao Deng and
-               Jiacheng Wang and Tian Tan and Yizhou Yan and Jiantao Qiu and Ye Yuan and Guoren Wang and Conghui He and
-               Lei Cao},
-  booktitle = {International Conference on Learning Representations},
-  year      = {2026},
-  url       = {https://arxiv.org/abs/2505.12250}
-}
+{PAPER_BIBTEX}
 
-@software{equal_hf,
-  title  = {EQUAL-HF: instruction-tuning data from the documents worth an LLM call},
-  note   = {Python package equal-hf},
-  license = {Apache-2.0}
-}
+@software{{equal_hf,
+  title  = {{EQUAL-HF: instruction-tuning data from the documents worth an LLM call}},
+  note   = {{Python package equal-hf}},
+  license = {{Apache-2.0}}
+}}
 ```"""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from trl import SFTTrainer
 
 from equal_hf.errors import RecordError
+from equal_hf.publishing.citation import PAPER_BIBTEX
 from equal_hf.publishing.hub_model import open_model_repository, push_model
 from equal_hf.publishing.model_card import link_model_card
 from equal_hf.records.json_files import read_json
@@ -28,13 +28,7 @@ class ModelFolderTrainer(SFTTrainer):
     _paper = {  # noqa: RUF012
         "title": "Not All Documents Are What You Need for Extracting Instruction Tuning Data",
         "id": "2505.12250",
-        "citation": textwrap.dedent("""\
-            @inproceedings{equal2026,
-                title     = {{Not All Documents Are What You Need for Extracting Instruction Tuning Data}},
-                year      = 2026,
-                booktitle = {International Conference on Learning Representations},
-                note      = {arXiv 2505.12250},
-            }"""),
+        "citation": PAPER_BIBTEX,
     }
 
     def export_model(self) -> Path:
