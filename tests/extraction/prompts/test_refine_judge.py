@@ -121,9 +121,9 @@ def test_second_requests_are_reserved_for_and_stored(tmp_path) -> None:
     with FaultyServer(pages=MODELS) as server, ResponseStore(tmp_path / "responses.sqlite") as store:
         server.faults = [completion(), FIRST, scores(5, 5, 5)]
         endpoint = extractor(server.url, judge=True, store=store)
-        # Four replies of 200 tokens are the worst case: asked and judged, each twice.
-        assert endpoint.extract([DOCUMENT], Allowance(completion_tokens=799))[0].finish_reason == "budget"
-        first = endpoint.extract([DOCUMENT], Allowance(completion_tokens=800))
+        # Two replies of 200 tokens are the worst case without repairs: asked and judged.
+        assert endpoint.extract([DOCUMENT], Allowance(completion_tokens=399))[0].finish_reason == "budget"
+        first = endpoint.extract([DOCUMENT], Allowance(completion_tokens=400))
         assert len(first[0].pairs) == 3
         assert endpoint.extract([DOCUMENT]) == first
         assert len(server.chats) == 3
