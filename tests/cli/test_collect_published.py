@@ -103,7 +103,7 @@ def test_run_and_dataset_name_each_other(found: dict):
 
 def test_on_a_terminal_there_is_one_live_view(found: dict):
     shown = without_codes(found["whole_said"])
-    for label in ("round", "clusters", "documents", "pairs", "dropped", "reward", "speed", "time"):
+    for label in ("round", "clusters", "documents", "pairs", "dropped", "mean mixed reward", "speed", "time"):
         assert re.search(rf"^{label} +\S", shown, re.MULTILINE), label
     assert re.search(r"^.*whole round 8 \(9 of 9\): 8 documents \(72\), ", shown, re.MULTILINE), "lines stand above it"
     assert "clusters  " not in found["outage_said"], "plain lines where there is no terminal"
