@@ -36,6 +36,7 @@ COMMANDS = (
     "index",
     "align",
 )
+GO_ON = ("collect", "train", "index")  # started again, these take up what they kept
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,14 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = [word.split("=")[0] for word in rest if word.startswith("-")]  # what they are set to may be secret
         parser.error(f"unrecognized arguments: {' '.join(flags) or f'{len(rest)} words'}")
     args.settings = rest
-    return in_one_line(lambda: args.func(args))
+    return in_one_line(lambda: args.func(args), goes_on=args.func.__module__.rpartition(".")[2] in GO_ON)
 
 
-def in_one_line(work: Callable[[], int]) -> int:
+def in_one_line(work: Callable[[], int], *, goes_on: bool = True) -> int:
     """Do work that a person started; whatever the settings, the system, a disk or a network make of it is one line.
 
     Args:
         work (`Callable`): Returns the exit code.
+        goes_on (`bool`, *optional*, defaults to `True`): Whether the same command takes up what a stopped one kept.
 
     Returns:
         `int`: The exit code.
@@ -85,7 +87,8 @@ def in_one_line(work: Callable[[], int]) -> int:
         terminated = isinstance(stop, Terminated)
         hush()
         how = "terminated" if terminated else "interrupted"
-        print(f"{how}: what is complete is kept, and the same command goes on from there", file=sys.stderr)
+        kept = ": what is complete is kept, and the same command goes on from there" if goes_on else ""
+        print(f"{how}{kept}", file=sys.stderr)
         return 143 if terminated else 130
     except BrokenPipeError:  # `equal-hf … | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

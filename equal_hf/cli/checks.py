@@ -58,10 +58,27 @@ def checks(
         yield check_hub()
         yield check_wandb()
         return
+    failed = False
     if model is not None and not model.model_name_or_path:
         remedy = "name a model, or collect without training: `equal-hf collect`"
         yield Check("model", "problem" if start else "note", "`model_name_or_path` is not set", remedy)
-        model = None
+        model, failed = None, True
+    for check in _local_checks(run, args, model, start):
+        failed = failed or check.fails
+        yield check
+    yield check_endpoint(run, args, start, ask=not (start and failed))
+    if start:
+        yield from check_publishing(run, args, model)
+    else:
+        yield check_hub(run.hub_dataset_id, bool(args.push_to_hub), args.hub_token, str(args.output_dir))
+    if {"wandb", "all"} & set(args.report_to or []):
+        yield check_wandb(wanted="wandb" in (args.report_to or []))
+    elif not start:
+        yield Check("W&B", "ok", "`report_to` does not name it, so nothing is logged there")
+
+
+def _local_checks(run: RunArguments, args: EqualConfig, model: Any, start: bool) -> Iterator[Check]:
+    """What costs nothing to look at: settings, this machine, and what a run reads."""
     output_dir = str(args.output_dir)
     yield check_faiss(installed(), needed=not _is_built(run, output_dir))
     if not _is_built(run, output_dir):
@@ -82,15 +99,6 @@ def checks(
         yield from check_model(args, model, tokenizer)
     if not any(check.fails for check in repositories):
         yield from check_targets(run, args, model, tokenizer)
-    yield check_endpoint(run, args, start)
-    if start:
-        yield from check_publishing(run, args, model)
-    else:
-        yield check_hub(run.hub_dataset_id, bool(args.push_to_hub), args.hub_token, output_dir)
-    if {"wandb", "all"} & set(args.report_to or []):
-        yield check_wandb(wanted="wandb" in (args.report_to or []))
-    elif not start:
-        yield Check("W&B", "ok", "`report_to` does not name it, so nothing is logged there")
 
 
 def require(checks: Iterable[Check]) -> None:
@@ -108,9 +116,7 @@ def require(checks: Iterable[Check]) -> None:
             f"\n  - {check.found}; {check.remedy}" if check.remedy else f"\n  - {check.found}" for check in problems
         )
         how_many = "one thing" if len(problems) == 1 else f"{len(problems)} things"
-        outside = {"accelerator", "endpoint", "repositories"} & {check.name for check in problems}
-        hint = "\nTo see the whole loop without GPU, endpoint or network, run `make quickstart`." if outside else ""
-        raise ConfigError(f"this run cannot start; {how_many} to fix:{listed}{hint}")
+        raise ConfigError(f"this run cannot start; {how_many} to fix:{listed}")
 
 
 def _folders(run: RunArguments, output_dir: str) -> dict[str, str | Path]:

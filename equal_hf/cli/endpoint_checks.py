@@ -12,6 +12,7 @@ from equal_hf.cli.estimate import CONCURRENCY_IF_UNKNOWN
 from equal_hf.cli.machine_checks import Check
 from equal_hf.cli.settings_checks import NO_PRICES
 from equal_hf.errors import EndpointError, EqualError
+from equal_hf.extraction.survey import survey
 from equal_hf.extraction.transport.schema_forms import JSON_MODE
 from equal_hf.types import Document, Extraction
 from equal_hf.utils.redaction import mask_text
@@ -29,7 +30,7 @@ _TEXT = (
 )
 
 
-def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False) -> Check:
+def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False, *, ask: bool = True) -> Check:
     """What the endpoint is, what it allows, whether it heeds a schema, and how long a short document takes.
 
     Args:
@@ -37,9 +38,18 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
         args ([`CollectorConfig`]): How many documents the run will draw.
         start (`bool`, *optional*, defaults to `False`): A run starts: one short request is enough, and a server that
             is loading is waited for.
+        ask (`bool`, *optional*, defaults to `True`): Whether to have it generate anything, which may be billed.
     """
     if run.extractor != "endpoint":
         return Check("endpoint", "ok", f"none is needed: `extractor` is {run.extractor}")
+    if not run.endpoint.url:
+        remedy = (
+            "set it to one such as http://localhost:8080. In a clone of the repository `make quickstart` shows the "
+            "whole loop without one"
+        )
+        return Check("endpoint", "problem", "no endpoint: `extractor_url` is not set", remedy)
+    if (told := _without_a_request(run, args, ask)) is not None:
+        return told
     from equal_hf.cli.factories import make_extractor
 
     patience: dict[str, Any] = {"extractor_load_timeout_s": min(run.endpoint.load_timeout_s, LOAD_TIMEOUT_S)}
@@ -62,7 +72,7 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
             # Another one each time: a reply from the store would tell nothing of the endpoint.
             (extraction,) = extractor.extract([Document("check", f"{_TEXT}\n\nNo. {time.time_ns()}")])
         except EndpointError as error:  # which says what to do
-            return Check("endpoint", "problem", f"no endpoint (`extractor_url`): {mask_text(str(error))}")
+            return Check("endpoint", "problem", mask_text(str(error)))
         except EqualError as error:  # the prompt, a key of the endpoint
             return Check("extractor", "problem", mask_text(str(error)))
         finally:
@@ -70,6 +80,26 @@ def check_endpoint(run: RunArguments, args: CollectorConfig, start: bool = False
                 extractor.close()
         seconds = time.monotonic() - began
     return _of_a_document(run, args, endpoints, extraction, seconds)
+
+
+def _without_a_request(run: RunArguments, args: CollectorConfig, ask: bool) -> Check | None:
+    """What can be told before anything is generated, which may be billed; `None` where a request has to tell."""
+    from equal_hf.cli.factories import make_prompt
+
+    needs_prices = args.max_cost is not None and run.prices.free and len(run.endpoint.url or ()) == 1
+    if ask and not needs_prices:
+        return None
+    try:
+        found = survey((), run.endpoint, make_prompt(run, None, args.seed))
+    except EqualError as error:
+        return Check("extractor", "problem", mask_text(str(error)))
+    if needs_prices and found.server is not None and found.server.listed_prices is None:
+        return Check("endpoint", "problem", *NO_PRICES)
+    if ask:
+        return None
+    if found.problem is not None:
+        return Check("endpoint", "problem", mask_text(found.problem))
+    return Check("endpoint", "note", "it answers; nothing was asked of its model yet")
 
 
 def _of_a_document(

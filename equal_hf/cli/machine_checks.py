@@ -122,7 +122,8 @@ def check_disk(folder: str | Path, setting: str = "output_dir") -> Check:
         return Check("disk", "problem", f"{folder} cannot be used: {error.strerror}", f"set `{setting}` to another")
     remedy = f"set `{setting}` to another folder"
     if not path.is_dir():
-        return Check("disk", "problem", f"{path} is a file, and {folder} would be below it", remedy)
+        below = "" if path == Path(folder).absolute() else f", and {folder} would be below it"
+        return Check("disk", "problem", f"{path} is a file{below or ', where a folder is wanted'}", remedy)
     if not os.access(path, os.W_OK | os.X_OK):
         return Check("disk", "problem", f"{path} cannot be written to", remedy)
     found = f"{free:,.1f} GB free at {path}"

@@ -157,7 +157,7 @@ def _unique_keys() -> Any:
             for key, _ in reversed(node.value):
                 if names.count(key.value) > 1 and key.value != "<<":
                     raise yaml.constructor.ConstructorError(
-                        None, None, "a key is there twice: keep one of them", key.start_mark
+                        None, None, f"`{mask_text(key.value)}` is there twice: keep one of them", key.start_mark
                     )
             return super().construct_mapping(node, deep)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HUB_TIMEOUT_S = 5.0
 _AWAY = "cannot be reached"
+_NO_FILE, _NO_MATCH = "no such file or folder here", "the glob matches nothing"
 
 
 def check_repositories(run: RunArguments, args: EqualConfig, model: Any, wait: bool = False) -> Iterator[Check]:
@@ -49,7 +50,11 @@ def check_repositories(run: RunArguments, args: EqualConfig, model: Any, wait: b
             wait = wait and _AWAY not in reason
             absent.setdefault(reason, []).append(f"`{key}` {name}")
     for reason, names in absent.items():
-        remedy = "log in with `hf auth login`, or name a local folder or file"
+        remedy = (
+            "correct the path"
+            if reason in (_NO_FILE, _NO_MATCH)
+            else "log in with `hf auth login`, or name a local folder or file"
+        )
         yield Check("repositories", "problem", f"no access to {', '.join(names)}: {reason}", remedy)
     if not absent:
         yield Check("repositories", "ok", "model, corpus, target and embedder can be read")
@@ -57,13 +62,14 @@ def check_repositories(run: RunArguments, args: EqualConfig, model: Any, wait: b
 
 def check_corpus_files(run: RunArguments) -> Iterator[Check]:
     """Whether the files of a local corpus are there, and what reads them is installed."""
-    from equal_hf.corpus.open_dataset import list_files
+    from equal_hf.corpus.open_dataset import check_columns, list_files
     from equal_hf.corpus.source_files import unread_files
 
     if "[" in (run.corpus_split or ""):  # whose rows would have to be counted
         return
     try:
         files = list_files(run)
+        check_columns(files, run)
     except (CorpusError, MissingDependencyError) as error:
         yield Check("corpus", "problem", str(error))
         return
@@ -85,8 +91,10 @@ def unreadable(name: str, kind: str, wait: bool = False) -> str | None:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 
+    if glob.has_magic(name):  # no name of a repository has its signs
+        return _NO_MATCH
     if kind == "dataset" and looks_local(name):
-        return "no such file or folder here"
+        return _NO_FILE
     if constants.HF_HUB_OFFLINE:
         return _not_cached(name, kind)
 
@@ -105,7 +113,7 @@ def unreadable(name: str, kind: str, wait: bool = False) -> str | None:
     except RepositoryNotFoundError:
         return "no such file or folder here, and no such repository on the Hub, or a private one"
     except HFValidationError:
-        return "no such file or folder here"
+        return _NO_FILE
     except OfflineModeIsEnabled:
         return _not_cached(name, kind)
     except Exception as error:  # whatever the network stack raises, the Hub was not reached

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from equal_hf.corpus.declared_files import open_declared
@@ -107,28 +107,52 @@ def read_file(file: SourceFile, config: CorpusConfig, report: ReadReport, proces
         UnreadableFile: It is damaged.
         CorpusError: It lacks a column, or the Hub cannot be reached.
     """
-    text_column, id_column, metadata_columns = config.text_column, config.id_column, config.metadata_columns
-    if file.format in DOCUMENTS:
-        text_column, id_column = "text", "id"
     try:
-        yield from read_documents(
-            FileRows(
-                file,
-                open_rows=open_declared(_corpus_name(config)),
-                limits=ParserLimits(config.parse_timeout_s, config.max_parse_bytes, processes),
-            ),
-            text_column=text_column,
-            id_column=id_column,
-            metadata_columns=metadata_columns,
-            min_characters=config.min_characters,
-            report=report,
-            deduplicate=False,
-            need_metadata=False,
-        )
+        yield from _documents(file, config, report, processes)
     except UnreadableFile:
         raise
     except CorpusError as error:
         raise CorpusError(f"{file.name}: {error}") from error
+
+
+def check_columns(files: Sequence[SourceFile], config: CorpusConfig) -> None:
+    """Look for the columns that settings name in the first rows of the first file.
+
+    Args:
+        files (`Sequence[SourceFile]`): From [`list_files`].
+        config ([`CorpusConfig`]): The settings.
+
+    Raises:
+        CorpusError: A column is missing, or holds no text.
+    """
+    file = next((file for file in files if not file.problem), None)
+    if file is None or file.format in DOCUMENTS:  # whose columns are our own
+        return
+    try:
+        _documents(file, config, ReadReport())
+    except UnreadableFile:  # which `on_bad_file` decides about
+        return
+    except CorpusError as error:
+        raise CorpusError(f"{file.name}: {error}") from error
+
+
+def _documents(file: SourceFile, config: CorpusConfig, report: ReadReport, processes: int = 1) -> Iterator[Document]:
+    """The documents of a file; its columns are looked at at once."""
+    own = file.format in DOCUMENTS
+    return read_documents(
+        FileRows(
+            file,
+            open_rows=open_declared(_corpus_name(config)),
+            limits=ParserLimits(config.parse_timeout_s, config.max_parse_bytes, processes),
+        ),
+        text_column="text" if own else config.text_column,
+        id_column="id" if own else config.id_column,
+        metadata_columns=config.metadata_columns,
+        min_characters=config.min_characters,
+        report=report,
+        deduplicate=False,
+        need_metadata=False,
+    )
 
 
 def read_corpus(config: CorpusConfig, report: ReadReport) -> Iterator[Document]:

@@ -70,10 +70,8 @@ def is_endpoints_own(key: str, changed: Mapping[str, Sequence[Any]]) -> bool:
 
 def in_words(key: str, recorded: Any, wanted: Any) -> str:
     """A change of the fingerprint; two hashes of items tell a reader nothing."""
-    if key == "protected" or key.endswith(".protected"):
-        return f"{key}: the items of the target changed, which no pair may repeat"
-    if key.startswith("reference."):
-        return f"{key}: the items of the target changed"
+    if key == "protected" or key.endswith(".protected") or key.startswith("reference."):
+        return "the items of the target changed (`target…`, `n_reference`, `n_validation`, `n_test`, `seed`)"
     return f"{key}: {_short(recorded)} → {_short(wanted)}"
 
 

@@ -80,7 +80,7 @@ class RunFile:
         changed = changed_values(run["fingerprint"], wanted)
         settings = [key for key in changed if not is_endpoints_own(key, changed)]
         if fixed := not_changeable(settings, under_review=run.get("reviewed") == len(rounds.indices())):
-            words = (in_words(key, *changed[key]) for key in fixed[:8])
+            words = list(dict.fromkeys(in_words(key, *changed[key]) for key in fixed))[:8]
             raise ResumeError(
                 f"{self.run_dir} holds a run with other settings: {'; '.join(words)}. "
                 "Change them back to resume it, or set `output_dir` to a new folder to start another run."

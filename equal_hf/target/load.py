@@ -126,7 +126,12 @@ def read_items(
         if question.strip() and answer.strip()
     ]
     if not items:
-        raise TargetError(f"{where} holds no question with an answer: name another split or other columns")
+        raise TargetError(
+            f"{where} holds no question with an answer: name another split, or set `target_question_column` "
+            f"({question_column!r}) and `target_answer_column` ({answer_column!r}) to other columns"
+            if rows
+            else f"{where} is empty: name another split or another `target`"
+        )
     if len(items) < len(rows):
         logger.warning("%s: %d of %d rows have no question or no answer", where, len(rows) - len(items), len(rows))
     return items

@@ -133,7 +133,7 @@ def test_flags_win_over_the_file(tmp_path):
         (GOOD + "eval_strategy: steps\n", [], "`eval_strategy` is 'steps'"),
         (GOOD.replace("num_rounds: 3\n", ""), [], "set `num_rounds`, or a budget"),
         ("corpus: [unclosed\n", [], "no valid YAML"),
-        (GOOD + "seed: 1\nseed: 2\n", [], "no valid YAML in line 8.*a key is there twice"),
+        (GOOD + "seed: 1\nseed: 2\n", [], "no valid YAML in line 8.*`seed` is there twice"),
         (GOOD + "1: 2\n", [], "a key of type int"),
         (GOOD + "seed: null\n", [], "`seed` is null, but a whole number is needed"),
         (GOOD + "filters: null\n", [], "`filters` is null"),
@@ -158,7 +158,7 @@ def test_what_is_wrong_is_named(tmp_path, text, flags, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*--config"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*Name a YAML file that is there"):
         parse_config(KINDS, ["--config", str(tmp_path / "nowhere.yaml")], default="unused.yaml")
 
 

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from equal_hf.cli import main
+from tests.extraction.endpoints import MODELS
+from tests.servers.faults import FaultyServer
 from tests.world import make_target
 
 LONG = "The sum of the apples and the coins of Ada is told of here. " * 20
@@ -87,7 +89,9 @@ def target(folder: Path, long_part: str | None = None, some: int = 1000) -> str:
         ({"report_to": ["mlflow"]}, "`report_to` names 'mlflow', which is not installed; pip install mlflow"),
         ({"decontaminate_against": ["no/where:test"]}, "no access to `decontaminate_against` no/where"),
         ({"extractor": "endpoint", "extractor_url": "http://127.0.0.1:9", "extractor_prompt": "no.jinja"}, "no.jinja"),
-        ({"extractor": "endpoint"}, "`extractor_url`"),
+        ({"extractor": "endpoint"}, "no endpoint: `extractor_url` is not set"),
+        ({"text_column": "body"}, "no column 'body'"),
+        ({"corpus": "nothere/*.parquet"}, "nothing is at nothere|the glob matches nothing; correct the path"),
     ],
 )
 def test_it_is_one_line_and_nothing_is_done(start, tmp_path: Path, monkeypatch, changes: dict, message: str):
@@ -128,6 +132,16 @@ def test_a_place_that_cannot_be_written_to(start, tmp_path: Path, key: str):
     (tmp_path / "file").write_text("")
     code, said = start("collect", **{key: str(tmp_path / "file" / "below" / "it")})
     assert code == 1 and f"{tmp_path / 'file'} is a file" in said and f"set `{key}` to another folder" in said
+
+
+def test_what_costs_nothing_to_look_at_comes_before_a_request(start, tmp_path: Path):
+    with FaultyServer(pages=MODELS) as server:
+        (tmp_path / "file").write_text("")
+        endpoint = {"extractor": "endpoint", "extractor_url": server.url}
+        code, said = start("collect", **endpoint, max_cost=3.0, output_dir=str(tmp_path / "file"))
+        assert code == 1 and "file is a file, where a folder is wanted" in said and "nothing costs anything" in said
+        code, said = start("collect", **endpoint, text_column="body")
+        assert code == 1 and "no column 'body'" in said and server.chats == []
 
 
 def test_a_name_that_is_too_long(start):

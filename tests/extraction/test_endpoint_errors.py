@@ -104,7 +104,7 @@ def test_a_web_server_is_no_model_server(status: int) -> None:
     page = Fault(status, {"Content-Type": "text/html"}, "<html><body>Welcome!</body></html>")
     pages = dict.fromkeys(("/info", "/props", "/version", "/v1/models", "/health"), page)
     with FaultyServer(pages=pages, faults=[page] * 9) as server:
-        with pytest.raises(EndpointError, match=r"`extractor_url`|`extractor_model`"):
+        with pytest.raises(EndpointError, match=r"tells of a model server: .*\. Correct `extractor_url`"):
             extractor(server.url, max_retries=1).check()
         with pytest.raises(EndpointError, match=r"`extractor_url`"):
             extractor(server.url, model="m", max_retries=1).check()

@@ -20,9 +20,9 @@ def test_a_target_that_changed_is_told_in_words(tmp_path):
     first = RunFile(tmp_path)
     assert first.open({"protected": "29cd", "reference": {"gsm8k": "11aa"}}, {}) is False
     first.close()
-    with pytest.raises(ResumeError, match="protected: the items of the target changed") as caught:
+    with pytest.raises(ResumeError, match=r"the items of the target changed .*`n_validation`") as caught:
         RunFile(tmp_path).open({"protected": "f4e8", "reference": {"gsm8k": "22bb"}}, {})
-    assert "reference.gsm8k: the items of the target changed" in str(caught.value)
+    assert str(caught.value).count("the items of the target changed") == 1
     assert "f4e8" not in str(caught.value) and "22bb" not in str(caught.value)
 
 

@@ -87,7 +87,17 @@ def test_killed_and_resumed_ends_with_the_same_records(world, tmp_path, uninterr
     assert digests(output / "hub/model", "*.safetensors") == digests(uninterrupted / "run/hub/model", "*.safetensors")
 
     # One live view, with what the run is at; what is said meanwhile stands above it.
-    for label in ("round", "clusters", "documents", "pairs", "mean mixed reward", "evaluation loss", "training", "speed", "time"):
+    for label in (
+        "round",
+        "clusters",
+        "documents",
+        "pairs",
+        "mean mixed reward",
+        "evaluation loss",
+        "training",
+        "speed",
+        "time",
+    ):
         assert re.search(rf"^{label} +\S", shown, re.MULTILINE), label
     assert re.search(r"^training +step \d+ of 12$", shown, re.MULTILINE)
     assert re.search(r"^.*run round 3 \(4 of 4\): 12 documents \(48\), ", shown, re.MULTILINE)

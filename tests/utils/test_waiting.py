@@ -119,7 +119,8 @@ def test_a_terminal_has_one_line_that_is_gone_afterwards(interrupt: bool):
     after = rest.rpartition("It is loading.")[2]  # a busy terminal may be drawn twice
     line = "waiting for the first reply of http://localhost:8080 (0 s)"
     assert line in before and line in after
-    end = "interrupted" if interrupt else "done"
+    stopped = "interrupted: what is complete is kept, and the same command goes on from there"
+    end = stopped if interrupt else "done"
     assert after.rstrip().endswith(end)
     # The line is wiped before anything else is said, and the cursor is back.
     assert "\x1b[2K" in shown[shown.rindex(line) : shown.rindex(end)]

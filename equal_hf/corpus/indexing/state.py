@@ -115,6 +115,8 @@ class IndexState:
     def nothing_usable(self) -> str:
         """Message for a corpus that has no document left."""
         config = self.config
+        if not self.rows:
+            return f"`corpus` {config.corpus} is empty: its files hold no rows."
         return (
             f"No document is usable: of {self.rows} rows, dropped were {self.dropped or 'none'}. Check `corpus`, "
             f"`text_column` ({config.text_column!r}) and `min_characters` ({config.min_characters})."

@@ -113,6 +113,11 @@ async def identify(get: GetJson, dialect: str, model: str | None) -> Server:
     if dialect == "auto":
         owner = next((entry.get("owned_by") for entry in entries), None)
         dialect = owner if owner in ("vllm", "sglang") else await _told_by_other_paths(get)
+    if model is None and not isinstance(data, list) and dialect == "openai":
+        raise EndpointError(
+            "nothing there tells of a model server: there is no list of models at /v1/models. Correct "
+            "`extractor_url`; where it is a server that lists none, set `extractor_model`."
+        )
     chosen = _choose(names, model)
     found = listed(entries, chosen[1])
     server = Server(dialect, *chosen, max_total_tokens=found.context, is_known=bool(names), listed_prices=found.prices)
