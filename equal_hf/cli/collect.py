@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result, indent=2))
     else:
         for name, value in result.items():
-            print(f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}")
+            print(f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {_rounded(value)}")
     return 0
 
 
@@ -148,6 +148,10 @@ def collect(job: Job) -> dict[str, Any]:
         **collector.spending.summary(history),
         **{f"mean_{name}": mean(values) for name, values in rewards.items()},
     } | ({"dataset": url} if url is not None else {})
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.4f}" if isinstance(value, float) and abs(value) < 10 else value
 
 
 def _nothing_came(run_dir: str, documents: int, reasons: Counter[str]) -> str:

@@ -151,6 +151,13 @@ def render(plan: Plan, assumptions: list[str], embedding: str = "") -> Iterator[
 def _basis(measured: Survey, sampled: int, size: int | None) -> Iterator[str]:
     of = f" of {size:,}" if size is not None else ""
     yield f"the {sampled:,} documents looked at{of} are like the ones that will be drawn"
+    tokens = [one.prompt_tokens for one in measured.documents]
+    longest, whole = max(tokens), sum(tokens)
+    if longest > whole / 10 and len(tokens) > 10:
+        yield (
+            f"the longest of them takes {longest:,} prompt tokens, {longest / whole:.0%} of what all take together: "
+            "split it or take it out of the corpus if it is not worth that"
+        )
     if measured.server is None:
         yield f"the endpoint could not be asked ({measured.problem}): 4 bytes of text are a token"
     elif not measured.counted:

@@ -110,6 +110,15 @@ def _path(args: argparse.Namespace) -> Path:
     return path / _FILE
 
 
+def _run_id(folder: Path) -> str | None:
+    """The id of the run in a folder; `None` where there is none."""
+    if not (folder / "run.json").is_file():
+        return None
+    from equal_hf.records.run_file import RunFile
+
+    return str(RunFile(folder).read().get("id"))
+
+
 def _selection(args: argparse.Namespace) -> Selection:
     return Selection(args.model, args.finish_reason, args.older_than_days, args.reason)
 
@@ -128,9 +137,11 @@ def _stats(args: argparse.Namespace) -> int:
             f"  {escape(row['model']) or '(unnamed model)'}, ended by {row['finish_reason']}: {row['responses']:,} "
             f"responses, {row['prompt_tokens']:,} prompt and {row['completion_tokens']:,} completion tokens"
         )
+    own = _run_id(Path(args.store))
     for run, entry in summary["runs"].items():
         attempts = ", ".join(f"{numbers['attempts']:,} {state}" for state, numbers in entry["attempts"].items())
-        print(f"  run {escape(run)}: {attempts}; cost {entry['cost']:,.4f}")
+        which = f" ({escape(args.store)})" if run == own else ""
+        print(f"  run {escape(run)}{which}: {attempts}; cost {entry['cost']:,.4f}")
     for row in summary["by_endpoint"]:
         tier = f" ({row['tier']})" if row["tier"] else ""
         place = f"{escape(row['endpoint']) or '(unknown endpoint)'}, {escape(row['model']) or '(unnamed model)'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,8 @@ def train(job: Job) -> dict[str, Any]:
     Args:
         job ([`Job`]): The run, or its control.
     """
+    from transformers import ProgressCallback
+
     from equal_hf.cli.collect_rounds import collect_rounds
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
@@ -67,6 +70,8 @@ def train(job: Job) -> dict[str, Any]:
 
     began = time.monotonic()
     run, args, trainer = job.run, job.args, make_trainer(job)
+    if not sys.stderr.isatty():
+        trainer.remove_callback(ProgressCallback)  # a log would get hundreds of its lines
     collector = trainer.data_collector
     trainer.open_run()
     result_path = Path(str(args.output_dir)) / "result.json"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from equal_hf.target.items import Target
     from equal_hf.training.exact_match.config import ExactMatchConfig
     from equal_hf.training.trainer import EqualTrainer
+
+logger = logging.getLogger(__name__)
 
 _WHEN = {UNTOUCHED: "before training", TRAINED: "after training"}
 
@@ -57,6 +60,9 @@ def measure_model(
     if (tests := evaluation_sets(targets, "test", annotations=annotations)) is None:
         return {}
     several = len(targets) > 1
+    if trainer.is_world_process_zero():
+        items = sum(len(target.test) for target in targets.values())
+        logger.info("Measuring the model %s on %s test items", _WHEN[stage], f"{items:,}")
     metrics = trainer.evaluate(tests, metric_key_prefix="test")
     measures = {"test_loss": metrics["test_loss"]}
     if several:

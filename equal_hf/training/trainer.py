@@ -7,6 +7,7 @@ and the evaluation at its end pays the round's arms.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ from equal_hf.utils.rank_zero import start_heartbeat
 
 # SFTTrainer wants a training set when it is built, to see what kind of rows it will get; this one is never trained on.
 _PLACEHOLDER = QAPair("What is trained on?", "The rounds that follow.", document_id="").messages()
+
+logger = logging.getLogger(__name__)
 
 
 class EqualTrainer(ModelFolderTrainer):
@@ -253,6 +256,8 @@ class EqualTrainer(ModelFolderTrainer):
         """The fine-tuning on all pairs, after the rounds, with checkpoints of its own in `pool/`."""
         rows = on_main(lambda: tokenize_rows(self, self.round_feed.pool()))
         self._count_cut(rows, len(rows.cut), "the pool")
+        if self.is_world_process_zero():
+            logger.info("Training on all %s rows that were collected", f"{len(rows.dataset):,}")
         set_seed(self.args.seed)  # else a pool that begins in another process than the rounds has another dropout
         self.train_dataset, self._pool_lengths = rows.dataset, rows.lengths
         self.remove_callback(self._round_callback)

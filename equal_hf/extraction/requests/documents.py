@@ -23,6 +23,7 @@ from equal_hf.extraction.requests.chunks import ChunkExtractor
 from equal_hf.extraction.requests.pace import pace, waits_for
 from equal_hf.extraction.transport.faults import Refusal, TransportFault
 from equal_hf.types import Allowance, Document, Extraction, Rejection, Usage
+from equal_hf.utils.printable import escape
 from equal_hf.utils.retry import backoff_s
 from equal_hf.utils.waiting import is_shown_elsewhere, waiting
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PLANNED_AHEAD = 16
+# A document of so many requests is told of before it is sent.
+_MANY_PARTS = 50
 # How long an interrupt waits for responses that are paid for: most come in that time, and nobody waits much longer.
 WIND_DOWN_S = 10.0
 
@@ -125,6 +128,8 @@ class ExtractCall:
                         outcomes.append(Extraction(document.id, finish_reason="error", rejected=(plan,)))
                         bar.update()
                         continue
+                    if (told := told_of_size(document.id, plan, admission.allowance)) is not None:
+                        logger.warning("%s", told)
                     reservation = await self._admitted(document, plan, admission, limited=limited)
                     if self._error is not None:
                         break
@@ -276,6 +281,24 @@ class ExtractCall:
     ) -> Extraction:
         with self._activity.active():
             return await self.chunk_extractor.extract(document, text, chunk, reservation)
+
+
+def told_of_size(name: str, chunks: Sequence[Chunk], allowance: Allowance) -> str | None:
+    """What to say of a document that takes much of what is left; `None` of any other.
+
+    Args:
+        name (`str`): The document's id.
+        chunks (`Sequence[Chunk]`): Its requests.
+        allowance ([`Allowance`]): What is left before this call.
+    """
+    if len(chunks) < _MANY_PARTS:
+        return None
+    tokens, left = sum(chunk.prompt_tokens for chunk in chunks), allowance.prompt_tokens
+    share = "" if not left else f", {tokens / left:.0%} of what was left of `max_prompt_tokens`"
+    return (
+        f"The document {escape(name)} goes out in {len(chunks):,} parts, up to {tokens:,} prompt tokens{share}. "
+        "Take it out of the corpus, or split it there, if it is not worth that."
+    )
 
 
 def sendable(text: str) -> str:
