@@ -271,7 +271,7 @@ def test_shards_may_lack_metadata_that_others_have(embedder, tmp_path):
 def test_a_corpus_of_no_usable_document_says_what_was_dropped(embedder, tmp_path):
     with pytest.raises(CorpusError, match=r"of 2 rows, dropped were \{'null': 1, 'too_short': 1\}.*`min_characters`"):
         build(Dataset.from_dict({"text": [None, "sum"]}), tmp_path / "corpus", embedder)
-    with pytest.raises(CorpusError, match=r"of 0 rows"):
+    with pytest.raises(CorpusError, match=r"is empty: of 0 rows"):
         build([], tmp_path / "corpus", embedder)
     with pytest.raises(CorpusError, match=r"\{'no_embedding': 1\}"):
         build([{"text": "unknown words only " * 5}], tmp_path / "corpus", embedder, n_clusters=1)

@@ -116,7 +116,7 @@ class IndexState:
         """Message for a corpus that has no document left."""
         config = self.config
         if not self.rows:
-            return f"`corpus` {config.corpus} is empty: its files hold no rows."
+            return "The corpus is empty: of 0 rows none is a document. Check `corpus` and `corpus_split`."
         return (
             f"No document is usable: of {self.rows} rows, dropped were {self.dropped or 'none'}. Check `corpus`, "
             f"`text_column` ({config.text_column!r}) and `min_characters` ({config.min_characters})."
