@@ -13,6 +13,7 @@ from recipes.tiny_models import build_language_model, build_tokenizer
 from tests import processes
 from tests.benchmarks import training
 from tests.benchmarks.selection_inputs import read_inputs
+from tests.benchmarks.training_arms import HALVES, purchases
 from tests.benchmarks.training_table import paired_difference
 from tests.world import make_documents, make_target
 
@@ -111,6 +112,21 @@ def test_what_decides_a_training_trains_again(flags, tmp_path, capsys):
     # Nothing is trained, and what is missing is told.
     shown, trained = run(capsys, few, tmp_path, "--learning-rate", "1e-3", "--only-cached")
     assert trained == 0 and len(shown["missing"]) == 3
+
+
+def test_the_better_half_is_of_what_ours_bought(flags):
+    args = training.parse([*flags, "--arms", "ours", *HALVES])
+    inputs = read_inputs(str(args.documents), str(args.pairs), str(args.target), str(args.labels))
+    (bought,) = purchases(args, inputs)
+    ours = bought["ours"]
+    halves = [bought[name] for name in HALVES]
+    for half in halves:
+        assert len(half.pairs) == len(ours.pairs) // 2 > 0
+        assert (half.documents, half.money) == (ours.documents, ours.money)
+        left = iter(ours.pairs)
+        assert all(pair in left for pair in half.pairs)  # in the order they were bought
+    assert halves[0].pairs != ours.pairs[: len(halves[0].pairs)]
+    assert halves[0].pairs != halves[1].pairs
 
 
 def tmp_path_of(flags: list[str], name: str) -> str:

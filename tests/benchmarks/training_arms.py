@@ -1,21 +1,24 @@
-"""What each arm of a comparison of trainings trains on: what a policy buys, all, nothing, or pairs of a file."""
+"""What each arm of a comparison of trainings trains on: all, nothing, what a policy buys or half of it, or a file."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from equal_hf.types import QAPair
+from equal_hf.selection.round_values import PairValues
+from equal_hf.types import Decision, QAPair, Round
+from tests.benchmarks.selection_answer_form import AnswerLengths
 from tests.benchmarks.selection_inputs import Inputs
 from tests.benchmarks.selection_policies import POLICIES
 from tests.benchmarks.selection_replay import Setting, select
 from tests.benchmarks.selection_settings import add_arguments, check_arguments, settings
 
 UNTOUCHED, ALL = "untouched", "all"
-NAMES = (UNTOUCHED, ALL, *POLICIES)
+HALVES = ("ours-better-half", "ours-better-half-length")  # of the pairs of `ours`, by value
+NAMES = (UNTOUCHED, ALL, *POLICIES, *HALVES)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def selection_arguments(args: argparse.Namespace) -> argparse.Namespace:
 def purchases(args: argparse.Namespace, inputs: Inputs) -> Iterator[dict[str, Bought]]:
     """For each seed what every arm buys with the same money."""
     chosen = selection_arguments(args)
-    needed = [name for name in args.arms if name in POLICIES]
+    needed = [name for name in args.arms if name in POLICIES or name in HALVES]
     if not needed:
         yield from ({name: _bought(name, None, inputs, args.budget) for name in args.arms} for _ in range(args.seeds))
         return
@@ -64,6 +67,12 @@ def purchases(args: argparse.Namespace, inputs: Inputs) -> Iterator[dict[str, Bo
 
 def _bought(name: str, setting: Setting | None, inputs: Inputs, budget: float) -> Bought:
     costs = inputs.costs("money")
+    if name in HALVES:
+        assert setting is not None
+        drawn = select(POLICIES["ours"], setting, budget * float(costs.sum()))
+        better = better_half(drawn, setting, by_length=name.endswith("-length"))
+        money = float(costs[drawn].sum() / costs.sum())
+        return Bought([inputs.pairs[place] for place in better], len(drawn), money)
     if name == UNTOUCHED:
         return Bought(None)
     if name == ALL:
@@ -78,6 +87,31 @@ def _bought(name: str, setting: Setting | None, inputs: Inputs, budget: float) -
         money=float(costs[drawn].sum() / costs.sum()),
         target_like=None if labels is None else int(labels[drawn].sum()),
     )
+
+
+def better_half(drawn: np.ndarray, setting: Setting, *, by_length: bool = False) -> np.ndarray:
+    """Places of the half of the documents' pairs that is worth most, in the order they were bought.
+
+    Pairs are worth what the library says of them once all are known, from the reference alone.
+
+    Args:
+        drawn (`np.ndarray`): The documents that were bought.
+        setting (`Setting`): Holds pairs, embeddings and the reference.
+        by_length (`bool`, *optional*, defaults to `False`): Whether likeness looks at the length of answers, too.
+    """
+    inputs, own = setting.inputs, setting.profiles
+    places = inputs.pairs_of(drawn)
+    round = Round(
+        0,
+        (Decision(0, 0.0, tuple(inputs.ids[document] for document in drawn)),),
+        tuple(replace(inputs.pairs[place], cluster=0) for place in places),
+    )
+    questions = [[item.question for item in setting.items]]
+    known = ([setting.reference], own.samples, own.count)
+    judge = AnswerLengths(setting.items, *known) if by_length else PairValues(*known, questions=questions)
+    values = judge.take(round, setting.embedded.pairs[places]).mixed[:, 0]
+    best = np.argsort(-values, kind="stable")[: len(places) // 2]
+    return places[np.sort(best)]
 
 
 def read_pairs(path: str, seed: int) -> Bought:
