@@ -57,8 +57,6 @@ def train(job: Job) -> dict[str, Any]:
     Args:
         job ([`Job`]): The run, or its control.
     """
-    from transformers import ProgressCallback
-
     from equal_hf.cli.collect_rounds import collect_rounds
     from equal_hf.publishing.model_card import link_model_card
     from equal_hf.publishing.previous_export import last_push
@@ -70,8 +68,6 @@ def train(job: Job) -> dict[str, Any]:
 
     began = time.monotonic()
     run, args, trainer = job.run, job.args, make_trainer(job)
-    if not sys.stderr.isatty():
-        trainer.remove_callback(ProgressCallback)  # a log would get hundreds of its lines
     collector = trainer.data_collector
     trainer.open_run()
     result_path = Path(str(args.output_dir)) / "result.json"
@@ -135,13 +131,14 @@ def make_trainer(job: Job) -> EqualTrainer:
     Args:
         job ([`Job`]): The run, or its control.
     """
-    from transformers import AutoTokenizer, PrinterCallback
+    from transformers import AutoTokenizer, PrinterCallback, ProgressCallback
     from trl import get_quantization_config
 
     from equal_hf.cli.factories import adapter_settings, make_collector, model_settings
     from equal_hf.target.evaluation_sets import evaluation_sets
     from equal_hf.target.items import has_annotations
     from equal_hf.training.round_callbacks import PublishCallback
+    from equal_hf.training.step_lines import StepLines
     from equal_hf.training.trainer import EqualTrainer
     from equal_hf.utils.hub_retry import wait_for_hub
 
@@ -172,6 +169,9 @@ def make_trainer(job: Job) -> EqualTrainer:
     ):
         collector.extra_fingerprint["target_annotations"] = "strip"  # else as it was before it could be set
     trainer.remove_callback(PrinterCallback)  # a line a round says enough
+    if not sys.stderr.isatty():
+        trainer.remove_callback(ProgressCallback)  # a log would get hundreds of its lines
+        trainer.add_callback(StepLines())
     if job.publisher is not None:
         trainer.add_callback(PublishCallback(job.publisher))
     return trainer

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from equal_hf.corpus.embedder import Embedder
 from equal_hf.corpus.indexing.embedding_store import EmbeddingStore, usable
-from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.corpus.indexing.shards import DIGEST, digests_of, read_shard, text_digest
 from equal_hf.corpus.indexing.unfinished_shard import UnfinishedShard
 from equal_hf.errors import ConfigError, CorpusError
 from equal_hf.utils.hashing import fingerprint
+from equal_hf.utils.progress import Progress
 
 if TYPE_CHECKING:
     from equal_hf.corpus.config import CorpusConfig

@@ -12,7 +12,6 @@ import numpy as np
 from equal_hf.corpus.file_rows import SourceFile
 from equal_hf.corpus.formats.parser_process import end_parsers
 from equal_hf.corpus.indexing.deduplicate import find_duplicates
-from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.corpus.indexing.read_piece import ReadPiece, pieces_of, read_piece
 from equal_hf.corpus.indexing.shards import common_schema, read_identities
 from equal_hf.corpus.kmeans import check_count
@@ -22,6 +21,7 @@ from equal_hf.errors import CorpusError
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
 from equal_hf.utils.printable import escape
+from equal_hf.utils.progress import Progress
 from equal_hf.utils.redaction import mask_text
 
 if TYPE_CHECKING:

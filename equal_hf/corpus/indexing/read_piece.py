@@ -19,8 +19,8 @@ from equal_hf.utils.hashing import fingerprint
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.document_source import Source
-    from equal_hf.corpus.indexing.progress import Progress
     from equal_hf.corpus.indexing.state import IndexState
+    from equal_hf.utils.progress import Progress
 
 _SETTINGS = ("text_column", "id_column", "metadata_columns", "min_characters", "shard_documents")
 _PARSER_SETTINGS = ("parse_timeout_s", "max_parse_bytes")

@@ -20,7 +20,6 @@ from equal_hf.corpus.indexing.file_plan import FilePlan, cluster_totals, plan_fi
 from equal_hf.corpus.indexing.finish import Draw, corpus_facts, finish_corpus
 from equal_hf.corpus.indexing.layout import Layout, lay_out
 from equal_hf.corpus.indexing.parquet_writer import FilePart, write_files
-from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.corpus.indexing.shards import common_schema
 from equal_hf.corpus.indexing.sorted_runs import Run, opened
 from equal_hf.corpus.keywords import ClusterWords
@@ -30,6 +29,7 @@ from equal_hf.corpus.provenance import Provenance
 from equal_hf.corpus.term_sketch import SKETCH_VERSION
 from equal_hf.utils.files import replacing
 from equal_hf.utils.hashing import fingerprint
+from equal_hf.utils.progress import Progress
 
 if TYPE_CHECKING:
     from equal_hf.corpus.indexing.config import IndexConfig

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equal_hf.corpus.indexing.progress import Progress
 from equal_hf.errors import MissingDependencyError
 from equal_hf.target.items import TargetItem
 from equal_hf.training.exact_match.forms import MEASURES, STOP, Verify, prompts, read
@@ -25,6 +24,7 @@ from equal_hf.training.exact_match.math_verifier import MISSING, MathVerifier, c
 from equal_hf.training.exact_match.reply_file import ReplyFile
 from equal_hf.training.exact_match.results import canonical, is_formula, last_number
 from equal_hf.training.main_process import on_main
+from equal_hf.utils.progress import Progress
 from equal_hf.utils.waiting import is_shown_elsewhere, waiting
 
 logger = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from equal_hf.corpus import ClusteredCorpus, Embedder
-from equal_hf.corpus.indexing import progress
 from equal_hf.corpus.indexing.config import IndexConfig
 from equal_hf.corpus.indexing.pipeline import run_index
 from equal_hf.corpus.run_corpus import open_corpus
 from equal_hf.errors import ResumeError
+from equal_hf.utils import progress
 from tests.corpus.tiny import make_model, make_texts
 from tests.processes import digests, run
 
