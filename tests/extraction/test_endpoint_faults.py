@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -92,12 +91,10 @@ def test_a_server_that_takes_fewer_requests_than_we_send(documents) -> None:
 
 
 def test_a_server_that_is_loading_is_waited_for(caplog) -> None:
-    with spawn("tests.servers.tgi", "--load-s", "1.5") as url:
-        started = time.monotonic()
+    with spawn("tests.servers.tgi", "--load-s", "4") as url:
         with pytest.raises(EndpointError, match=r"still loading after 0 s.*`extractor_load_timeout_s`"):
             extractor(url, load_timeout_s=0.2).check()
         extractor(url, load_timeout_s=20).check()
-        assert time.monotonic() - started > 1.0
     assert "loading: waiting up to 20 s" in caplog.text
 
 

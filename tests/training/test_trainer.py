@@ -617,13 +617,12 @@ def test_an_endpoint_is_asked_for_nothing_more_when_training_stops_early(world, 
         sizes = {"num_rounds": 4, "arms_per_round": 2, "documents_per_arm": 12}
         trainer = make(world, tmp_path, extractor=extractor, feedback_lag=1, filters=[], **sizes)
         trainer.add_callback(StopAfter(1))
-        began = time.monotonic()
         trainer.train()
-        took, asked = time.monotonic() - began, stats(url)["answered"]
+        asked = stats(url)["answered"]
         time.sleep(2)
         assert stats(url)["answered"] <= asked + 4, "nothing but what was under way"
         assert 24 <= asked <= 24 + 16, "the next round was given up"
-        assert RoundRecords(tmp_path).indices() == [0] and took < 25
+        assert RoundRecords(tmp_path).indices() == [0]
         trainer.data_collector.close()
         # What was paid for it is not paid for again.
         extractor = EndpointExtractor(url, concurrency=4, store=tmp_path / "responses.sqlite")
