@@ -171,7 +171,8 @@ def make_trainer(job: Job) -> EqualTrainer:
     trainer.remove_callback(PrinterCallback)  # a line a round says enough
     if not sys.stderr.isatty():
         trainer.remove_callback(ProgressCallback)  # a log would get hundreds of its lines
-        trainer.add_callback(StepLines())
+        if not args.disable_tqdm:
+            trainer.add_callback(StepLines())
     if job.publisher is not None:
         trainer.add_callback(PublishCallback(job.publisher))
     return trainer

@@ -46,6 +46,7 @@ class Embedder:
             by `max_windows` of them, spread evenly from its beginning to its end.
         dtype (`str`, *optional*, defaults to `"float32"`): Precision of a model named by `str`: `"float32"`,
             `"float16"`, `"bfloat16"`, or `"auto"`: on a GPU the half precision it is good at, else `"float32"`.
+        wait (`bool`, *optional*, defaults to `True`): Whether a Hub that cannot be reached is tried again for minutes.
 
     Attributes:
         model (`SentenceTransformer`): The model.
@@ -66,6 +67,7 @@ class Embedder:
         revision: str | None = None,
         max_windows: int = 8,
         dtype: str = "float32",
+        wait: bool = True,
     ):
         if dtype not in DTYPES:
             raise ConfigError(f"`dtype` of the embedder is {dtype!r}. Set it to one of {', '.join(DTYPES)}.")
@@ -75,7 +77,7 @@ class Embedder:
             )
         if isinstance(model, str):
             self.name = model
-            model = _load(model, device, revision, dtype)
+            model = _load(model, device, revision, dtype, wait=wait)
         else:
             self.name = model.model_card_data.model_id or model.model_card_data.base_model or ""
         if media := {"image", "audio", "video"} & set(model.modalities):
@@ -288,15 +290,16 @@ def _raw_bytes(tensor: Any) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _load(model: str, device: str | None, revision: str | None, dtype: str) -> SentenceTransformer:
+def _load(model: str, device: str | None, revision: str | None, dtype: str, *, wait: bool) -> SentenceTransformer:
     import torch
     from huggingface_hub.errors import HFValidationError
     from sentence_transformers import SentenceTransformer
 
+    def load() -> SentenceTransformer:
+        return SentenceTransformer(model, device=device, revision=revision)
+
     try:
-        loaded = wait_for_hub(
-            lambda: SentenceTransformer(model, device=device, revision=revision), f"loading the embedder {model!r}"
-        )
+        loaded = wait_for_hub(load, f"loading the embedder {model!r}") if wait else load()
         if dtype == "auto":
             on_gpu = loaded.device.type == "cuda"
             half = "bfloat16" if on_gpu and torch.cuda.is_bf16_supported() else "float16"

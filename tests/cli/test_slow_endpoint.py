@@ -71,6 +71,7 @@ def test_a_plan_can_time_some_documents_which_the_run_has_then(slow, world, tmp_
     settings = {
         "corpus": str(world / "documents.parquet"),
         "target": str(world / "target"),
+        "embedder": str(world / "embedder"),
         "extractor": "endpoint",
         "extractor_url": slow,
         "max_documents": 40,

@@ -27,6 +27,7 @@ from equal_hf.cli.train import make_trainer
 from equal_hf.corpus.run_corpus import open_corpus
 from equal_hf.records.run_folder import RoundRecords
 from equal_hf.target import load_targets
+from equal_hf.training.step_lines import StepLines
 from equal_hf.types import Document
 from tests.extraction.endpoints import MODELS, completion
 from tests.processes import REPOSITORY
@@ -139,7 +140,7 @@ TRAINER: dict[str, tuple[Any, dict[str, Any], Callable[[Any], Any], Any]] = {
     "target_reference_split": ("validation", {}, lambda t: t.data_collector.fingerprint()["reference"], None),
     "n_reference": (5, {}, lambda t: len(t.data_collector.reference), 5),
     "max_prompt_tokens": (500, {}, lambda t: t.data_collector.collect(0).usage.prompt_tokens <= 500, True),
-    "disable_tqdm": (False, {}, lambda t: has(t, ProgressCallback), True),
+    "disable_tqdm": (False, {}, lambda t: has(t, ProgressCallback) or has(t, StepLines), True),
     "report_to": (["wandb"], {}, lambda t: has(t, WandbCallback), True),
     "gradient_checkpointing": (True, {}, lambda t: t.args.gradient_checkpointing, True),
     "bf16": (True, {}, lambda t: t.args.bf16, True),

@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def load_embedder(config: CorpusConfig, aligned: Path | None) -> Embedder:
+def load_embedder(config: CorpusConfig, aligned: Path | None, *, wait: bool = True) -> Embedder:
     """The embedder of an index: the aligned one where there is one, on this rank's GPU where there are some.
+
+    Args:
+        config ([`CorpusConfig`]): The settings.
+        aligned (`Path`, *optional*): The aligned embedder.
+        wait (`bool`, *optional*, defaults to `True`): Whether a Hub that cannot be reached is tried again for minutes.
 
     Raises:
         ConfigError: It cannot be loaded.
@@ -47,6 +52,7 @@ def load_embedder(config: CorpusConfig, aligned: Path | None) -> Embedder:
         batch_size=config.embedder_batch_size,
         max_windows=config.embedder_max_windows,
         dtype=config.embedder_dtype,
+        wait=wait,
     )
 
 

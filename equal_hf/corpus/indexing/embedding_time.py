@@ -47,7 +47,7 @@ def embedding_time(
     corpus_dir = Path(config.corpus_dir or Path(output_dir) / "corpus")
     if (corpus_dir / MANIFEST_FILE).is_file():
         return 0.0, f"the corpus in {corpus_dir} is embedded and clustered already"
-    embedder = load_embedder(config, find_aligned(config, output_dir)[0])
+    embedder = load_embedder(config, find_aligned(config, output_dir)[0], wait=False)
     with limited_threads(config.threads or default_threads(1)):
         each = seconds_each(embedder, texts)
     records = Path(config.index_dir or Path(output_dir) / "index").glob("embeddings/*/*.json")
